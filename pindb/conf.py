@@ -1,0 +1,81 @@
+"""Every setting of pindb with its default.
+
+``conf.PINDB_ENABLED`` is the site's setting where it has one, else the default below. A setting is read at
+its first use and remembered until Django's ``setting_changed`` signal says that a setting changed: so
+``override_settings`` works, and a look-up costs no more than an attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+__all__ = ["conf"]
+
+DEFAULTS: dict[str, Any] = {
+    # Master databases by alias, each a dict as in DATABASES; None: the setting is missing.
+    "MASTER_DATABASES": None,
+    # By master alias, a list of dicts: each is a replica and overrides some of the master's settings.
+    "DATABASE_SETS": None,
+    # Off: everything goes to the master, nothing is pinned, no cookie is set.
+    "PINDB_ENABLED": True,
+    # Routers (dotted paths, classes or instances) that pick the master alias.
+    "PINDB_DELEGATE_ROUTERS": (),
+    # Models ("app_label.ModelName") that live on the master and whose writes do not pin.
+    "PINDB_UNPINNED_MODELS": (),
+    # Reads inside an explicit transaction.atomic() on the master go to the master.
+    "PINDB_ATOMIC_READS_MASTER": True,
+    # Tasks carry the pins of whoever sent them (see pindb.celery).
+    "PINDB_CELERY": False,
+    # How long a new pin lasts, in seconds.
+    "PINDB_PINNING_SECONDS": 15,
+    # The name of the cookie that carries the pins.
+    "PINDB_PINNING_COOKIE": "pindb_pinned_set",
+}
+
+#: What the cookie's attributes follow where the site says nothing: the session cookie's.
+COOKIE_DEFAULTS = {
+    f"PINDB_PINNING_COOKIE_{attribute}": f"SESSION_COOKIE_{attribute}"
+    for attribute in ("DOMAIN", "PATH", "SECURE", "HTTPONLY", "SAMESITE")
+}
+
+
+class Conf:
+    """The settings as attributes. Safe under threads: at worst, two read the same setting."""
+
+    MASTER_DATABASES: Any
+    DATABASE_SETS: Any
+    PINDB_ENABLED: bool
+    PINDB_DELEGATE_ROUTERS: Iterable[Any]
+    PINDB_UNPINNED_MODELS: Iterable[str]
+    PINDB_ATOMIC_READS_MASTER: bool
+    PINDB_CELERY: bool
+    PINDB_PINNING_SECONDS: float
+    PINDB_PINNING_COOKIE: str
+    PINDB_PINNING_COOKIE_DOMAIN: str | None
+    PINDB_PINNING_COOKIE_PATH: str
+    PINDB_PINNING_COOKIE_SECURE: bool
+    PINDB_PINNING_COOKIE_HTTPONLY: bool
+    PINDB_PINNING_COOKIE_SAMESITE: Any
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only while the value is not in __dict__ yet.
+        if name in COOKIE_DEFAULTS:
+            value = getattr(settings, name, getattr(settings, COOKIE_DEFAULTS[name]))
+        elif name in DEFAULTS:
+            value = getattr(settings, name, DEFAULTS[name])
+        else:
+            raise AttributeError(f"pindb has no setting named {name!r}")
+        self.__dict__[name] = value
+        return value
+
+    def forget(self, **kwargs: object) -> None:
+        """Read every setting anew at its next use. (Also a receiver of ``setting_changed``.)"""
+        self.__dict__.clear()
+
+
+conf = Conf()
+setting_changed.connect(conf.forget, dispatch_uid="pindb.conf")

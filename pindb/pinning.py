@@ -1,0 +1,370 @@
+"""The pinning context: which DB sets are pinned in the unit of work that is running.
+
+One `ContextVar` holds one small object for each unit of work (a request, a task, a script), so threads,
+asyncio tasks and code on both sides of ``sync_to_async`` see the context of their own unit and no other.
+Where nobody opened one, the first use opens one that lasts as long as the thread or task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction
+from django.core.signals import setting_changed
+
+from pindb.conf import conf
+from pindb.sets import get_sets
+
+__all__ = [
+    "get_newly_pinned",
+    "get_pinned",
+    "is_enabled",
+    "is_newly_pinned",
+    "is_pinned",
+    "master",
+    "pin",
+    "pinning_context",
+    "unpin_all",
+    "unpinned_replica",
+    "with_masters",
+    "with_replicas",
+]
+
+logger = logging.getLogger("pindb")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class PinningContext:
+    """What one unit of work knows. Changed only from inside that unit; holds no lock.
+
+    Attributes:
+        pinned: the aliases of the masters pinned now.
+        new: those of them that were pinned in this context.
+        carried: those that were carried in, with the time until which each is pinned (Unix time, seconds).
+        replicas: the replica chosen for each set, by master alias; shared with the blocks inside.
+        reads: where the last read of each master alias went: the router's memory.
+        from_replica: sets that a block of `unpinned_replica` reads from replicas whatever happens.
+        request_blocks: aliases on which the outermost transaction is the one that ``ATOMIC_REQUESTS`` opens.
+        parent: the context that comes back when this one ends.
+    """
+
+    __slots__ = (
+        "carried",
+        "from_replica",
+        "new",
+        "parent",
+        "pinned",
+        "reads",
+        "replicas",
+        "request_blocks",
+    )
+
+    def __init__(self, parent: PinningContext | None = None) -> None:
+        self.pinned: set[str] = set()
+        self.new: set[str] = set()
+        self.carried: dict[str, float] = {}
+        self.replicas: dict[str, str] = {}
+        self.reads: dict[str, str] = {}
+        self.from_replica: frozenset[str] = frozenset()
+        self.request_blocks: frozenset[str] = frozenset()
+        self.parent = parent
+
+    def pin(self, alias: str, new: bool = True) -> None:
+        """Read `alias` from its master from now on."""
+        self.pinned.add(alias)
+        if new:
+            self.new.add(alias)
+        if alias not in self.from_replica:
+            self.reads[alias] = alias
+
+    def carry(self, pins: dict[str, float]) -> None:
+        """Take over pins from outside: for each alias the Unix time until which it is pinned."""
+        self.carried.update(pins)
+        for alias in pins:
+            self.pin(alias, new=False)
+
+    def clear(self) -> None:
+        """Forget all pins and choices."""
+        self.pinned = set()
+        self.new = set()
+        self.carried = {}
+        self.from_replica = frozenset()
+        self.forget_choices()
+
+    def forget_choices(self) -> None:
+        """Forget which member of each set is read."""
+        self.replicas = {}
+        self.reads = {}
+
+    def block(self) -> PinningContext:
+        """A context for a block inside this one, with the same pins and the same replicas."""
+        inner = PinningContext(self)
+        inner.pinned = self.pinned.copy()
+        inner.new = self.new.copy()
+        inner.carried = self.carried
+        inner.replicas = self.replicas
+        inner.from_replica = self.from_replica
+        inner.request_blocks = self.request_blocks
+        return inner
+
+
+current_context: ContextVar[PinningContext | None] = ContextVar("pindb", default=None)
+
+
+def current() -> PinningContext:
+    """The context that is running, opened if there is none."""
+    context = current_context.get()
+    if context is None:
+        context = PinningContext()
+        current_context.set(context)
+    return context
+
+
+def _forget_choices(**kwargs: object) -> None:
+    context = current_context.get()
+    while context is not None:
+        context.forget_choices()
+        context = context.parent
+
+
+setting_changed.connect(_forget_choices, dispatch_uid="pindb.pinning")
+
+
+def is_enabled() -> bool:
+    """Whether pindb routes at all: the setting ``PINDB_ENABLED``."""
+    return bool(conf.PINDB_ENABLED)
+
+
+def pin(alias: str, count_as_new: bool = True) -> None:
+    """Read the set of `alias` from its master until the end of this pinning context.
+
+    Declare it before the first read of what you are going to write: a read before that may have come from
+    a replica that lags, which is logged as a warning on the logger ``pindb``.
+
+    Arguments:
+        alias: the alias of a master.
+        count_as_new: also carry the pin to the caller's next requests (by cookie) and tasks.
+
+    Raises:
+        PinDbConfigError: `alias` is not a master's.
+
+    Does nothing where ``PINDB_ENABLED`` is off.
+    """
+    if not conf.PINDB_ENABLED:
+        return
+    get_sets().check_master(alias)
+    context = current()
+    if context.reads.get(alias, alias) != alias and alias not in context.from_replica:
+        logger.warning(
+            "pin(%r) comes after a read from the replica %r in the same pinning context: what was read "
+            "may have been stale. Pin before the first read.",
+            alias,
+            context.reads[alias],
+        )
+    context.from_replica -= {alias}
+    context.pin(alias, count_as_new)
+
+
+def unpin_all() -> None:
+    """Forget all pins and chosen replicas of this pinning context: the start or end of a unit of work."""
+    current().clear()
+
+
+def is_pinned(alias: str) -> bool:
+    """Whether the set of the master `alias` is pinned here."""
+    return alias in current().pinned
+
+
+def is_newly_pinned(alias: str) -> bool:
+    """Whether the set of the master `alias` was pinned in this context, not carried in."""
+    return alias in current().new
+
+
+def get_pinned() -> frozenset[str]:
+    """The aliases of all pinned sets."""
+    return frozenset(current().pinned)
+
+
+def get_newly_pinned() -> frozenset[str]:
+    """The aliases of the sets that were pinned in this context, not carried in."""
+    return frozenset(current().new)
+
+
+class Scope:
+    """A block with a pinning context of its own: a context manager and a decorator.
+
+    Decorates plain and ``async`` functions. An instance keeps nothing about the blocks that it opened, so
+    one may be used again, inside itself, and in many threads and tasks at once.
+    """
+
+    def open(self, outer: PinningContext) -> PinningContext:
+        """The context of the block."""
+        raise NotImplementedError
+
+    def close(self, inner: PinningContext, outer: PinningContext) -> None:
+        """Bring from `inner` to `outer` what is to outlive the block."""
+
+    def __enter__(self) -> None:
+        outer = current()
+        current_context.set(self.open(outer))
+
+    def __exit__(self, *exc_info: object) -> None:
+        inner = current()
+        outer = inner.parent
+        current_context.set(outer)
+        if outer is not None:
+            self.close(inner, outer)
+
+    def __call__(self, function: F) -> F:
+        if iscoroutinefunction(function):
+
+            @wraps(function)
+            async def scoped_coroutine(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return cast(F, scoped_coroutine)
+
+        @wraps(function)
+        def scoped(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast(F, scoped)
+
+
+class _OfSets(Scope):
+    """A block that changes how some sets are read and leaves their pins as they were."""
+
+    def __init__(self, *aliases: str | Iterable[str]) -> None:
+        name = type(self).__name__
+        flat: list[str] = []
+        for alias in aliases:
+            flat += [alias] if isinstance(alias, str) or not isinstance(alias, Iterable) else alias
+        if not flat or not all(isinstance(alias, str) for alias in flat):
+            raise TypeError(
+                f"{name}() takes the aliases of one or more masters, not {flat or 'nothing'}: "
+                f"write {name}('default')."
+            )
+        self.aliases = frozenset(flat)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, sorted(self.aliases)))})"
+
+    def open(self, outer: PinningContext) -> PinningContext:
+        inner = outer.block()
+        if conf.PINDB_ENABLED:
+            sets = get_sets()
+            for alias in self.aliases:
+                sets.check_master(alias)
+            self.change(inner)
+        return inner
+
+    def change(self, inner: PinningContext) -> None:
+        raise NotImplementedError
+
+    def close(self, inner: PinningContext, outer: PinningContext) -> None:
+        # What happened to other sets in the block outlives it: a write to them must stay readable.
+        for alias in inner.pinned - self.aliases:
+            if alias not in outer.pinned or alias in inner.new - outer.new:
+                outer.pin(alias, alias in inner.new)
+        for alias, member in inner.reads.items():
+            if alias not in self.aliases:
+                outer.reads.setdefault(alias, member)
+
+
+class master(_OfSets):  # noqa: N801 (used as a function)
+    """A block that reads and writes the masters of `aliases`, pinned or not, and pins nothing.
+
+    ``with pindb.master("default"):`` or ``@pindb.master("default")``, for one alias or several. Afterwards
+    the pins of these sets are what they were before.
+
+    Raises:
+        TypeError: no alias, or one that is not a string.
+        PinDbConfigError: on entry, when an alias is not a master's.
+    """
+
+    def change(self, inner: PinningContext) -> None:
+        inner.from_replica -= self.aliases
+        for alias in self.aliases:
+            inner.pin(alias, new=False)
+
+
+class unpinned_replica(_OfSets):  # noqa: N801 (used as a function)
+    """A block that reads from the replicas of `aliases`, whatever is pinned.
+
+    ``with pindb.unpinned_replica("default"):`` or as a decorator, for one alias or several. Reads may be
+    stale, of the block's own writes too. Inside, the sets count as not pinned: `StrictPinDbRouter` refuses
+    writes. Afterwards the pins of these sets are what they were before.
+
+    Raises:
+        TypeError: no alias, or one that is not a string.
+        PinDbConfigError: on entry, when an alias is not a master's.
+    """
+
+    def change(self, inner: PinningContext) -> None:
+        inner.from_replica |= self.aliases
+        inner.pinned -= self.aliases
+        inner.new -= self.aliases
+
+
+def with_masters(aliases: str | Iterable[str], *more: str) -> master:
+    """`master` for one alias or a collection of them."""
+    return master(aliases, *more)
+
+
+def with_replicas(aliases: str | Iterable[str], *more: str) -> unpinned_replica:
+    """`unpinned_replica` for one alias or a collection of them."""
+    return unpinned_replica(aliases, *more)
+
+
+class pinning_context(Scope):  # noqa: N801 (used as a function)
+    """A unit of work with a clean slate: nothing pinned, no replica chosen.
+
+    ``with pindb.pinning_context():`` or as a decorator. What was pinned before is restored afterwards.
+    Scripts, consumers of queues and threads of a pool want one for each piece of work.
+    """
+
+    def open(self, outer: PinningContext) -> PinningContext:
+        return PinningContext(outer)
+
+
+@contextmanager
+def running(context: PinningContext) -> Iterator[PinningContext]:
+    """Run a block in `context`."""
+    before = current_context.get()
+    current_context.set(context)
+    try:
+        yield context
+    finally:
+        current_context.set(before)
+
+
+def iterate_in(context: PinningContext, iterable: Iterable[Any]) -> Iterator[Any]:
+    """Iterate with `context` running whenever the next item is worked out."""
+    iterator = iter(iterable)
+    while True:
+        with running(context):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
+async def aiterate_in(context: PinningContext, iterable: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """`iterate_in` for asynchronous iterators."""
+    iterator = iterable.__aiter__()
+    while True:
+        with running(context):
+            try:
+                item = await iterator.__anext__()
+            except StopAsyncIteration:
+                return
+        yield item

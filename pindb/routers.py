@@ -1,0 +1,280 @@
+"""The routers for ``DATABASE_ROUTERS``: which alias each query goes to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils.module_loading import import_string
+
+from pindb.conf import conf
+from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
+from pindb.pinning import PinningContext, current, current_context
+from pindb.replicas import choose_replica
+from pindb.sets import DatabaseSets, get_sets
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+__all__ = ["GreedyPinDbRouter", "StrictPinDbRouter"]
+
+Ask = Callable[..., Any]
+
+
+class PinDbRouter:
+    """What both routers share. Safe under threads and in async code; holds no state of its own.
+
+    A router is asked for every query of a site, so what the settings say is worked out once, in a `_Table`,
+    and where the last read of a set went is remembered in the pinning context.
+    """
+
+    def db_for_read(self, model: type[Model], **hints: Any) -> str:
+        """The alias to read `model` from: the master where its set is pinned, else a replica.
+
+        Raises:
+            PinDbConfigError: the settings are wrong, or a delegate router answered a replica.
+        """
+        table = _table or _make_table()
+        alias: str
+        for ask in table.read_delegates:
+            alias = ask(model, **hints)
+            if alias:
+                break
+        else:
+            alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
+        context = current_context.get() or current()
+        member = context.reads.get(alias) or table.member(context, alias)
+        if member != alias:
+            if model in table.unpinned_models:
+                return alias
+            if table.atomic_reads_master:
+                master = _threads.masters.get(alias) or _threads.master(alias)
+                if master.in_atomic_block and _in_explicit_block(master, context, alias):
+                    return alias
+            context.reads[alias] = member
+        return member
+
+    def db_for_write(self, model: type[Model], **hints: Any) -> str:
+        """The alias to write `model` to: the master of its set.
+
+        Raises:
+            UnpinnedWriteException: the router is strict and the set is not pinned.
+            PinDbConfigError: the settings are wrong, or a delegate router answered a replica.
+        """
+        table = _table or _make_table()
+        alias: str
+        for ask in table.write_delegates:
+            alias = ask(model, **hints)
+            if alias:
+                break
+        else:
+            alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
+        context = current_context.get() or current()
+        if alias not in context.new and table.pins(alias) and model not in table.unpinned_models:
+            self.pin_for_write(context, alias, model)
+        return alias
+
+    def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
+        """A write of `model` goes to the set of the master `alias`, which is not newly pinned."""
+        raise NotImplementedError
+
+    def allow_relation(self, obj1: Model, obj2: Model, **hints: Any) -> bool | None:
+        """Yes within a set, else what the delegate routers answer."""
+        table = _table or _make_table()
+        masters = table.sets.masters
+        master = masters.get(obj1._state.db or "")
+        if master is not None and master == masters.get(obj2._state.db or ""):
+            return True
+        return table.ask("allow_relation", obj1, obj2, **hints)
+
+    def allow_migrate(
+        self, db: str, app_label: str, model_name: str | None = None, **hints: Any
+    ) -> bool | None:
+        """Never on a replica, elsewhere what the delegate routers answer."""
+        table = _table or _make_table()
+        if table.sets.masters.get(db, db) != db:
+            return False
+        return table.ask("allow_migrate", db, app_label, model_name=model_name, **hints)
+
+
+class StrictPinDbRouter(PinDbRouter):
+    """Reads replicas as much as possible; a write to a set that is not pinned is an error.
+
+    Declare writes before the first read, with `pindb.pin` or in a block of `pindb.master`.
+    """
+
+    def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
+        if alias not in context.pinned:
+            raise UnpinnedWriteException(
+                f"A write to {model._meta.label} on the DB set {alias!r}, which is not pinned. "
+                f"Call pindb.pin({alias!r}) before the first read of what you write, or put the write "
+                f"into a block `with pindb.master({alias!r}):`."
+            )
+        if alias in context.carried:
+            # The pin that allows this write is about to end; the write has to be covered in full.
+            context.pin(alias)
+
+
+class GreedyPinDbRouter(PinDbRouter):
+    """A write pins its set: what comes after it in the pinning context is read from the master."""
+
+    def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
+        context.pin(alias)
+
+
+class _Table:
+    """What the settings say, worked out for the routers. Never changes."""
+
+    def __init__(self) -> None:
+        self.enabled = bool(conf.PINDB_ENABLED)
+        self.sets = get_sets() if self.enabled or conf.MASTER_DATABASES else DatabaseSets({}, {})
+        self.delegates = load_delegates()
+        self.read_delegates = self._methods("db_for_read")
+        self.write_delegates = self._methods("db_for_write")
+        self.unpinned_models = unpinned_models()
+        self.atomic_reads_master = bool(conf.PINDB_ATOMIC_READS_MASTER)
+
+    def _methods(self, name: str) -> tuple[Ask, ...]:
+        return tuple(getattr(d, name) for d in self.delegates if hasattr(d, name))
+
+    def ask(self, name: str, *args: Any, **hints: Any) -> bool | None:
+        """The first answer of the delegate routers that is not None."""
+        for method in self._methods(name):
+            answer: bool | None = method(*args, **hints)
+            if answer is not None:
+                return answer
+        return None
+
+    def home(self, hints: dict[str, Any]) -> str:
+        """Where no delegate has an answer: the set of the instance at hand, else the default one."""
+        instance = hints.get("instance")
+        alias = instance._state.db if instance is not None else None
+        return self.sets.masters.get(alias, alias) or DEFAULT_DB_ALIAS
+
+    def member(self, context: PinningContext, alias: str) -> str:
+        """Which member of the set `alias` is read in `context`; asked until one was read."""
+        replicas = self.sets.replicas.get(alias)
+        if replicas is None:
+            self.refuse_replica(alias)
+        if not replicas or not self.enabled:
+            return alias
+        if alias in context.pinned and alias not in context.from_replica:
+            return alias
+        return choose_replica(context, alias, replicas)
+
+    def pins(self, alias: str) -> bool:
+        """Whether a write to `alias` asks for a pin."""
+        if alias in self.sets.replicas:
+            return self.enabled
+        self.refuse_replica(alias)
+        return False
+
+    def refuse_replica(self, alias: str) -> None:
+        master = self.sets.masters.get(alias)
+        if master is not None:
+            raise PinDbConfigError(
+                f"A router in PINDB_DELEGATE_ROUTERS answered {alias!r}, the alias of a replica. Delegate "
+                f"routers choose among masters: return {master!r}, and pindb picks the member of its set."
+            )
+
+
+_table: _Table | None = None
+
+
+def _make_table() -> _Table:
+    global _table
+    _table = table = _Table()
+    return table
+
+
+def _forget(**kwargs: object) -> None:
+    global _table
+    _table = None
+
+
+setting_changed.connect(_forget, dispatch_uid="pindb.routers")
+
+
+def load_delegates() -> list[Any]:
+    """The routers of ``PINDB_DELEGATE_ROUTERS``.
+
+    Raises:
+        PinDbConfigError: the setting is no list, or an entry cannot be imported or is pindb's own router.
+    """
+    entries = conf.PINDB_DELEGATE_ROUTERS
+    if isinstance(entries, str) or not isinstance(entries, Iterable):
+        raise PinDbConfigError(
+            f"PINDB_DELEGATE_ROUTERS is {entries!r}. Write a list of routers: ['myapp.routers.Router']."
+        )
+    return [_load_delegate(entry) for entry in entries]
+
+
+def _load_delegate(entry: Any) -> Any:
+    if isinstance(entry, str):
+        try:
+            entry = import_string(entry)
+        except ImportError as error:
+            raise PinDbConfigError(
+                f"PINDB_DELEGATE_ROUTERS names {entry!r}, which cannot be imported: {error}. Write the "
+                "dotted path of a router class, or a router."
+            ) from error
+    router = entry() if isinstance(entry, type) else entry
+    if isinstance(router, PinDbRouter):
+        raise PinDbConfigError(
+            f"PINDB_DELEGATE_ROUTERS names {type(router).__name__}, which would ask itself. It belongs "
+            "into DATABASE_ROUTERS; delegate routers are the site's own."
+        )
+    return router
+
+
+def unpinned_models() -> frozenset[type[Model]]:
+    """The models of ``PINDB_UNPINNED_MODELS`` and their proxies.
+
+    Raises:
+        PinDbConfigError: the setting is no list, or an entry names no installed model.
+    """
+    labels = conf.PINDB_UNPINNED_MODELS
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise PinDbConfigError(
+            f"PINDB_UNPINNED_MODELS is {labels!r}. Write a list of models: ['sessions.Session']."
+        )
+    concrete = set()
+    for label in labels:
+        try:
+            concrete.add(apps.get_model(label))
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
+            raise PinDbConfigError(
+                f"PINDB_UNPINNED_MODELS names {label!r}, which is no installed model: {error}. Write "
+                "'app_label.ModelName'."
+            ) from error
+    if not concrete:
+        return frozenset()
+    models = apps.get_models(include_auto_created=True)
+    return frozenset(m for m in models if m._meta.concrete_model in concrete)
+
+
+class _Threads(threading.local):
+    """This thread's connections to the masters: Django's own registry takes 20 times as long to ask."""
+
+    def __init__(self) -> None:
+        self.masters: dict[str, Any] = {}
+
+    def master(self, alias: str) -> Any:
+        connection = self.masters[alias] = connections[alias]
+        return connection
+
+
+_threads = _Threads()
+
+
+def _in_explicit_block(master: Any, context: PinningContext, alias: str) -> bool:
+    """Whether code opened a transaction on `master`, beyond what Django's own test case and
+    ``ATOMIC_REQUESTS`` opened for it."""
+    if alias in context.from_replica:
+        return False
+    blocks = [block for block in master.atomic_blocks if not block._from_testcase]
+    return len(blocks) > (alias in context.request_blocks)

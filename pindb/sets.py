@@ -1,0 +1,191 @@
+"""What DB sets exist: masters, their replicas, and the aliases that both go by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core.signals import setting_changed
+
+from pindb.conf import conf
+from pindb.exceptions import PinDbConfigError
+
+__all__ = ["DatabaseSets", "get_sets", "populate_replicas"]
+
+DEFAULT_ALIAS = "default"
+
+
+def populate_replicas(
+    masters: Mapping[str, Mapping[str, Any]],
+    replica_overrides: Mapping[str, Sequence[Mapping[str, Any]]],
+    unmanaged_default: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Expand masters and their replicas into entries for ``DATABASES``.
+
+    For use in a settings module: ``DATABASES.update(populate_replicas(MASTER_DATABASES, DATABASE_SETS))``.
+
+    Arguments:
+        masters: settings of each master by its alias, as in ``DATABASES``.
+        replica_overrides: for each master alias a list with one dict for each of its replicas, of the
+            settings in which the replica differs (usually ``{"HOST": ...}``). An empty list is a set
+            without replicas.
+        unmanaged_default: the ``"default"`` database is not one of the masters.
+
+    Returns:
+        A new dict: each master under its alias, its replicas as ``"<alias>-0"``, ``"<alias>-1"`` ... A
+        replica has its master's settings with the overrides merged in, dicts inside them (``OPTIONS``,
+        ``TEST``) key by key; it is a test mirror of its master, and ``ATOMIC_REQUESTS`` is off, so that a
+        request opens no transaction on a database that it may never read. The arguments are not changed
+        and share no dict with the result.
+
+    Raises:
+        PinDbConfigError: the arguments contradict each other or have the wrong shape.
+    """
+    DatabaseSets(masters, replica_overrides)
+    if DEFAULT_ALIAS not in masters and not unmanaged_default:
+        raise PinDbConfigError(
+            f"MASTER_DATABASES has no 'default' master (it has: {_listed(masters)}). Name one of the "
+            "masters 'default', or, if DATABASES has a 'default' of its own that pindb is not to manage, "
+            "call populate_replicas(MASTER_DATABASES, DATABASE_SETS, unmanaged_default=True)."
+        )
+    databases = {}
+    for alias, master in masters.items():
+        databases[alias] = _merged(master, {})
+        for index, overrides in enumerate(replica_overrides[alias]):
+            replica = _merged(master, overrides)
+            replica["ATOMIC_REQUESTS"] = False
+            replica["TEST"] = {**(replica.get("TEST") or {}), "MIRROR": alias}
+            databases[_replica_alias(alias, index)] = replica
+    return databases
+
+
+class DatabaseSets:
+    """The DB sets of two dicts, ``MASTER_DATABASES`` and ``DATABASE_SETS``. Never changes.
+
+    Attributes:
+        replicas: the replicas' aliases by master alias, in their order; an empty tuple where there are none.
+        masters: for every managed alias, of a master or a replica, the alias of its set's master.
+
+    Raises:
+        PinDbConfigError: the dicts contradict each other or have the wrong shape.
+    """
+
+    __slots__ = ("masters", "replicas")
+
+    replicas: dict[str, tuple[str, ...]]
+    masters: dict[str, str]
+
+    def __init__(self, masters: Any, replica_overrides: Any) -> None:
+        _check_shapes(masters, replica_overrides)
+        self.replicas = {
+            alias: tuple(_replica_alias(alias, i) for i in range(len(replica_overrides[alias])))
+            for alias in masters
+        }
+        self.masters = {alias: alias for alias in masters}
+        for alias, replicas in self.replicas.items():
+            for replica in replicas:
+                if replica in masters:
+                    raise PinDbConfigError(
+                        f"MASTER_DATABASES has a master {replica!r}, and a replica of {alias!r} in "
+                        f"DATABASE_SETS[{alias!r}] gets the same alias. Rename the master {replica!r}."
+                    )
+                self.masters[replica] = alias
+
+    def check_master(self, alias: str) -> None:
+        """Raise `PinDbConfigError` unless `alias` is a master's."""
+        if alias in self.replicas:
+            return
+        if alias in self.masters:
+            raise PinDbConfigError(
+                f"{alias!r} is the alias of a replica. A DB set goes by its master's alias: "
+                f"write {self.masters[alias]!r}."
+            )
+        raise PinDbConfigError(
+            f"{alias!r} is not a master in MASTER_DATABASES (it has: {_listed(self.replicas)}). "
+            "Databases that are not listed there are not managed by pindb."
+        )
+
+
+_sets: DatabaseSets | None = None
+
+
+def get_sets() -> DatabaseSets:
+    """The DB sets of the settings, worked out once and again after a setting changed.
+
+    Raises:
+        PinDbConfigError: ``MASTER_DATABASES`` or ``DATABASE_SETS`` is missing or wrong.
+    """
+    global _sets
+    if _sets is None:
+        for name in ("MASTER_DATABASES", "DATABASE_SETS"):
+            if getattr(conf, name) is None:
+                raise PinDbConfigError(
+                    f"The setting {name} is missing. Define MASTER_DATABASES (masters, as in DATABASES) and "
+                    "DATABASE_SETS (for each master alias a list of its replicas' settings), and write "
+                    "DATABASES.update(pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS))."
+                )
+        _sets = DatabaseSets(conf.MASTER_DATABASES, conf.DATABASE_SETS)
+    return _sets
+
+
+def _forget(**kwargs: object) -> None:
+    global _sets
+    _sets = None
+
+
+setting_changed.connect(_forget, dispatch_uid="pindb.sets")
+
+
+def _replica_alias(master: str, index: int) -> str:
+    return f"{master}-{index}"
+
+
+def _listed(aliases: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, aliases)) or "none"
+
+
+def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `overrides`, dicts inside them merged the same way; shares no dict with either."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(old, value) if both and old is not None else value
+    return {k: _merged(v, {}) if isinstance(v, Mapping) else v for k, v in merged.items()}
+
+
+def _check_shapes(masters: Any, replica_overrides: Any) -> None:
+    for name, value in (("MASTER_DATABASES", masters), ("DATABASE_SETS", replica_overrides)):
+        if not isinstance(value, Mapping):
+            raise PinDbConfigError(
+                f"{name} is {value!r}. Write a dict with the aliases of the masters as its keys."
+            )
+    for alias, master in masters.items():
+        if not isinstance(master, Mapping):
+            raise PinDbConfigError(
+                f"MASTER_DATABASES[{alias!r}] is {type(master).__name__}, not a dict. "
+                "Write the master's settings as in DATABASES: {'ENGINE': ..., 'NAME': ..., ...}."
+            )
+        if alias not in replica_overrides:
+            raise PinDbConfigError(
+                f"The master {alias!r} of MASTER_DATABASES has no entry in DATABASE_SETS. Write "
+                f"DATABASE_SETS[{alias!r}] = [{{'HOST': ...}}, ...] with a dict for each of its replicas, "
+                "or [] if it has none."
+            )
+    for alias, replicas in replica_overrides.items():
+        if alias not in masters:
+            raise PinDbConfigError(
+                f"DATABASE_SETS has an entry {alias!r}, but MASTER_DATABASES has no such master (it has: "
+                f"{_listed(masters)}). Add MASTER_DATABASES[{alias!r}] or remove the entry."
+            )
+        if not isinstance(replicas, (list, tuple)):
+            raise PinDbConfigError(
+                f"DATABASE_SETS[{alias!r}] is {type(replicas).__name__}, not a list. Write a list with a "
+                "dict for each replica: [{'HOST': ...}, ...]."
+            )
+        for index, overrides in enumerate(replicas):
+            if not isinstance(overrides, Mapping):
+                raise PinDbConfigError(
+                    f"DATABASE_SETS[{alias!r}][{index}] is {type(overrides).__name__}, not a dict. Write "
+                    "the settings in which this replica differs from its master: {'HOST': ...}."
+                )
