@@ -1,7 +1,8 @@
 """Makes the project's own environment, ``.venv``, and goes on inside it.
 
 What ``runtests.py`` and ``testproject/demo.py`` start with: they run on a bare Python, which has nothing but
-``venv`` and pip. Uses only the standard library.
+``venv`` and pip. Uses only the standard library. ``python3 bootstrap.py dev`` only installs, here the tools of
+developers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def run_inside(extra: str) -> None:
     The environment is made, or brought up to date, when it is missing, half made, of another Python, or
     older than the project's dependencies. Two programs that start at once wait for each other.
     """
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 (whatever Python somebody has)
         sys.exit(f"pindb needs Python 3.10 or newer; this is {sys.version.split()[0]} ({sys.executable}).")
     wanted = _fingerprint()
     stamp = ENVIRONMENT / f"installed-{extra}"
@@ -81,3 +82,7 @@ def _run(command: list[str], what: str) -> None:
     done = subprocess.run(command, check=False, env=environment)
     if done.returncode:
         sys.exit(f"Could not {what}: status {done.returncode} of: {' '.join(command)}")
+
+
+if __name__ == "__main__":
+    run_inside(sys.argv[1])

@@ -83,7 +83,7 @@ def _check_databases() -> Iterator[CheckMessage]:
                     id="pindb.E003",
                 )
             elif member != alias:
-                test = settings.DATABASES[member].get("TEST") or {}
+                test: Any = settings.DATABASES[member].get("TEST") or {}
                 if test.get("MIRROR") != alias:
                     yield Warning(
                         f"The replica {member!r} is not a test mirror of its master: tests would "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -92,8 +92,8 @@ class PinDbMiddleware:
     def _process_view(self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> None:
         context = current_context.get()
         if context is not None:
-            exempt = getattr(view, "_non_atomic_requests", frozenset())
-            context.request_blocks = self.atomic_aliases - exempt
+            exempt: Collection[str] = getattr(view, "_non_atomic_requests", frozenset())
+            context.request_blocks = self.atomic_aliases.difference(exempt)
 
     async def _aprocess_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any

@@ -152,8 +152,8 @@ class _Table:
     def home(self, hints: dict[str, Any]) -> str:
         """Where no delegate has an answer: the set of the instance at hand, else the default one."""
         instance = hints.get("instance")
-        alias = instance._state.db if instance is not None else None
-        return self.sets.masters.get(alias, alias) or DEFAULT_DB_ALIAS
+        alias: str = (instance is not None and instance._state.db) or DEFAULT_DB_ALIAS
+        return self.sets.masters.get(alias, alias)
 
     def member(self, context: PinningContext, alias: str) -> str:
         """Which member of the set `alias` is read in `context`; asked until one was read."""

@@ -166,6 +166,7 @@ def _check_shapes(masters: Any, replica_overrides: Any) -> None:
                 f"MASTER_DATABASES[{alias!r}] is {type(master).__name__}, not a dict. "
                 "Write the master's settings as in DATABASES: {'ENGINE': ..., 'NAME': ..., ...}."
             )
+        _check_inner_dicts(f"MASTER_DATABASES[{alias!r}]", master)
         if alias not in replica_overrides:
             raise PinDbConfigError(
                 f"The master {alias!r} of MASTER_DATABASES has no entry in DATABASE_SETS. Write "
@@ -189,3 +190,11 @@ def _check_shapes(masters: Any, replica_overrides: Any) -> None:
                     f"DATABASE_SETS[{alias!r}][{index}] is {type(overrides).__name__}, not a dict. Write "
                     "the settings in which this replica differs from its master: {'HOST': ...}."
                 )
+            _check_inner_dicts(f"DATABASE_SETS[{alias!r}][{index}]", overrides)
+
+
+def _check_inner_dicts(where: str, database: Mapping[str, Any]) -> None:
+    for key in ("OPTIONS", "TEST"):
+        value = database.get(key)
+        if value is not None and not isinstance(value, Mapping):
+            raise PinDbConfigError(f"{where}[{key!r}] is {value!r}. Write a dict, as in DATABASES.")

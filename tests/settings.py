@@ -37,3 +37,5 @@ SECRET_KEY = "a key for tests"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# The worker process of test_celery.py gets its hooks from the setting, the tests' process by a call.
+PINDB_CELERY = "PINDB_TEST_CELERY_WORKER" in os.environ

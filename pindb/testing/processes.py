@@ -75,7 +75,7 @@ class ServerFolder:
         Raises:
             RuntimeError: it failed; the message has what it printed.
         """
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(word) for word in command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,63 @@
+"""A Celery application on a broker that needs no server: folders, shared with the worker process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import django
+from celery import Celery, chain, shared_task
+
+folder = os.environ.get("PINDB_TEST_CELERY", "")
+app = Celery("tests")
+app.conf.update(
+    broker_url="filesystem://",
+    broker_transport_options={
+        "data_folder_in": f"{folder}/queue",
+        "data_folder_out": f"{folder}/queue",
+        "control_folder": f"{folder}/control",
+        "polling_interval": 0.02,
+    },
+    result_backend=f"file://{folder}/results",
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=False,
+)
+
+if __name__ != "__main__" and os.environ.get("PINDB_TEST_CELERY_WORKER"):
+    django.setup()
+
+
+@shared_task
+def read() -> dict[str, Any]:
+    """What a task sees and where it looks."""
+    import pindb
+    from tests.testapp.models import Author
+
+    authors = list(Author.objects.all())
+    return {
+        "names": sorted(author.name for author in authors),
+        "used": sorted({author._state.db or "" for author in authors}),
+        "pinned": sorted(pindb.get_pinned()),
+        "new": sorted(pindb.get_newly_pinned()),
+    }
+
+
+@shared_task
+def write(name: str) -> dict[str, Any]:
+    from tests.testapp.models import Author
+
+    Author.objects.create(name=name)
+    return read()  # type: ignore[no-any-return]
+
+
+@shared_task
+def fail() -> None:
+    import pindb
+
+    pindb.pin("default")
+    raise ZeroDivisionError
+
+
+def write_then_read(name: str) -> Any:
+    """A chain: its second task is sent by the first one, from inside the worker."""
+    return chain(write.si(name), read.si())

@@ -1,0 +1,80 @@
+"""Starts the servers that the whole suite runs on: a master with two replicas, real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import django
+import hypothesis
+import pytest
+from django.core.management import call_command
+from django.db import connections
+
+import pindb
+from pindb.testing.postgres import PostgresReplicaSet
+
+# Times say nothing on a busy machine.
+hypothesis.settings.register_profile(
+    "pindb", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("pindb")
+
+SERVERS = PostgresReplicaSet(replicas=2, databases=("pindb", "api"))
+ALIASES = ("default", "default-0", "default-1", "api", "api-0")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    SERVERS.__enter__()
+    os.environ["PINDB_TEST_DATABASES"] = json.dumps(
+        [
+            {"default": SERVERS.master_database, "api": SERVERS.database("master", "api")},
+            {"default": SERVERS.replica_databases, "api": [SERVERS.database(0, "api")]},
+        ]
+    )
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    django.setup()
+    for alias in ("default", "api", "unmanaged"):
+        call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
+    SERVERS.wait_until_caught_up()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    connections.close_all()
+    SERVERS.close()
+
+
+@pytest.fixture(autouse=True)
+def clean_slate() -> Iterator[None]:
+    """Each test is a pinning context of its own."""
+    with pindb.pinning_context():
+        yield
+
+
+@pytest.fixture
+def servers() -> Iterator[PostgresReplicaSet]:
+    """The running servers, with empty tables, replicas that replay, and replicas caught up."""
+    yield SERVERS
+    for replica in (0, 1):
+        SERVERS.resume(replica)
+    for alias in ("default", "api"):
+        empty(alias)
+    SERVERS.wait_until_caught_up()
+
+
+def empty(alias: str) -> None:
+    """Remove all rows of the models, but for what migrations put there."""
+    with connections[alias].cursor() as cursor:
+        names = connections[alias].introspection.table_names(cursor)
+        kept = {"django_migrations", "django_content_type", "auth_permission"}
+        tables = ", ".join(f'"{name}"' for name in names if name not in kept)
+        cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+
+
+@pytest.fixture
+def paused(servers: PostgresReplicaSet) -> PostgresReplicaSet:
+    """The servers with both replicas paused: what is committed from now on is on the master only."""
+    for replica in (0, 1):
+        servers.pause(replica)
+    return servers

@@ -1,0 +1,147 @@
+"""Pins in tasks, with a real worker process, on replicas that stand still."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.signals import task_postrun
+from django.apps import apps
+from django.test import override_settings
+
+import pindb
+import pindb.celery
+from pindb.testing.postgres import PostgresReplicaSet
+from tests.testapp.models import Author
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The module of the tasks, with one worker process that runs them one after the other."""
+    folder = tmp_path_factory.mktemp("celery")
+    for name in ("queue", "control", "results"):
+        (folder / name).mkdir()
+    os.environ["PINDB_TEST_CELERY"] = str(folder)
+    pindb.celery.install()
+    from tests import celeryapp
+
+    log = folder / "worker.log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "celery", "--app", "tests.celeryapp", "worker"),
+                *("--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle"),
+                *("--without-heartbeat", "--loglevel", "INFO"),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PINDB_TEST_CELERY_WORKER": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while b" ready." not in log.read_bytes():
+            assert worker.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield celeryapp
+    finally:
+        # Its own way to stop takes it seconds.
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait(20)
+
+
+def result_of(sent: Any) -> Any:
+    return sent.get(timeout=20, interval=0.02)
+
+
+@pytest.fixture(autouse=True)
+def stale(paused: PostgresReplicaSet) -> None:
+    pass
+
+
+def test_a_task_sent_after_a_write_reads_what_was_written(tasks: Any) -> None:
+    Author.objects.create(name="mine")
+    seen = result_of(tasks.read.delay())
+    assert seen == {"names": ["mine"], "used": ["default"], "pinned": ["default"], "new": []}
+
+
+def test_a_task_sent_by_somebody_who_did_not_write_reads_a_replica(tasks: Any) -> None:
+    Author.objects.using("default").create(name="of somebody else")
+    assert result_of(tasks.read.delay()) == {"names": [], "used": [], "pinned": [], "new": []}
+
+
+def test_pins_of_a_task_end_with_it(tasks: Any) -> None:
+    assert result_of(tasks.write.delay("by the task"))["new"] == ["default"]
+    assert result_of(tasks.read.delay())["names"] == []
+    with pytest.raises(ZeroDivisionError):
+        result_of(tasks.fail.delay())
+    assert result_of(tasks.read.delay())["pinned"] == []
+
+
+def test_pins_of_a_task_travel_on_with_the_tasks_it_sends(tasks: Any) -> None:
+    seen = result_of(tasks.write_then_read("by the task").delay())
+    assert (seen["names"], seen["new"]) == (["by the task"], [])
+
+
+def test_carried_pins_travel_on_with_what_is_left_of_their_time(tasks: Any) -> None:
+    from pindb.pinning import current
+
+    current().carry({"default": time.time() + 9, "api": time.time() - 1})
+    assert result_of(tasks.read.delay())["pinned"] == ["default"]
+
+
+def test_what_is_no_pinned_set_in_a_header_is_ignored(tasks: Any) -> None:
+    for header in ("garbage", 7, {"default": 1}):
+        sent = tasks.read.apply_async(headers={pindb.celery.HEADER: header})
+        assert result_of(sent)["pinned"] == []
+
+
+@override_settings(PINDB_ENABLED=False)
+def test_disabled_nothing_is_sent_along(tasks: Any) -> None:
+    Author.objects.create(name="mine")
+    assert result_of(tasks.read.delay())["pinned"] == []
+
+
+def test_an_eager_task_has_the_pins_of_its_caller_and_leaves_it_its_own(tasks: Any) -> None:
+    pindb.pin("api")
+    Author.objects.create(name="mine")
+    seen = tasks.read.apply().get()
+    assert (seen["names"], seen["pinned"], seen["new"]) == (["mine"], ["api", "default"], [])
+    pindb.unpin_all()
+    assert tasks.write.apply(("eager",)).get()["new"] == ["default"]
+    assert pindb.get_pinned() == set()
+
+
+def test_ending_the_context_by_hand_as_the_original_had_it_works_too(tasks: Any) -> None:
+    def end_pinning(**kwargs: Any) -> None:
+        pindb.unpin_all()
+
+    task_postrun.connect(end_pinning)
+    try:
+        assert tasks.write.apply(("eager",)).get()["new"] == ["default"]
+        pindb.pin("default")
+        task_postrun.send(sender=None, task=tasks.read)
+        assert pindb.get_pinned() == set()
+    finally:
+        task_postrun.disconnect(end_pinning)
+
+
+def test_the_setting_installs_the_hooks_when_the_site_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: list[bool] = []
+    monkeypatch.setattr(pindb.celery, "install", lambda: installed.append(True))
+    apps.get_app_config("pindb").ready()
+    assert installed == []
+    with override_settings(PINDB_CELERY=True):
+        apps.get_app_config("pindb").ready()
+    assert installed == [True]

@@ -1,0 +1,120 @@
+"""What ``manage.py check`` says of a site's settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.checks import run_checks
+from django.test import override_settings
+
+from pindb.middleware import PinDbMiddleware
+
+SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
+PINDB = "pindb.middleware.PinDbMiddleware"
+
+
+class OwnMiddleware(PinDbMiddleware):
+    """A site's subclass counts as pindb's."""
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    """The messages with these settings, by id."""
+    with override_settings(**changes):
+        messages = run_checks(tags=["pindb"])
+    assert all(message.hint for message in messages)
+    return {str(message.id): message for message in messages}
+
+
+def test_the_settings_of_the_tests_are_in_order() -> None:
+    assert found() == {}
+
+
+@pytest.mark.parametrize("name", ["MASTER_DATABASES", "DATABASE_SETS"])
+def test_missing_sets(name: str) -> None:
+    messages = found(**{name: None})
+    assert list(messages) == ["pindb.E001"]
+    assert name in messages["pindb.E001"].msg
+    assert "populate_replicas" in messages["pindb.E001"].hint
+
+
+def test_sets_that_contradict_each_other() -> None:
+    messages = found(DATABASE_SETS={"default": []})
+    assert list(messages) == ["pindb.E002"]
+    assert "'api'" in messages["pindb.E002"].msg
+
+
+def test_databases_that_were_never_populated() -> None:
+    databases = {a: d for a, d in settings.DATABASES.items() if a != "default-1"}
+    with pytest.warns(UserWarning, match="DATABASES"):
+        messages = found(DATABASES=databases)
+    assert list(messages) == ["pindb.E003"]
+    assert "'default-1'" in messages["pindb.E003"].msg
+
+
+def test_a_replica_that_is_no_mirror() -> None:
+    databases = {**settings.DATABASES, "default-1": {**settings.DATABASES["default-1"], "TEST": {}}}
+    with pytest.warns(UserWarning, match="DATABASES"):
+        messages = found(DATABASES=databases)
+    assert list(messages) == ["pindb.W003"]
+    assert "'default-1'" in messages["pindb.W003"].msg
+
+
+def test_a_set_without_replicas() -> None:
+    messages = found(DATABASE_SETS={"default": [{}, {}], "api": []})
+    assert list(messages) == ["pindb.W004"]
+    assert "'api'" in messages["pindb.W004"].msg
+
+
+def test_a_router_without_middleware() -> None:
+    messages = found(MIDDLEWARE=[SESSIONS])
+    assert list(messages) == ["pindb.W001"]
+
+
+def test_middleware_without_a_router() -> None:
+    messages = found(DATABASE_ROUTERS=[])
+    assert list(messages) == ["pindb.W002"]
+    assert "GreedyPinDbRouter" in messages["pindb.W002"].hint
+
+
+def test_middleware_that_comes_too_late() -> None:
+    messages = found(MIDDLEWARE=["django.middleware.common.CommonMiddleware", SESSIONS, PINDB])
+    assert list(messages) == ["pindb.W005"]
+    assert SESSIONS in messages["pindb.W005"].hint
+
+
+def test_middleware_may_be_a_subclass() -> None:
+    assert found(MIDDLEWARE=["tests.test_checks.OwnMiddleware", SESSIONS]) == {}
+
+
+def test_middleware_that_cannot_be_imported_is_left_to_django() -> None:
+    assert found(MIDDLEWARE=["no.such.Middleware", PINDB, SESSIONS]) == {}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "15", None, True, float("nan"), float("inf")])
+def test_seconds_that_are_none(seconds: Any) -> None:
+    assert list(found(PINDB_PINNING_SECONDS=seconds)) == ["pindb.E004"]
+
+
+@pytest.mark.parametrize("name", ["", None, 7])
+def test_a_cookie_without_a_name(name: Any) -> None:
+    assert list(found(PINDB_PINNING_COOKIE=name)) == ["pindb.E005"]
+
+
+def test_delegates_that_cannot_be_imported() -> None:
+    messages = found(PINDB_DELEGATE_ROUTERS=["no.such.Router"])
+    assert list(messages) == ["pindb.E006"]
+    assert "no.such.Router" in messages["pindb.E006"].msg
+
+
+def test_unpinned_models_that_do_not_exist() -> None:
+    assert list(found(PINDB_UNPINNED_MODELS=["testapp.Nothing"])) == ["pindb.E007"]
+
+
+def test_a_site_that_does_not_use_pindb_yet_has_nothing_to_mend() -> None:
+    assert found(MASTER_DATABASES=None, DATABASE_SETS=None, DATABASE_ROUTERS=[], MIDDLEWARE=[SESSIONS]) == {}
+
+
+def test_disabled_a_site_needs_no_sets_and_no_middleware() -> None:
+    assert found(PINDB_ENABLED=False, MASTER_DATABASES=None, MIDDLEWARE=[]) == {}

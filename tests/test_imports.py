@@ -1,0 +1,85 @@
+"""What may be imported where: imports run downwards, and settings modules can import pindb."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pindb
+
+PACKAGE = Path(pindb.__file__).parent
+
+# From the bottom up; a module imports only what stands in a row below its own.
+FLOORS = [
+    ["pindb.conf", "pindb.exceptions", "pindb.testing.processes"],
+    ["pindb.sets", "pindb.testing.postgres", "pindb.testing"],
+    ["pindb.pinning"],
+    ["pindb.replicas", "pindb.stores"],
+    ["pindb.routers", "pindb.middleware", "pindb.celery"],
+    ["pindb.checks"],
+    ["pindb.apps", "pindb"],
+]
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(("pindb", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & FLOOR.keys()
+            found |= submodules or {node.module}
+    return {name for name in found if name.split(".")[0] == "pindb"}
+
+
+def test_every_module_has_its_floor() -> None:
+    assert modules().keys() == FLOOR.keys()
+
+
+@pytest.mark.parametrize("name", FLOOR)
+def test_imports_run_downwards(name: str) -> None:
+    upwards = {other for other in imports(modules()[name]) if FLOOR[other] >= FLOOR[name]}
+    assert upwards == set()
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_pindb_can_be_imported_from_a_settings_module() -> None:
+    code = """
+import sys
+import pindb
+for name in pindb.__all__:
+    getattr(pindb, name)
+from django.conf import settings
+assert not settings.configured
+for name in ("redis", "celery", "psycopg", "django.db.models"):
+    assert name not in sys.modules, name
+print(sorted(pindb.populate_replicas({"default": {}}, {"default": [{}]})))
+"""
+    assert run(code) == "['default', 'default-0']"
+
+
+def test_all_public_names_are_there() -> None:
+    routing = {"populate_replicas", "StrictPinDbRouter", "GreedyPinDbRouter", "get_replica", "is_enabled"}
+    pins = {"pin", "unpin_all", "is_pinned", "is_newly_pinned", "get_pinned", "get_newly_pinned"}
+    blocks = {"master", "with_masters", "unpinned_replica", "with_replicas", "pinning_context"}
+    exceptions = {"PinDbException", "PinDbConfigError", "UnpinnedWriteException"}
+    assert set(pindb.__all__) == routing | pins | blocks | exceptions
+    for name in pindb.__all__:
+        assert getattr(pindb, name).__doc__
