@@ -1,7 +1,7 @@
 """Makes the project's own environment, ``.venv``, and goes on inside it.
 
 What ``runtests.py`` and ``testproject/demo.py`` start with: they run on a bare Python, which has nothing but
-``venv`` and pip. Uses only the standard library. ``python3 bootstrap.py dev`` only installs, here the tools of
+``venv`` and pip. Uses only the standard library. ``python3 bootstrap.py dev`` only installs: the tools of
 developers.
 """
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import django
 import hypothesis
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
@@ -41,7 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    connections.close_all()
+    if settings.configured:
+        connections.close_all()
     SERVERS.close()
 
 

@@ -410,6 +410,7 @@ def test_units_of_work_interleaved_on_one_loop_never_see_each_other() -> None:
 
     async def both() -> tuple[frozenset[str], frozenset[str]]:
         a, b = asyncio.Event(), asyncio.Event()
-        return await asyncio.gather(unit("default", a, b), unit("api", b, a))
+        one, other = await asyncio.gather(unit("default", a, b), unit("api", b, a))
+        return one, other
 
     assert asyncio.run(both()) == ({"default"}, {"api"})

