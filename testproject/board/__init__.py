@@ -1,0 +1,1 @@
+"""The notice board: list, post, edit and thank for notices."""

@@ -1,0 +1,209 @@
+"""What the demo plays on: the database servers, and the site in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pindb.testing.postgres import PostgresReplicaSet
+from pindb.testing.processes import ServerFolder, free_port, wait_for
+from testproject.addresses import VARIABLE
+from testproject.queries import HEADER, read_header
+
+__all__ = ["DELAY", "LAGGING", "PASSWORD", "PINNING_SECONDS", "USER", "Site", "Stage"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+#: How far the lagging replica is behind, in seconds.
+DELAY = 2.0
+
+#: The alias of the lagging replica, and its index.
+LAGGING = "default-1"
+LAGGING_INDEX = 1
+
+#: How long a pin lasts, in seconds: longer than the delay by more than the second to which cookie jars round.
+PINNING_SECONDS = 3.5
+
+#: Who may log in.
+USER, PASSWORD = "ada", "lovelace"
+
+TIMEOUT = 30.0
+
+
+class Site:
+    """A running process of the site.
+
+    Attributes:
+        address: its URL, without a slash at the end.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+        self.address = address
+        self._process = process
+        self._log = log
+
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def log(self) -> str:
+        """The end of what it printed."""
+        return self._log.read_text(errors="replace")[-3000:]
+
+    def answers(self) -> bool:
+        """Whether it takes requests.
+
+        Raises:
+            RuntimeError: it ended; the message has the end of its log.
+        """
+        if not self.is_running():
+            raise RuntimeError(f"the site did not start. Its log ends:\n{self.log()}")
+        try:
+            self._read()
+        except httpx.TransportError:
+            return False
+        return True
+
+    def wind_back(self) -> None:
+        """Read until the lagging replica answers: the next read is the other one's.
+
+        Processes start their rotations anywhere; like this, every walk is the same.
+        """
+        for _ in range(3):
+            if LAGGING in self._read():
+                break
+
+    def _read(self) -> set[str]:
+        """Read the board as somebody without cookies; the databases that answered."""
+        response = httpx.get(f"{self.address}/", trust_env=False, timeout=TIMEOUT)
+        return {query.database for query in read_header(response.headers.get(HEADER, "[]"))}
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.is_running():
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class Stage:
+    """The servers, and sites on them. Use `Stage.set_up`.
+
+    Attributes:
+        databases: the master and its two replicas.
+    """
+
+    def __init__(self, databases: PostgresReplicaSet, folder: ServerFolder, broken: str | None) -> None:
+        self.databases = databases
+        self._folder = folder
+        self._broken = broken
+        self._sites: list[Site] = []
+
+    @classmethod
+    @contextmanager
+    def set_up(cls, broken: str | None = None, say: Callable[[str], Any] = lambda _: None) -> Iterator[Stage]:
+        """A block with the servers running, the board's database ready and one replica lagging.
+
+        Arguments:
+            broken: what of the sites' routing to break (see settings.py).
+            say: is called with what is going on.
+        """
+        say("Starting a PostgreSQL master and two streaming replicas")
+        with PostgresReplicaSet(replicas=2) as databases:
+            # For the logs, and for the helper process of ServerFolder, which ends the sites whatever
+            # happens to this one.
+            folder = ServerFolder("pindb-demo-")
+            stage = cls(databases, folder, broken)
+            try:
+                say("Migrating, posting the first notices")
+                stage._prepare()
+                databases.wait_until_caught_up()
+                databases.set_apply_delay(LAGGING_INDEX, DELAY)
+                yield stage
+            finally:
+                for site in stage._sites:
+                    site.stop()
+                folder.close()
+
+    def open_sites(self, *routers: str) -> list[Site]:
+        """Start a process of the site for each of the routers (dotted paths), and wait until all answer."""
+        sites = [self._open(router) for router in routers]
+        for site in sites:
+            wait_for(site.answers, f"the site at {site.address} to answer", TIMEOUT)
+            site.wind_back()
+        return sites
+
+    def _open(self, router: str) -> Site:
+        port = free_port()
+        name = f"site-{port}"
+        log = self._folder.path / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                _manage("runserver", "--noreload", f"127.0.0.1:{port}"),
+                cwd=ROOT,
+                env=self._environment(PINDB_DEMO_ROUTER=router),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C on the terminal reaches the demo first, which ends the site in its turn.
+                start_new_session=True,
+            )
+        (self._folder.path / f"{name}.pid").write_text(str(process.pid))
+        site = Site(process, f"http://127.0.0.1:{port}", log)
+        self._sites.append(site)
+        return site
+
+    def _prepare(self) -> None:
+        done = subprocess.run(
+            _manage("prepare", USER, PASSWORD),
+            cwd=ROOT,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"the site's database could not be prepared:\n{done.stdout[-3000:]}")
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        addresses = {
+            "masters": {"default": self.databases.master_database},
+            "sets": {"default": self.databases.replica_databases},
+        }
+        own = {
+            VARIABLE: json.dumps(addresses),
+            "DJANGO_SETTINGS_MODULE": "testproject.settings",
+            "PINDB_DEMO_PINNING_SECONDS": str(PINNING_SECONDS),
+            "PINDB_DEMO_BREAK": self._broken or "",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return {**os.environ, **own, **more}
+
+    # ---- what is true --------------------------------------------------------------------------
+
+    def committed(self) -> dict[int, tuple[str, str, int]]:
+        """Every notice as it stands on the master: by id its title, text and thanks."""
+        rows = self.databases.execute("master", "SELECT id, title, body, thanks FROM board_notice")
+        return {pk: (title, body, thanks) for pk, title, body, thanks in rows}
+
+    def wait_for_prompt_replica(self) -> None:
+        """Wait until the replica without a delay has everything."""
+        self.databases.wait_until_caught_up(1 - LAGGING_INDEX)
+
+
+def _manage(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "testproject.manage", *arguments]
