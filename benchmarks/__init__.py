@@ -1,0 +1,1 @@
+"""What pindb costs, measured: ``python -m benchmarks --help``."""
