@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
+from pindb.exceptions import PinDbConfigError
+
 
 class PinDbConfig(AppConfig):
     """``"pindb"`` in ``INSTALLED_APPS``: the system checks, and Celery where ``PINDB_CELERY`` is on."""
@@ -14,6 +16,12 @@ class PinDbConfig(AppConfig):
         from pindb.conf import conf
 
         if conf.PINDB_CELERY:
-            from pindb import celery
+            try:
+                from pindb import celery
+            except ImportError as error:
+                raise PinDbConfigError(
+                    "PINDB_CELERY is on, but Celery cannot be imported: "
+                    'pip install "django-pindb[celery]", or drop the setting.'
+                ) from error
 
             celery.install()

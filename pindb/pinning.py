@@ -8,10 +8,11 @@ Where nobody opened one, the first use opens one that lasts as long as the threa
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from inspect import isasyncgenfunction, iscoroutine, isgeneratorfunction
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
@@ -52,6 +53,7 @@ class PinningContext:
         from_replica: sets that a block of `unpinned_replica` reads from replicas whatever happens.
         request_blocks: aliases on which the outermost transaction is the one that ``ATOMIC_REQUESTS`` opens.
         parent: the context that comes back when this one ends.
+        scope: the block that opened it.
     """
 
     __slots__ = (
@@ -63,6 +65,7 @@ class PinningContext:
         "reads",
         "replicas",
         "request_blocks",
+        "scope",
     )
 
     def __init__(self, parent: PinningContext | None = None) -> None:
@@ -72,8 +75,9 @@ class PinningContext:
         self.replicas: dict[str, str] = {}
         self.reads: dict[str, str] = {}
         self.from_replica: frozenset[str] = frozenset()
-        self.request_blocks: frozenset[str] = frozenset()
+        self.request_blocks: frozenset[str] = parent.request_blocks if parent else frozenset()
         self.parent = parent
+        self.scope: object = None
 
     def pin(self, alias: str, new: bool = True) -> None:
         """Read `alias` from its master from now on."""
@@ -110,7 +114,6 @@ class PinningContext:
         inner.carried = self.carried
         inner.replicas = self.replicas
         inner.from_replica = self.from_replica
-        inner.request_blocks = self.request_blocks
         return inner
 
 
@@ -171,8 +174,12 @@ def pin(alias: str, count_as_new: bool = True) -> None:
     context.pin(alias, count_as_new)
 
 
-def unpin_all() -> None:
-    """Forget all pins and chosen replicas of this pinning context: the start or end of a unit of work."""
+def unpin_all(**kwargs: object) -> None:
+    """Forget all pins and chosen replicas of this pinning context: the start or end of a unit of work.
+
+    Arguments:
+        kwargs: ignored, so that a signal can be connected to it.
+    """
     current().clear()
 
 
@@ -201,6 +208,9 @@ class Scope:
 
     Decorates plain and ``async`` functions. An instance keeps nothing about the blocks that it opened, so
     one may be used again, inside itself, and in many threads and tasks at once.
+
+    Raises:
+        TypeError: it decorates a generator function, whose body would run after the block had ended.
     """
 
     def open(self, outer: PinningContext) -> PinningContext:
@@ -211,17 +221,31 @@ class Scope:
         """Bring from `inner` to `outer` what is to outlive the block."""
 
     def __enter__(self) -> None:
-        outer = current()
-        current_context.set(self.open(outer))
+        inner = self.open(current())
+        inner.scope = self
+        current_context.set(inner)
 
     def __exit__(self, *exc_info: object) -> None:
+        above: PinningContext | None = None
         inner = current()
+        while inner.scope is not self and inner.parent is not None:
+            # A generator that was left in the middle of its block is closed inside another block.
+            above, inner = inner, inner.parent
         outer = inner.parent
-        current_context.set(outer)
-        if outer is not None:
-            self.close(inner, outer)
+        if inner.scope is not self or outer is None:
+            return
+        if above is None:
+            current_context.set(outer)
+        else:
+            above.parent = outer
+        self.close(inner, outer)
 
     def __call__(self, function: F) -> F:
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__qualname__} is a generator function, which {self!r} cannot decorate: its body "
+                "would run after the block had ended. Write a `with` block inside of it."
+            )
         if iscoroutinefunction(function):
 
             @wraps(function)
@@ -234,9 +258,15 @@ class Scope:
         @wraps(function)
         def scoped(*args: Any, **kwargs: Any) -> Any:
             with self:
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+            # An asynchronous view's dispatch() is a plain function that returns a coroutine.
+            return self._awaited(result) if iscoroutine(result) else result
 
         return cast(F, scoped)
+
+    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self:
+            return await coroutine
 
 
 class _OfSets(Scope):

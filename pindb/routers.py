@@ -49,7 +49,7 @@ class PinDbRouter:
         context = current_context.get() or current()
         member = context.reads.get(alias) or table.member(context, alias)
         if member != alias:
-            if model in table.unpinned_models:
+            if table.is_unpinned[model]:
                 return alias
             if table.atomic_reads_master:
                 master = _threads.masters.get(alias) or _threads.master(alias)
@@ -74,7 +74,7 @@ class PinDbRouter:
         else:
             alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
         context = current_context.get() or current()
-        if alias not in context.new and table.pins(alias) and model not in table.unpinned_models:
+        if alias not in context.new and table.pins(alias) and not table.is_unpinned[model]:
             self.pin_for_write(context, alias, model)
         return alias
 
@@ -110,9 +110,9 @@ class StrictPinDbRouter(PinDbRouter):
     def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
         if alias not in context.pinned:
             raise UnpinnedWriteException(
-                f"A write to {model._meta.label} on the DB set {alias!r}, which is not pinned. "
-                f"Call pindb.pin({alias!r}) before the first read of what you write, or put the write "
-                f"into a block `with pindb.master({alias!r}):`."
+                f"A write to {model._meta.app_label}.{model._meta.object_name} on the DB set {alias!r}, "
+                f"which is not pinned. Call pindb.pin({alias!r}) before the first read of what you write, "
+                f"or put the write into a block `with pindb.master({alias!r}):`."
             )
         if alias in context.carried:
             # The pin that allows this write is about to end; the write has to be covered in full.
@@ -135,7 +135,7 @@ class _Table:
         self.delegates = load_delegates()
         self.read_delegates = self._methods("db_for_read")
         self.write_delegates = self._methods("db_for_write")
-        self.unpinned_models = unpinned_models()
+        self.is_unpinned = _UnpinnedModels(unpinned_models())
         self.atomic_reads_master = bool(conf.PINDB_ATOMIC_READS_MASTER)
 
     def _methods(self, name: str) -> tuple[Ask, ...]:
@@ -231,8 +231,8 @@ def _load_delegate(entry: Any) -> Any:
     return router
 
 
-def unpinned_models() -> frozenset[type[Model]]:
-    """The models of ``PINDB_UNPINNED_MODELS`` and their proxies.
+def unpinned_models() -> frozenset[str]:
+    """The models of ``PINDB_UNPINNED_MODELS``, as "app_label.modelname".
 
     Raises:
         PinDbConfigError: the setting is no list, or an entry names no installed model.
@@ -242,19 +242,38 @@ def unpinned_models() -> frozenset[type[Model]]:
         raise PinDbConfigError(
             f"PINDB_UNPINNED_MODELS is {labels!r}. Write a list of models: ['sessions.Session']."
         )
-    concrete = set()
+    found = set()
     for label in labels:
         try:
-            concrete.add(apps.get_model(label))
+            found.add(apps.get_model(label)._meta.label_lower)
         except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise PinDbConfigError(
                 f"PINDB_UNPINNED_MODELS names {label!r}, which is no installed model: {error}. Write "
                 "'app_label.ModelName'."
             ) from error
-    if not concrete:
-        return frozenset()
-    models = apps.get_models(include_auto_created=True)
-    return frozenset(m for m in models if m._meta.concrete_model in concrete)
+    return frozenset(found)
+
+
+class _UnpinnedModels(dict[Any, bool]):
+    """Whether a model lives on the master without pinning, by model; worked out when first asked.
+
+    A model counts by its name, so that its proxies and its historical versions in migrations do too. The
+    table of Django's database cache always counts: a cache that pins would pin everybody.
+    """
+
+    def __init__(self, labels: frozenset[str]) -> None:
+        super().__init__()
+        self.labels = labels
+
+    def __missing__(self, model: type[Model]) -> bool:
+        concrete = getattr(model._meta, "concrete_model", None)
+        if concrete is None:
+            return model._meta.app_label == "django_cache"
+        answer = concrete._meta.label_lower in self.labels
+        if model._meta.apps is apps:
+            # Others come and go with their migration, and would be kept alive here.
+            self[model] = answer
+        return answer
 
 
 class _Threads(threading.local):

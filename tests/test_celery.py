@@ -124,17 +124,14 @@ def test_an_eager_task_has_the_pins_of_its_caller_and_leaves_it_its_own(tasks: A
 
 
 def test_ending_the_context_by_hand_as_the_original_had_it_works_too(tasks: Any) -> None:
-    def end_pinning(**kwargs: Any) -> None:
-        pindb.unpin_all()
-
-    task_postrun.connect(end_pinning)
+    task_postrun.connect(pindb.unpin_all)
     try:
         assert tasks.write.apply(("eager",)).get()["new"] == ["default"]
         pindb.pin("default")
         task_postrun.send(sender=None, task=tasks.read)
         assert pindb.get_pinned() == set()
     finally:
-        task_postrun.disconnect(end_pinning)
+        task_postrun.disconnect(pindb.unpin_all)
 
 
 def test_the_setting_installs_the_hooks_when_the_site_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,3 +142,11 @@ def test_the_setting_installs_the_hooks_when_the_site_starts(monkeypatch: pytest
     with override_settings(PINDB_CELERY=True):
         apps.get_app_config("pindb").ready()
     assert installed == [True]
+
+
+@override_settings(PINDB_CELERY=True)
+def test_the_setting_without_celery_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pindb.celery", None)
+    monkeypatch.delattr(pindb, "celery")
+    with pytest.raises(pindb.PinDbConfigError, match="django-pindb\\[celery\\]"):
+        apps.get_app_config("pindb").ready()

@@ -116,5 +116,10 @@ def test_a_site_that_does_not_use_pindb_yet_has_nothing_to_mend() -> None:
     assert found(MASTER_DATABASES=None, DATABASE_SETS=None, DATABASE_ROUTERS=[], MIDDLEWARE=[SESSIONS]) == {}
 
 
+def test_disabled_a_site_may_have_other_databases() -> None:
+    with pytest.warns(UserWarning, match="DATABASES"):
+        assert found(PINDB_ENABLED=False, DATABASES={"default": {}}) == {}
+
+
 def test_disabled_a_site_needs_no_sets_and_no_middleware() -> None:
     assert found(PINDB_ENABLED=False, MASTER_DATABASES=None, MIDDLEWARE=[]) == {}

@@ -254,7 +254,7 @@ def test_streamed_content_is_read_with_the_pins_of_its_request() -> None:
 
 def test_streamed_content_is_read_with_the_pins_of_its_request_under_asgi() -> None:
     async def run(client: AsyncClient) -> bytes:
-        response = await client.get("/astream/")
+        response: Any = await client.get("/astream/")
         return b"".join([chunk async for chunk in response])
 
     cookie = Client().get("/write/").cookies[COOKIE].value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -209,6 +209,43 @@ def test_blocks_decorate_functions_and_coroutine_functions() -> None:
     assert async_to_sync(aread)() in REPLICAS
     assert async_to_sync(unit)() == set()
     assert asyncio.iscoroutinefunction(aread)
+
+
+def test_a_plain_function_that_returns_a_coroutine_is_awaited_in_the_block() -> None:
+    async def handler() -> str:
+        return reads()
+
+    @pindb.master("default")
+    def dispatch() -> Any:
+        return handler()
+
+    assert asyncio.run(dispatch()) == "default"
+
+
+def test_generator_functions_cannot_be_decorated() -> None:
+    def rows() -> Iterator[int]:
+        yield 1
+
+    async def arows() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (rows, arows):
+        with pytest.raises(TypeError, match=r"rows is a generator function, which master\('default'\)"):
+            pindb.master("default")(function)
+
+
+def test_a_block_in_a_generator_ends_with_the_generator_wherever_that_is() -> None:
+    def rows() -> Generator[str]:
+        with pindb.master("default"):
+            yield reads()
+
+    generator = rows()
+    assert next(generator) == "default"
+    with pindb.pinning_context():
+        generator.close()
+        assert reads() in REPLICAS
+    assert state() == (set(), set())
+    assert reads() in REPLICAS
 
 
 actions = st.recursive(

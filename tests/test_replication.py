@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from django.core.cache import cache
 from django.core.exceptions import ObjectDoesNotExist
+from django.core.management import call_command
 from django.db import connections, router, transaction
 from django.db.models import Count, F, Prefetch
 from django.db.utils import InternalError
@@ -275,6 +277,21 @@ def test_an_unpinned_model_is_read_where_it_was_written_and_the_others_stay_on_r
     assert [line.text for line in LogLine.objects.all()] == ["a line"]
     on_master(name="new")
     assert Author.objects.get().name == "old"
+    assert pindb.get_pinned() == set()
+
+
+@pytest.mark.parametrize("name", ["pindb.GreedyPinDbRouter", "pindb.StrictPinDbRouter"])
+def test_the_database_cache_lives_on_the_master_and_pins_nobody(library: Author, name: str) -> None:
+    backend = "django.core.cache.backends.db.DatabaseCache"
+    caches = {"default": {"BACKEND": backend, "LOCATION": "cache_table"}}
+    with override_settings(CACHES=caches, DATABASE_ROUTERS=[name]):
+        call_command("createcachetable", verbosity=0)
+        cache.set("key", "value")
+        assert cache.get("key") == "value"
+        assert cache.add("number", 1)
+        assert cache.incr("number") == 2
+        cache.delete("key")
+        assert cache.get("key") is None
     assert pindb.get_pinned() == set()
 
 

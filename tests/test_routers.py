@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.sessions.models import Session
 from django.db import router
+from django.db.migrations.state import ModelState, ProjectState
 from django.test import override_settings
 
 import pindb
@@ -131,20 +132,17 @@ def test_unpinned_models_live_on_the_master_and_pin_nothing(name: str) -> None:
         assert router.db_for_read(Author) in REPLICAS
 
 
-def test_proxies_of_unpinned_models_are_unpinned_too() -> None:
-    class LogLineProxy(LogLine):
-        class Meta:
-            proxy = True
-            app_label = "testapp"
-
-    try:
-        with override_settings(PINDB_UNPINNED_MODELS=["testapp.LogLine"]):
-            assert router.db_for_write(LogLineProxy) == "default"
-            assert pindb.get_pinned() == set()
-    finally:
-        LogLine._meta.apps.all_models["testapp"].pop("loglineproxy")
-        LogLine._meta.apps.clear_cache()
-        gc.collect()
+@override_settings(PINDB_UNPINNED_MODELS=["testapp.LogLine"])
+def test_proxies_and_historical_versions_of_unpinned_models_are_unpinned_too() -> None:
+    state = ProjectState.from_apps(apps)
+    state.add_model(ModelState("testapp", "Proxy", [], {"proxy": True}, ("testapp.logline",)))
+    for model in (state.apps.get_model("testapp.LogLine"), state.apps.get_model("testapp.Proxy")):
+        assert model is not LogLine
+        assert router.db_for_write(model) == "default"
+        assert router.db_for_read(model) == "default"
+    assert pindb.get_pinned() == set()
+    assert router.db_for_write(state.apps.get_model("testapp.Author")) == "default"
+    assert pindb.get_pinned() == {"default"}
 
 
 @pytest.mark.parametrize("wrong", [["testapp.Nothing"], ["Author"], [7], "testapp.Author"])

@@ -92,6 +92,9 @@ class TestAtomicRequests:
         response = Client().get("/read/").json()
         assert response["names"] == []
 
+    def test_it_does_not_count_in_a_context_inside_the_request_either(self) -> None:
+        assert Client().get("/context/").json()["names"] == []
+
     def test_a_transaction_inside_of_it_does(self) -> None:
         assert Client().get("/atomic/").json()["names"] == ["unseen"]
 

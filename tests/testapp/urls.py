@@ -15,6 +15,7 @@ urlpatterns = [
     path("stream/", views.stream),
     path("astream/", views.astream),
     path("atomic/", views.atomic),
+    path("context/", views.context),
     path("exempt/", views.exempt),
     path("session/", views.session),
 ]

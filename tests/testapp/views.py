@@ -84,6 +84,11 @@ def atomic(request: HttpRequest) -> JsonResponse:
         return read(request)
 
 
+@pindb.pinning_context()
+def context(request: HttpRequest) -> JsonResponse:
+    return read(request)
+
+
 @transaction.non_atomic_requests
 def exempt(request: HttpRequest) -> JsonResponse:
     with transaction.atomic():
