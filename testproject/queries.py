@@ -9,6 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.db import connections
+
+import pindb
+
 __all__ = ["HEADER", "Query", "QueryLog", "read_header", "shorten"]
 
 #: The response header with the queries, for programs.
@@ -61,9 +65,6 @@ class QueryLog:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """A block whose queries are recorded, on every database of the settings."""
-        # Not at the top: the demo reads headers without Django's settings.
-        from django.db import connections
-
         with ExitStack() as stack:
             for connection in connections.all():
                 stack.enter_context(connection.execute_wrapper(self._record))
@@ -72,8 +73,6 @@ class QueryLog:
     def _record(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        import pindb
-
         connection = context["connection"]
         # Pins go by the master's alias, and a replica is a test mirror of its master.
         master = connection.settings_dict["TEST"]["MIRROR"] or connection.alias

@@ -17,9 +17,12 @@ from rich.text import Text
 from testproject.queries import Query
 from testproject.walk.visitors import Answer
 
-__all__ = ["Report", "make_console"]
+__all__ = ["MASTER", "REFUSED", "Report", "make_console"]
 
 MASTER = "default"
+
+#: The HTTP status of the page about a refused write (see middleware.py).
+REFUSED = 500
 
 #: Where the output is not a terminal.
 WIDTH = 100
@@ -59,8 +62,10 @@ class Report:
         """A block whose answers are rows below a title."""
         self.console.print(f"\n{escape(title)}", style="bold")
         self._table = self._make_table()
-        yield
-        self.console.print(self._table)
+        try:
+            yield
+        finally:
+            self.console.print(self._table)
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """A block that takes a while. Shown on terminals only."""
@@ -131,6 +136,10 @@ def _wrongs(answer: Answer, database: str | None, pinned: bool, status: int) -> 
         yield f"from {_listed(aliases)}, not {database}"
     elif {query.pinned for query in answer.of_notices} != {pinned}:
         yield "not pinned" if pinned else "pinned"
+    if answer.request == "GET /" and answer.page.notices is None:
+        yield "no board"
+    if status == REFUSED and not answer.page.refusal:
+        yield "not refused"
     others = {query.database for query in answer.queries if query not in answer.of_notices}
     if others - {MASTER}:
         yield f"session or user from {_listed(others - {MASTER})}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from testproject.walk.report import MASTER, Report, make_console
+from testproject.walk.report import MASTER, REFUSED, Report, make_console
 from testproject.walk.stage import DELAY, LAGGING, PINNING_SECONDS, Site, Stage
 from testproject.walk.visitors import Visitor
 
@@ -83,7 +83,7 @@ def _strict(report: Report, stage: Stage, reader: Visitor, writer: Visitor, site
     reader.site = writer.site = site
     with report.chapter("The same site with the Strict router refuses a write that was not declared."):
         refused = writer.post("/new/", title="Found: one glove", body="Right hand, green wool.")
-        report.add(refused, database=None, status=500)
+        report.add(refused, database=None, status=REFUSED)
     report.quote(refused.page.refusal)
 
     mine = max(refused.committed)
