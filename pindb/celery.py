@@ -12,7 +12,7 @@ from typing import Any
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from pindb.conf import conf
-from pindb.pinning import PinningContext, current_context
+from pindb.pinning import PinningContext, get_context, set_context
 from pindb.stores import dump_pins, load_pins, pins_of
 
 __all__ = ["install"]
@@ -32,7 +32,7 @@ def install() -> None:
 
 
 def _send_pins(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
-    context = current_context.get()
+    context = get_context()
     if headers is None or context is None or not conf.PINDB_ENABLED:
         return
     pins = pins_of(context, time.time())
@@ -42,7 +42,7 @@ def _send_pins(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
 
 def _start(task: Any, **kwargs: Any) -> None:
     """A clean slate for the task, with the pins of whoever sent it."""
-    outer = current_context.get()
+    outer = get_context()
     context = PinningContext(outer)
     if conf.PINDB_ENABLED:
         now = time.time()
@@ -51,11 +51,11 @@ def _start(task: Any, **kwargs: Any) -> None:
             context.carry(pins_of(outer, now) if outer is not None else {})
         elif token := task.request.get(HEADER):
             context.carry(load_pins(token, now))
-    current_context.set(context)
+    set_context(context)
 
 
 def _end(task: Any, **kwargs: Any) -> None:
     """A clean slate after the task; for an eager one, the caller's context again."""
-    context = current_context.get()
+    context = get_context()
     eager = task.request.is_eager and context is not None
-    current_context.set(context.parent if eager and context is not None else None)
+    set_context(context.parent if eager and context is not None else None)

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from pindb.conf import conf
-from pindb.pinning import PinningContext, aiterate_in, current_context, iterate_in
+from pindb.pinning import PinningContext, aiterate_in, get_context, iterate_in, set_context
 from pindb.stores import CookieStore
 
 __all__ = ["PinDbMiddleware"]
@@ -48,12 +48,15 @@ class PinDbMiddleware:
             return self._acall(request)
         if not conf.PINDB_ENABLED:
             return cast(HttpResponseBase, self.get_response(request))
-        before = current_context.get()
-        context = self._start(request)
+        before = get_context()
+        context = PinningContext()
+        set_context(context)
+        if request.COOKIES:
+            self._carry(request, context)
         try:
             response: HttpResponseBase = self.get_response(request)
         finally:
-            current_context.set(before)
+            set_context(before)
         if context.new or response.streaming:
             self._finish(response, context)
         return response
@@ -61,24 +64,23 @@ class PinDbMiddleware:
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         if not conf.PINDB_ENABLED:
             return cast(HttpResponseBase, await self.get_response(request))
-        before = current_context.get()
-        context = self._start(request)
+        before = get_context()
+        context = PinningContext()
+        set_context(context)
+        if request.COOKIES:
+            self._carry(request, context)
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:
-            current_context.set(before)
+            set_context(before)
         if context.new or response.streaming:
             self._finish(response, context)
         return response
 
-    def _start(self, request: HttpRequest) -> PinningContext:
-        context = PinningContext()
-        current_context.set(context)
-        if request.COOKIES:
-            pins = self.store.load(request)
-            if pins:
-                context.carry(pins)
-        return context
+    def _carry(self, request: HttpRequest, context: PinningContext) -> None:
+        pins = self.store.load(request)
+        if pins:
+            context.carry(pins)
 
     def _finish(self, response: HttpResponseBase, context: PinningContext) -> None:
         if context.new:
@@ -90,7 +92,7 @@ class PinDbMiddleware:
                 response.streaming_content = iterate_in(context, cast(Any, response.streaming_content))
 
     def _process_view(self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        context = current_context.get()
+        context = get_context()
         if context is not None:
             exempt: Collection[str] = getattr(view, "_non_atomic_requests", frozenset())
             context.request_blocks = self.atomic_aliases.difference(exempt)

@@ -21,17 +21,16 @@ def choose_replica(context: PinningContext, alias: str, replicas: tuple[str, ...
     """The replica that `context` reads of the set `alias`, chosen at its first use; the master if none."""
     chosen = context.replicas.get(alias)
     if chosen is None:
-        chosen = context.replicas[alias] = _next(replicas) if replicas else alias
+        if not replicas:
+            return alias
+        chosen = context.replicas[alias] = next(_rotations.get(replicas) or _new_rotation(replicas))
     return chosen
 
 
-def _next(replicas: tuple[str, ...]) -> str:
-    rotation = _rotations.get(replicas)
-    if rotation is None:
-        # Processes start anywhere, so that a deployment's first requests do not all hit the same replica.
-        start = random.randrange(len(replicas))  # noqa: S311
-        rotation = _rotations.setdefault(replicas, cycle(replicas[start:] + replicas[:start]))
-    return next(rotation)
+def _new_rotation(replicas: tuple[str, ...]) -> Iterator[str]:
+    # Processes start anywhere, so that a deployment's first requests do not all hit the same replica.
+    start = random.randrange(len(replicas))  # noqa: S311
+    return _rotations.setdefault(replicas, cycle(replicas[start:] + replicas[:start]))
 
 
 def get_replica(alias: str = DEFAULT_ALIAS) -> str:

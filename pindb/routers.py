@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
-from pindb.pinning import PinningContext, current, current_context
+from pindb.pinning import PinningContext, current, get_context
 from pindb.replicas import choose_replica
 from pindb.sets import DatabaseSets, get_sets
 
@@ -32,31 +32,30 @@ class PinDbRouter:
     and where the last read of a set went is remembered in the pinning context.
     """
 
-    def db_for_read(self, model: type[Model], **hints: Any) -> str:
+    # Static, since a bound method would be made for each query.
+    @staticmethod
+    def db_for_read(model: type[Model], **hints: Any) -> str:
         """The alias to read `model` from: the master where its set is pinned, else a replica.
 
         Raises:
             PinDbConfigError: the settings are wrong, or a delegate router answered a replica.
         """
         table = _table or _make_table()
+        ask = table.ask_for_read
         alias: str
-        for ask in table.read_delegates:
-            alias = ask(model, **hints)
-            if alias:
-                break
+        if ask is not None:
+            alias = (ask(model, **hints) if hints else ask(model)) or table.home(hints)
         else:
             alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
-        context = current_context.get() or current()
-        member = context.reads.get(alias) or table.member(context, alias)
-        if member != alias:
-            if table.is_unpinned[model]:
-                return alias
-            if table.atomic_reads_master:
-                master = _threads.masters.get(alias) or _threads.master(alias)
-                if master.in_atomic_block and _in_explicit_block(master, context, alias):
-                    return alias
-            context.reads[alias] = member
-        return member
+        context = get_context() or current()
+        member = context.reads.get(alias)
+        if member == alias:
+            return alias
+        if member is not None and model in table.on_replicas:
+            master = _masters.__dict__.get(alias) or _master(alias)
+            if not master.in_atomic_block:
+                return member
+        return table.member_for_read(context, alias, model)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str:
         """The alias to write `model` to: the master of its set.
@@ -66,15 +65,14 @@ class PinDbRouter:
             PinDbConfigError: the settings are wrong, or a delegate router answered a replica.
         """
         table = _table or _make_table()
+        ask = table.ask_for_write
         alias: str
-        for ask in table.write_delegates:
-            alias = ask(model, **hints)
-            if alias:
-                break
+        if ask is not None:
+            alias = (ask(model, **hints) if hints else ask(model)) or table.home(hints)
         else:
             alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
-        context = current_context.get() or current()
-        if alias not in context.new and table.pins(alias) and not table.is_unpinned[model]:
+        context = get_context() or current()
+        if alias not in context.new and table.is_managed(alias) and not table.is_unpinned(model):
             self.pin_for_write(context, alias, model)
         return alias
 
@@ -127,19 +125,36 @@ class GreedyPinDbRouter(PinDbRouter):
 
 
 class _Table:
-    """What the settings say, worked out for the routers. Never changes."""
+    """What the settings say, worked out for the routers.
+
+    Attributes:
+        sets: the DB sets.
+        ask_for_read, ask_for_write: the delegate routers as one function; None where there are none.
+        on_replicas: models known to be read from replicas.
+    """
 
     def __init__(self) -> None:
         self.enabled = bool(conf.PINDB_ENABLED)
         self.sets = get_sets() if self.enabled or conf.MASTER_DATABASES else DatabaseSets({}, {})
         self.delegates = load_delegates()
-        self.read_delegates = self._methods("db_for_read")
-        self.write_delegates = self._methods("db_for_write")
-        self.is_unpinned = _UnpinnedModels(unpinned_models())
+        self.ask_for_read = self._first_answer("db_for_read")
+        self.ask_for_write = self._first_answer("db_for_write")
+        self.unpinned_labels = unpinned_models()
+        self.on_replicas: set[type[Model]] = set()
         self.atomic_reads_master = bool(conf.PINDB_ATOMIC_READS_MASTER)
 
-    def _methods(self, name: str) -> tuple[Ask, ...]:
-        return tuple(getattr(d, name) for d in self.delegates if hasattr(d, name))
+    def _methods(self, name: str) -> list[Ask]:
+        return [getattr(d, name) for d in self.delegates if hasattr(d, name)]
+
+    def _first_answer(self, name: str) -> Ask | None:
+        methods = self._methods(name)
+        if len(methods) < 2:
+            return methods[0] if methods else None
+
+        def ask(model: type[Model], **hints: Any) -> str | None:
+            return next(filter(None, (method(model, **hints) for method in methods)), None)
+
+        return ask
 
     def ask(self, name: str, *args: Any, **hints: Any) -> bool | None:
         """The first answer of the delegate routers that is not None."""
@@ -155,31 +170,58 @@ class _Table:
         alias: str = (instance is not None and instance._state.db) or DEFAULT_DB_ALIAS
         return self.sets.masters.get(alias, alias)
 
-    def member(self, context: PinningContext, alias: str) -> str:
-        """Which member of the set `alias` is read in `context`; asked until one was read."""
-        replicas = self.sets.replicas.get(alias)
-        if replicas is None:
+    def member_for_read(self, context: PinningContext, alias: str, model: type[Model]) -> str:
+        """Which member of the set `alias` is read; remembered where that will do for the next read too."""
+        if alias not in self.sets.replicas or not self.enabled:
             self.refuse_replica(alias)
-        if not replicas or not self.enabled:
             return alias
-        if alias in context.pinned and alias not in context.from_replica:
+        if model not in self.on_replicas and self.is_unpinned(model):
             return alias
-        return choose_replica(context, alias, replicas)
+        if alias not in context.from_replica:
+            if alias in context.pinned:
+                return alias
+            master = _masters.__dict__.get(alias) or _master(alias)
+            if (
+                master.in_atomic_block
+                and self.atomic_reads_master
+                and _in_explicit_block(master, context, alias)
+            ):
+                return alias
+        member = context.reads[alias] = choose_replica(context, alias, self.sets.replicas[alias])
+        return member
 
-    def pins(self, alias: str) -> bool:
-        """Whether a write to `alias` asks for a pin."""
+    def is_managed(self, alias: str) -> bool:
+        """Whether pindb routes within the set `alias`; False for databases that it leaves alone."""
         if alias in self.sets.replicas:
             return self.enabled
         self.refuse_replica(alias)
         return False
 
     def refuse_replica(self, alias: str) -> None:
-        master = self.sets.masters.get(alias)
-        if master is not None:
+        """Raise `PinDbConfigError` where `alias` is a replica's."""
+        master = self.sets.masters.get(alias, alias)
+        if master != alias:
             raise PinDbConfigError(
                 f"A router in PINDB_DELEGATE_ROUTERS answered {alias!r}, the alias of a replica. Delegate "
                 f"routers choose among masters: return {master!r}, and pindb picks the member of its set."
             )
+
+    def is_unpinned(self, model: type[Model]) -> bool:
+        """Whether a model lives on the master without pinning.
+
+        A model counts by its name, so that its proxies and its historical versions in migrations do too.
+        The table of Django's database cache always counts: a cache that pins would pin everybody.
+        """
+        if model in self.on_replicas:
+            return False
+        concrete = getattr(model._meta, "concrete_model", None)
+        if concrete is None:
+            return model._meta.app_label == "django_cache"
+        unpinned = concrete._meta.label_lower in self.unpinned_labels
+        if not unpinned and model._meta.apps is apps:
+            # Historical models come and go with their migration, and would be kept alive here.
+            self.on_replicas.add(model)
+        return unpinned
 
 
 _table: _Table | None = None
@@ -254,46 +296,18 @@ def unpinned_models() -> frozenset[str]:
     return frozenset(found)
 
 
-class _UnpinnedModels(dict[Any, bool]):
-    """Whether a model lives on the master without pinning, by model; worked out when first asked.
-
-    A model counts by its name, so that its proxies and its historical versions in migrations do too. The
-    table of Django's database cache always counts: a cache that pins would pin everybody.
-    """
-
-    def __init__(self, labels: frozenset[str]) -> None:
-        super().__init__()
-        self.labels = labels
-
-    def __missing__(self, model: type[Model]) -> bool:
-        concrete = getattr(model._meta, "concrete_model", None)
-        if concrete is None:
-            return model._meta.app_label == "django_cache"
-        answer = concrete._meta.label_lower in self.labels
-        if model._meta.apps is apps:
-            # Others come and go with their migration, and would be kept alive here.
-            self[model] = answer
-        return answer
+# This thread's connections to the masters by alias: Django's own registry takes 20 times as long to ask. The
+# dict itself is read, which is faster than an attribute that holds one.
+_masters = threading.local()
 
 
-class _Threads(threading.local):
-    """This thread's connections to the masters: Django's own registry takes 20 times as long to ask."""
-
-    def __init__(self) -> None:
-        self.masters: dict[str, Any] = {}
-
-    def master(self, alias: str) -> Any:
-        connection = self.masters[alias] = connections[alias]
-        return connection
-
-
-_threads = _Threads()
+def _master(alias: str) -> Any:
+    connection = _masters.__dict__[alias] = connections[alias]
+    return connection
 
 
 def _in_explicit_block(master: Any, context: PinningContext, alias: str) -> bool:
     """Whether code opened a transaction on `master`, beyond what Django's own test case and
     ``ATOMIC_REQUESTS`` opened for it."""
-    if alias in context.from_replica:
-        return False
     blocks = [block for block in master.atomic_blocks if not block._from_testcase]
     return len(blocks) > (alias in context.request_blocks)

@@ -33,6 +33,9 @@ MAX_TOKEN_LENGTH = 4096
 #: How far the clocks of two servers may be apart (seconds) before one ignores the other's pins.
 CLOCK_SKEW = 5
 
+#: How much longer than its pins a cookie lasts (seconds): clients that count whole seconds drop it early.
+GRACE = 2
+
 
 def pins_of(context: PinningContext, now: float) -> dict[str, float]:
     """What leaves a unit of work: its new pins, and what it was given and is still in force.
@@ -112,13 +115,13 @@ class CookieStore:
         return load_pins(token, time.time())
 
     def save(self, response: HttpResponseBase, context: PinningContext) -> None:
-        """Put the pins of `context` into the response's cookie, to last as long as the longest of them."""
+        """Put the pins of `context` into the response's cookie, to last a little longer than they do."""
         now = time.time()
         pins = pins_of(context, now)
         response.set_cookie(
             conf.PINDB_PINNING_COOKIE,
             dump_pins(pins),
-            max_age=math.ceil(max(pins.values()) - now),
+            max_age=math.ceil(max(pins.values()) - now) + GRACE,
             domain=conf.PINDB_PINNING_COOKIE_DOMAIN,
             path=conf.PINDB_PINNING_COOKIE_PATH,
             secure=conf.PINDB_PINNING_COOKIE_SECURE,

@@ -14,7 +14,8 @@ __all__ = ["ReplicasOnlyRouter"]
 class ReplicasOnlyRouter(pindb.GreedyPinDbRouter):
     """Reads notices from replicas even where their set is pinned."""
 
-    def db_for_read(self, model: type[Model], **hints: Any) -> str:
+    @staticmethod
+    def db_for_read(model: type[Model], **hints: Any) -> str:
         if model._meta.app_label == "board":
             return pindb.get_replica("default")
-        return super().db_for_read(model, **hints)
+        return pindb.GreedyPinDbRouter.db_for_read(model, **hints)

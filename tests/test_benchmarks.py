@@ -55,10 +55,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     files = folder / "rows.json", folder / "tables.md"
     done = run("router", "--quick", "--json", str(files[0]), "--markdown", str(files[1]))
     assert done.returncode == 0, done.stderr
-    return done.stdout, *(file.read_text(encoding="utf-8") for file in files)
+    rows, tables = (file.read_text(encoding="utf-8") for file in files)
+    return done.stdout, rows, tables
 
 
-def test_rows_have_the_form_of_all_benchmarks(report):
+def test_rows_have_the_form_of_all_benchmarks(report: tuple[str, str, str]) -> None:
     rows = json.loads(report[1])
     assert all(set(row) == {"case", "subject", "value", "unit"} for row in rows)
     assert all(row["value"] > 0 for row in rows)
@@ -66,7 +67,7 @@ def test_rows_have_the_form_of_all_benchmarks(report):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_subject_has_a_figure_and_a_ratio(report, case):
+def test_every_subject_has_a_figure_and_a_ratio(report: tuple[str, str, str], case: str) -> None:
     subjects, unit = CASES[case]
     rows = [row for row in json.loads(report[1]) if row["case"] == case]
     assert {row["subject"] for row in rows if row["unit"] == unit} == subjects
@@ -75,11 +76,11 @@ def test_every_subject_has_a_figure_and_a_ratio(report, case):
     assert {row["unit"] for row in rows} == {unit, f"ratio to {REFERENCE}"}
 
 
-def test_nothing_but_the_known_cases(report):
+def test_nothing_but_the_known_cases(report: tuple[str, str, str]) -> None:
     assert {row["case"] for row in json.loads(report[1])} == set(CASES)
 
 
-def test_the_table_says_whether_the_targets_are_met(report):
+def test_the_table_says_whether_the_targets_are_met(report: tuple[str, str, str]) -> None:
     printed, _, markdown = report
     for case in CASES:
         assert case in printed
@@ -89,20 +90,20 @@ def test_the_table_says_whether_the_targets_are_met(report):
     assert any("request, no cookie" in line for line in verdicts)
 
 
-def test_help_lists_the_benchmarks():
+def test_help_lists_the_benchmarks() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert "router" in done.stdout
 
 
-def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
     done = run("roter")
     assert done.returncode == 2
     assert "'roter'" in done.stderr
     assert "router" in done.stderr.replace("'roter'", "")
 
 
-def test_a_missing_peer_is_named_with_what_to_install():
+def test_a_missing_peer_is_named_with_what_to_install() -> None:
     done = run(
         code="import sys; sys.modules['multidb'] = None\n"
         "from benchmarks.__main__ import main; sys.exit(main(['router', '--quick']))"

@@ -107,7 +107,7 @@ class PostgresReplicaSet:
         if self._folder is not None:
             raise RuntimeError("This PostgresReplicaSet runs already.")
         _import_psycopg()
-        self._folder = ServerFolder("pindb-postgres-")
+        self._folder = ServerFolder("pindb-postgres-", signal.SIGQUIT)
         atexit.register(self.close)
         try:
             self._start_all()

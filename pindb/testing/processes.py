@@ -44,11 +44,16 @@ for _ in range(50):
 class ServerFolder:
     """A folder for the data of some servers, and the processes that run in it.
 
-    Closing it kills the processes and removes the folder. The same happens when this process ends in any
+    Closing it ends the processes and removes the folder. The same happens when this process ends in any
     other way, SIGKILL included: a helper process sees to it. Not safe under threads.
+
+    Arguments:
+        prefix: the start of the folder's name, in the system's folder for temporary files.
+        stop_signal: what ends a server fastest and still lets it reap its children.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, stop_signal: int = signal.SIGKILL) -> None:
+        self.stop_signal = stop_signal
         self.user = unprivileged_user()
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
@@ -137,11 +142,11 @@ class ServerFolder:
         (self.path / f"{name}.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Kill what still runs and remove the folder. Safe to call again; ignored in a forked child."""
+        """Stop what still runs and remove the folder. Safe to call again; ignored in a forked child."""
         if os.getpid() != self._owner:
             return
         for name in list(self._servers):
-            self.stop(name, signal.SIGKILL)
+            self.stop(name, self.stop_signal, timeout=5)
         for _ in range(50):
             # A server's last children may still be writing.
             shutil.rmtree(self.path, ignore_errors=True)
