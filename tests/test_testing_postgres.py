@@ -185,9 +185,11 @@ def test_root_may_keep_its_packages_where_nobody_else_can_read_them(tmp_path: Pa
     assert done.stdout.startswith("[("), done.stderr
 
 
+# A shell starts its background jobs with SIGINT ignored, and this process may be one.
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pindb.testing.postgres import PostgresReplicaSet
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with PostgresReplicaSet(replicas=1) as servers:
     print(servers._folder.path, servers.port("master"), servers.port(0), flush=True)
     if sys.argv[1] == "error":
