@@ -15,6 +15,10 @@ PACKAGE = Path(pindb.__file__).parent
 
 # From the bottom up; a module imports only what stands in a row below its own.
 FLOORS = [
+    ["pindb.hashing.keys"],
+    ["pindb.hashing.crc32", "pindb.hashing.rings", "pindb.hashing.slots"],
+    ["pindb.hashing.continuum", "pindb.hashing.ketama"],
+    ["pindb.hashing"],
     ["pindb.conf", "pindb.exceptions", "pindb.testing.processes"],
     ["pindb.sets", "pindb.testing.postgres", "pindb.testing"],
     ["pindb.pinning"],

@@ -1,0 +1,24 @@
+"""Where a key goes: partitions, hash rings and hash slots. Pure: nothing here does input or output.
+
+All keys are text (hashed as UTF-8), bytes, or integers (hashed as decimal text).
+"""
+
+from __future__ import annotations
+
+from pindb.hashing.continuum import Continuum, Server
+from pindb.hashing.crc32 import partition, partition_many
+from pindb.hashing.ketama import Ketama
+from pindb.hashing.keys import Key, key_bytes
+from pindb.hashing.slots import hash_tag, slot
+
+__all__ = [
+    "Continuum",
+    "Ketama",
+    "Key",
+    "Server",
+    "hash_tag",
+    "key_bytes",
+    "partition",
+    "partition_many",
+    "slot",
+]
