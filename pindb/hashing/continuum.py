@@ -109,7 +109,11 @@ class Continuum:
             TypeError: `key` is not text, bytes or an integer.
         """
         points, owners = self._ring
-        server = owners[bisect(points, first_point(md5(key_bytes(key)).digest())[0])]
+        if type(key) is str:
+            key = key.encode()
+        elif type(key) is not bytes:
+            key = key_bytes(key)
+        server = owners[bisect(points, first_point(md5(key).digest())[0])]
         if server is None:
             raise IndexError("empty continuum")
         return server

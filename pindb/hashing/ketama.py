@@ -19,8 +19,6 @@ __all__ = ["Ketama"]
 
 Node = TypeVar("Node", bound=Hashable)
 
-_encode = str.encode
-
 # One lock for the changes of all rings: they are rare, and a ring without a lock can be copied and pickled.
 _changing = threading.Lock()
 
@@ -67,10 +65,8 @@ class Ketama(Generic[Node]):
         self._point_name = point_name
         self._digests = digests
         self._steady = steady
-        weighted: dict[Node, float] = {}
         weights = weights or {}
-        for node in nodes:
-            _add(weighted, node, weights.get(node, 1))
+        weighted = _merged({}, [(node, weights.get(node, 1)) for node in nodes])
         for node in weights:
             if node not in weighted:
                 raise ValueError(f"There is a weight for {node!r}, which is not among the nodes.")
@@ -89,11 +85,12 @@ class Ketama(Generic[Node]):
             TypeError: `key` is not text, bytes or an integer.
         """
         points, owners = self._ring
-        try:
-            data = _encode(key)  # type: ignore[arg-type]
-        except TypeError:
-            data = key_bytes(key)
-        return owners[bisect(points, first_point(md5(data).digest())[0])]
+        # A call of key_bytes is saved for what most keys are.
+        if type(key) is str:
+            key = key.encode()
+        elif type(key) is not bytes:
+            key = key_bytes(key)
+        return owners[bisect(points, first_point(md5(key).digest())[0])]
 
     def get_node_many(self, keys: Iterable[Key]) -> list[Node | None]:
         """`get_node` of each of many keys, all on the same state of the ring.
@@ -108,7 +105,11 @@ class Ketama(Generic[Node]):
             TypeError: a key is not text, bytes or an integer.
         """
         points, owners = self._ring
-        return [owners[bisect(points, first_point(md5(data).digest())[0])] for data in map(key_bytes, keys)]
+        return [
+            owners[bisect(points, first_point(md5(data).digest())[0])]
+            for key in keys
+            for data in (key.encode() if type(key) is str else key if type(key) is bytes else key_bytes(key),)
+        ]
 
     def get_nodes(self, key: Key, count: int) -> list[Node]:
         """The nodes that follow `key` on the ring: its own, the one that has it when that is gone, and so on.
@@ -148,9 +149,7 @@ class Ketama(Generic[Node]):
             TypeError: `weight` is not a number, or `node` has no text but its address in memory.
         """
         with _changing:
-            weighted = dict(self._weights)
-            _add(weighted, node, weight)
-            self._set(weighted)
+            self._set(_merged(self._weights, [(node, weight)]))
 
     def remove_node(self, node: Node) -> None:
         """Take a node off the ring. The keys that it had are the only ones that move; but see `steady`.
@@ -217,22 +216,27 @@ class Ketama(Generic[Node]):
         return self._point_name(node, i)
 
 
-def _add(weighted: dict[Node, float], node: Node, weight: float) -> None:
-    if node in weighted:
-        raise ValueError(f"{node!r} is on the ring already.")
-    if type(node).__str__ is object.__str__ and type(node).__repr__ is object.__repr__:
-        raise TypeError(
-            f"A node of type {type(node).__name__} has no name that is the same in every process. "
-            "Take text for a node, or define __str__."
-        )
-    for other in weighted:
-        if str(other) == str(node):
+def _merged(weighted: Mapping[Node, float], added: Iterable[tuple[Node, float]]) -> dict[Node, float]:
+    """A copy of `weighted` with more nodes and their weights."""
+    merged = dict(weighted)
+    names = {str(node): node for node in merged}
+    for node, weight in added:
+        if node in merged:
+            raise ValueError(f"{node!r} is on the ring already.")
+        if type(node).__str__ is object.__str__ and type(node).__repr__ is object.__repr__:
+            raise TypeError(
+                f"A node of type {type(node).__name__} has no name that is the same in every process. "
+                "Take text for a node, or define __str__."
+            )
+        other = names.setdefault(str(node), node)
+        if other is not node:
             raise ValueError(f"{node!r} has the same name as {other!r}, which is on the ring already.")
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-        raise TypeError(f"The weight of {node!r} is {type(weight).__name__}, not a number.")
-    if not 0 < weight < math.inf:
-        raise ValueError(f"The weight of {node!r} is {weight!r}; it must be above 0, and finite.")
-    weighted[node] = weight
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            raise TypeError(f"The weight of {node!r} is of type {type(weight).__name__}, not a number.")
+        if not 0 < weight < math.inf:
+            raise ValueError(f"The weight of {node!r} is {weight!r}; it must be above 0, and finite.")
+        merged[node] = weight
+    return merged
 
 
 def _check_format(point_name: str) -> None:
