@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 __all__ = ["PinDbConfigError", "PinDbException", "UnpinnedWriteException"]
 
 
-class PinDbException(Exception):  # noqa: N818 (the name is the original's)
+class PinDbException(Exception):
     """The base of all exceptions of pindb."""
 
 

@@ -78,7 +78,7 @@ def load_pins(token: Any, now: float) -> dict[str, float]:
     return {}
 
 
-class _Ignored(Exception):  # noqa: N818
+class _Ignored(Exception):
     pass
 
 

@@ -1,0 +1,338 @@
+"""A cluster: hosts by id, a pool of connections to each, and a router that knows where keys are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from threading import RLock
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
+from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.hosts import Host
+from pindb.redis.promise import Promise
+from pindb.redis.routers import BaseRouter, PartitionRouter
+
+__all__ = ["Cluster"]
+
+
+class Cluster:
+    """Redis servers with keys spread over them.
+
+    Make one for the whole application and share it: it is safe under threads, and in forked processes. No
+    connection is made before the first command.
+
+    Arguments:
+        hosts: the hosts: a dict of option dicts by integer id, or an iterable of option dicts that have a
+            ``host_id``. Options are ``host``, ``port``, ``db``, ``username``, ``password``,
+            ``unix_socket_path``, ``ssl``, ``ssl_options``, ``url`` and ``name``.
+        host_defaults: options for all hosts that do not have them.
+        pool_cls: the class of the connection pools; redis-py's ``ConnectionPool``.
+        pool_options: arguments for the pools and their connections: ``socket_timeout`` (seconds),
+            ``decode_responses``, ``protocol``, ``max_connections`` ...
+        router_cls: the class of the router; `PartitionRouter`.
+        router_options: more arguments for the router: ``weights``, ``hash_tags`` ...
+
+    Attributes:
+        hosts: the hosts by id.
+        pool_options: as given.
+
+    Raises:
+        ClusterConfigError: a host, or an option, is not what it should be.
+        BadHostSetup: the hosts do not suit the router. (Raised when the router is needed.)
+    """
+
+    def __init__(
+        self,
+        hosts: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]],
+        host_defaults: Mapping[str, Any] | None = None,
+        pool_cls: type[Any] | None = None,
+        pool_options: Mapping[str, Any] | None = None,
+        router_cls: type[BaseRouter] | None = None,
+        router_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.host_defaults = dict(host_defaults or {})
+        self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
+        self.pool_options = dict(pool_options or {})
+        self.router_cls: type[BaseRouter] = router_cls or PartitionRouter
+        self.router_options = dict(router_options or {})
+        self.hosts: dict[int, Host] = {}
+        self._lock = RLock()
+        self._router: BaseRouter | None = None
+        self._pools: dict[int, Any] = {}
+        self._clients: dict[int, redis.Redis] = {}
+        self._endpoints: dict[int, tuple[Host, Any, dict[str, Any]]] = {}
+        for host_id, config in _pairs(hosts):
+            self._add(Host.from_config(host_id, config, self.host_defaults))
+
+    def __repr__(self) -> str:
+        hosts = ", ".join(f"{host_id}: {host.address}" for host_id, host in self.hosts.items())
+        return f"<{type(self).__name__} {{{hosts}}}>"
+
+    # ---- hosts ---------------------------------------------------------------------------------
+
+    def add_host(self, host_id: int, **options: Any) -> None:
+        """Add a host. For tests: keys do not move by themselves.
+
+        Arguments:
+            host_id: its number, which no other host has.
+            options: as in `hosts` of the cluster; ``host_defaults`` count here too.
+
+        Raises:
+            ClusterConfigError: the id is taken, or an option is not what it should be.
+        """
+        self._add(Host.from_config(host_id, options, self.host_defaults))
+
+    def _add(self, host: Host) -> None:
+        with self._lock:
+            if host.host_id in self.hosts:
+                raise ClusterConfigError(
+                    f"There are two hosts with the id {host.host_id}. Give each host an id of its own."
+                )
+            self.hosts = {**self.hosts, host.host_id: host}
+            self._router = None
+
+    def remove_host(self, host_id: int) -> None:
+        """Remove a host and close its connections. For tests: keys do not move by themselves.
+
+        Raises:
+            ClusterConfigError: there is no such host.
+        """
+        with self._lock:
+            self._host(host_id)
+            self.hosts = {other: host for other, host in self.hosts.items() if other != host_id}
+            self._router = None
+            self._endpoints.pop(host_id, None)
+            self._clients.pop(host_id, None)
+            pool = self._pools.pop(host_id, None)
+        if pool is not None:
+            pool.disconnect()
+
+    def _host(self, host_id: int) -> Host:
+        try:
+            return self.hosts[host_id]
+        except (KeyError, TypeError):
+            raise ClusterConfigError(
+                f"There is no host {host_id!r}; there are {', '.join(map(str, self.hosts)) or 'none'}."
+            ) from None
+
+    def resolve_hosts(self, hosts: Iterable[int] | str) -> list[int]:
+        """The ids of hosts: all of them for ``"all"``.
+
+        Raises:
+            ClusterConfigError: there is no such host.
+        """
+        if isinstance(hosts, str):
+            if hosts != "all":
+                raise ClusterConfigError(f"hosts is {hosts!r}. Write a list of host ids, or 'all'.")
+            return list(self.hosts)
+        if not isinstance(hosts, Iterable):
+            raise ClusterConfigError(f"hosts is {hosts!r}. Write a list of host ids, or 'all'.")
+        return [self._host(host_id).host_id for host_id in dict.fromkeys(hosts)]
+
+    # ---- connections ---------------------------------------------------------------------------
+
+    def get_pool_for_host(self, host_id: int) -> Any:
+        """The pool of connections to a host, made at its first use.
+
+        Raises:
+            ClusterConfigError: there is no such host, or the pool does not take its options.
+        """
+        pool = self._pools.get(host_id)
+        if pool is None:
+            with self._lock:
+                host = self._host(host_id)
+                pool = self._pools.get(host_id)
+                if pool is None:
+                    pool = self._pools[host_id] = host.make_pool(self.pool_cls, self.pool_options)
+        return pool
+
+    def disconnect_pools(self) -> None:
+        """Close all connections; they are made anew when they are needed."""
+        with self._lock:
+            pools = list(self._pools.values())
+        for pool in pools:
+            pool.disconnect()
+
+    def get_local_client(self, host_id: int) -> redis.Redis:
+        """redis-py's own client for one host.
+
+        Raises:
+            ClusterConfigError: there is no such host.
+        """
+        client = self._clients.get(host_id)
+        if client is None:
+            client = redis.Redis(connection_pool=self.get_pool_for_host(host_id))
+            with self._lock:
+                client = self._clients.setdefault(host_id, client)
+        return client
+
+    def get_local_client_for_key(self, key: Any) -> redis.Redis:
+        """redis-py's own client for the host that has `key`."""
+        return self.get_local_client(self.get_router().get_host_for_key(key))
+
+    def get_endpoint(self, host_id: int) -> tuple[Host, Any, dict[str, Any]]:
+        """A host, its pool, and redis-py's response callbacks by the command's name in capitals."""
+        endpoint = self._endpoints.get(host_id)
+        if endpoint is None:
+            callbacks = dict(self.get_local_client(host_id).response_callbacks)
+            endpoint = (self._host(host_id), self.get_pool_for_host(host_id), callbacks)
+            self._endpoints[host_id] = endpoint
+        return endpoint
+
+    @property
+    def encoder(self) -> Any:
+        """redis-py's encoder, as the connections have it."""
+        return self.get_pool_for_host(next(iter(self.hosts))).get_encoder()
+
+    # ---- clients -------------------------------------------------------------------------------
+
+    def get_router(self) -> BaseRouter:
+        """The router, made anew after hosts have changed.
+
+        Raises:
+            BadHostSetup: the hosts do not suit it.
+            ClusterConfigError: it does not take its options.
+        """
+        router = self._router
+        if router is None:
+            with self._lock:
+                self._check_router_options()
+                router = self._router = self.router_cls(self, **self.router_options)
+        return router
+
+    def _check_router_options(self) -> None:
+        parameters = list(inspect.signature(self.router_cls).parameters.values())[1:]
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return
+        known = [parameter.name for parameter in parameters]
+        unknown = sorted(self.router_options.keys() - known)
+        if unknown:
+            raise ClusterConfigError(
+                f"router_options has {', '.join(unknown)}, which {self.router_cls.__name__} does not take. "
+                f"It takes: {', '.join(known) or 'none'}."
+            )
+
+    def get_routing_client(self, auto_batch: bool = True, split_multi_key: bool = False) -> RoutingClient:
+        """A client that sends each command to the host that has its key, now. See `RoutingClient`."""
+        return RoutingClient(self, auto_batch, split_multi_key)
+
+    def map(
+        self,
+        timeout: float | None = None,
+        max_concurrency: int | None = 64,
+        auto_batch: bool = True,
+        split_multi_key: bool = False,
+    ) -> MappingClient:
+        """A block whose commands return promises and go out all at once, at its end.
+
+        ``with cluster.map() as client: promise = client.get("key")``, and then ``promise.value``. The first
+        error that nobody handled is raised at the end. See `RoutingClient.map` and `MappingClient`.
+        """
+        return self.get_routing_client(auto_batch, split_multi_key).map(timeout, max_concurrency)
+
+    def fanout(
+        self,
+        hosts: Iterable[int] | str = "all",
+        timeout: float | None = None,
+        max_concurrency: int | None = 64,
+        auto_batch: bool = True,
+    ) -> FanoutClient:
+        """A block whose commands go to the hosts that are named. See `RoutingClient.fanout`."""
+        return self.get_routing_client(auto_batch).fanout(hosts, timeout, max_concurrency)
+
+    def all(
+        self, timeout: float | None = None, max_concurrency: int | None = 64, auto_batch: bool = True
+    ) -> FanoutClient:
+        """A block whose commands go to all hosts: ``with cluster.all() as client: client.flushdb()``."""
+        return self.fanout("all", timeout, max_concurrency, auto_batch)
+
+    def execute_commands(
+        self,
+        mapping: Mapping[Any, Sequence[Sequence[Any]]],
+        *args: Any,
+        **kwargs: Any,
+    ) -> dict[Any, list[Promise]]:
+        """Run commands on the hosts of routing keys, all hosts at once.
+
+        Arguments:
+            mapping: for each routing key the commands for its host: tuples such as
+                ``("SET", "key", "value")``, or ``(script, keys, args)`` with a
+                `redis.commands.core.Script`. Scripts are loaded where they are missing, once for each host,
+                and run by their SHA.
+            args, kwargs: as in `fanout`, without its hosts.
+
+        Returns:
+            For each routing key the settled promises of its commands, in order.
+        """
+        router = self.get_router()
+        host_of = {key: router.get_host_for_key(key) for key in mapping}
+        self._load_scripts(mapping, host_of, *args, **kwargs)
+        results: dict[Any, list[Promise]] = {}
+        with self.fanout([], *args, **kwargs) as client:
+            for key, commands in mapping.items():
+                target = client.target_key(key)
+                results[key] = [target.execute_command(*_words(command)) for command in commands]
+        return results
+
+    def _load_scripts(
+        self,
+        mapping: Mapping[Any, Sequence[Sequence[Any]]],
+        host_of: Mapping[Any, int],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        wanted: dict[int, dict[str, Script]] = {}
+        for key, commands in mapping.items():
+            for command in commands:
+                if isinstance(command[0], Script):
+                    script = command[0]
+                    wanted.setdefault(host_of[key], {})[_sha(script)] = script
+        if not wanted:
+            return
+        with self.fanout([], *args, **kwargs) as client:
+            found = {
+                host_id: client.target([host_id]).script_exists(*scripts)
+                for host_id, scripts in wanted.items()
+            }
+        with self.fanout([], *args, **kwargs) as client:
+            for host_id, scripts in wanted.items():
+                there = found[host_id].value[host_id]
+                for script, is_there in zip(scripts.values(), there, strict=True):
+                    if not is_there:
+                        client.target([host_id]).script_load(script.script)
+
+
+def _pairs(hosts: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(hosts, Mapping):
+        return hosts.items()
+    if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Iterable):
+        raise ClusterConfigError(
+            f"hosts is a {type(hosts).__name__}. Write a dict by id: {{0: {{'port': 6379}}}}, or a list of "
+            "dicts that have a 'host_id'."
+        )
+    pairs = []
+    for config in hosts:
+        if not isinstance(config, Mapping) or "host_id" not in config:
+            raise ClusterConfigError(
+                "A host in the list has no 'host_id'. Write {'host_id': 0, 'port': 6379}, or give hosts as a "
+                "dict by id."
+            )
+        pairs.append((config["host_id"], config))
+    return pairs
+
+
+def _sha(script: Script) -> str:
+    return str(script.sha)
+
+
+def _words(command: Sequence[Any]) -> tuple[Any, ...]:
+    script, *rest = command
+    if not isinstance(script, Script):
+        return tuple(command)
+    keys = list(rest[0]) if rest else []
+    arguments = list(rest[1]) if len(rest) > 1 else []
+    return ("EVALSHA", _sha(script), len(keys), *keys, *arguments)

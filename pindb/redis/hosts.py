@@ -1,0 +1,141 @@
+"""One Redis server and database of a cluster: its address, and the pool of connections to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+
+from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
+
+__all__ = ["Host"]
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of a cluster. Never changes; its `repr` shows no password.
+
+    Attributes:
+        host_id: its number in the cluster.
+        host, port, db: its TCP address and database.
+        username, password: for ``AUTH``.
+        unix_socket_path: its socket, instead of host and port.
+        ssl: connect with TLS.
+        ssl_options: redis-py's ``ssl_*`` options, with or without that prefix.
+        name: what it is called on a hash ring, where it should not be its address.
+        options: more arguments for its connections, from the query of its URL.
+    """
+
+    host_id: int
+    host: str = "localhost"
+    port: int = 6379
+    db: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    unix_socket_path: str | None = None
+    ssl: bool = False
+    ssl_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    name: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_config(cls, host_id: Any, config: Any, defaults: Mapping[str, Any] | None = None) -> Host:
+        """A host from a dict of options, which may have a ``url`` in place of its address.
+
+        Raises:
+            ClusterConfigError: the id is no integer, an option is unknown, or options contradict each other.
+        """
+        if isinstance(host_id, bool) or not isinstance(host_id, int):
+            raise ClusterConfigError(
+                f"The host id {host_id!r} is a {type(host_id).__name__}. "
+                "Hosts are numbered: write an integer."
+            )
+        if not isinstance(config, Mapping):
+            raise ClusterConfigError(
+                f"Host {host_id} is a {type(config).__name__}, not a dict. "
+                "Write its options: {'port': 6379}."
+            )
+        options = {**(defaults or {}), **config}
+        options.pop("host_id", None)
+        unknown = sorted(str(name) for name in options.keys() - OPTIONS)
+        if unknown:
+            raise ClusterConfigError(
+                f"Host {host_id} has unknown options: {', '.join(unknown)}. "
+                f"There are: {', '.join(sorted(OPTIONS))}."
+            )
+        url = options.pop("url", None)
+        if url is not None:
+            if "unix_socket_path" in config or "host" in config or "port" in config:
+                raise ClusterConfigError(
+                    f"Host {host_id} has a url and an address beside it. Write one of them."
+                )
+            for name in ("host", "port", "unix_socket_path"):
+                options.pop(name, None)
+            options |= _from_url(host_id, url)
+        host = cls(host_id, **options)
+        if host.ssl and host.unix_socket_path is not None:
+            raise ClusterConfigError(
+                f"Host {host_id} has ssl and unix_socket_path. TLS runs over TCP only: write host and port, "
+                "or leave ssl out."
+            )
+        return host
+
+    @property
+    def address(self) -> str:
+        """``host:port/db``, or the socket's path and db: the same for the same server everywhere."""
+        if self.unix_socket_path is not None:
+            return f"{self.unix_socket_path}/{self.db}"
+        return f"{self.host}:{self.port}/{self.db}"
+
+    def __str__(self) -> str:
+        return f"host {self.host_id} ({self.address})"
+
+    def make_pool(self, pool_cls: type[Any], pool_options: Mapping[str, Any]) -> Any:
+        """A pool of connections to this host: an instance of `pool_cls`."""
+        options: dict[str, Any] = {"db": self.db, "username": self.username, "password": self.password}
+        if self.unix_socket_path is not None:
+            options |= {"connection_class": UnixDomainSocketConnection, "path": self.unix_socket_path}
+        else:
+            options |= {"connection_class": Connection, "host": self.host, "port": self.port}
+        if self.ssl:
+            options["connection_class"] = SSLConnection
+            for name, value in (self.ssl_options or {}).items():
+                options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
+        return pool_cls(**{**options, **self.options, **pool_options})
+
+
+OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "options"})
+
+
+def _from_url(host_id: int, url: Any) -> dict[str, Any]:
+    try:
+        parsed: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+    except (ValueError, AttributeError, TypeError) as error:
+        # Not the error's own words: they may hold the URL, and that a password.
+        raise ClusterConfigError(
+            f"Host {host_id} has a url that is none ({type(error).__name__}). Write "
+            "redis://[user:password@]host:port/db, rediss://... or unix:///path?db=0."
+        ) from None
+    found: dict[str, Any] = {}
+    kind = parsed.pop("connection_class", None)
+    if kind is not None and issubclass(kind, UnixDomainSocketConnection):
+        found["unix_socket_path"] = parsed.pop("path")
+    elif kind is not None and issubclass(kind, SSLConnection):
+        found["ssl"] = True
+    for name in ("host", "port", "db", "username", "password"):
+        if name in parsed:
+            found[name] = parsed.pop(name)
+    return {**found, "options": parsed}
+
+
+def check_gapless(hosts: Mapping[int, Host]) -> None:
+    """Raise `BadHostSetup` unless the ids are 0, 1, 2 ... without a gap."""
+    if hosts and set(hosts) != set(range(len(hosts))):
+        raise BadHostSetup(
+            f"The host ids are {', '.join(map(str, sorted(hosts)))}. This router counts hosts: number them "
+            f"from 0 to {len(hosts) - 1} without a gap."
+        )
+    if not hosts:
+        raise BadHostSetup("The cluster has no hosts. Add one: Cluster(hosts={0: {'port': 6379}}).")

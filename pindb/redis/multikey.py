@@ -1,0 +1,66 @@
+"""Commands with many keys, cut by host and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import DataError
+
+from pindb.redis.routers import BaseRouter
+
+__all__ = ["SPLITTABLE", "Part", "merge_replies", "split"]
+
+#: What can be cut, with the number of arguments that belong together.
+SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
+
+
+@dataclass
+class Part:
+    """What one host gets of a command.
+
+    Attributes:
+        host_id: the host.
+        words: its arguments.
+        places: which of the command's keys they are.
+    """
+
+    host_id: int
+    words: list[Any] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+
+
+def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
+    """Cut a command by host.
+
+    Arguments:
+        router: says which host has each key.
+        name: one of `SPLITTABLE`.
+        args: its arguments.
+
+    Raises:
+        redis.DataError: there are none, or a key of MSET has no value.
+    """
+    width = SPLITTABLE[name]
+    if not args or len(args) % width:
+        raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
+    parts: dict[int, Part] = {}
+    for place, host_id in enumerate(router.get_hosts_for_keys(list(args[::width]))):
+        part = parts.get(host_id)
+        if part is None:
+            part = parts[host_id] = Part(host_id)
+        part.words += args[place * width : (place + 1) * width]
+        part.places.append(place)
+    return list(parts.values())
+
+
+def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:
+    """What the whole command would have replied: values in order, True, or a sum."""
+    if name == "MGET":
+        values: list[Any] = [None] * sum(len(part.places) for part in parts)
+        for part, reply in zip(parts, replies, strict=True):
+            for place, value in zip(part.places, reply, strict=True):
+                values[place] = value
+        return values
+    return all(replies) if name == "MSET" else sum(replies)

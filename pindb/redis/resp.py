@@ -1,0 +1,190 @@
+"""Redis's wire format: commands to bytes, and bytes to replies; by hiredis, or in Python where there is none.
+
+Source: the RESP2 and RESP3 specifications of Redis. What redis-py's own parsers make of each type, this makes
+of it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from redis.exceptions import InvalidResponse
+
+hiredis: Any
+try:
+    import hiredis
+except ImportError:
+    hiredis = None
+
+__all__ = ["NOT_ENOUGH", "PUSH", "PythonReader", "make_packer", "make_reader"]
+
+#: What a reader gives while it has no whole reply.
+NOT_ENOUGH: Any = object()
+
+Encode = Callable[[Any], bytes]
+
+
+class PushMessage(list[Any]):
+    """A message that the server sent without being asked."""
+
+
+#: The types of such messages, of either reader.
+PUSH: tuple[type, ...] = (
+    (PushMessage, hiredis.PushNotification) if hasattr(hiredis, "PushNotification") else (PushMessage,)
+)
+
+
+def make_packer(encoder: Any) -> Callable[[Sequence[Any]], bytes]:
+    """A function that turns a command's words into bytes.
+
+    Arguments:
+        encoder: redis-py's encoder of the connection.
+
+    The function raises `redis.DataError` for a word that is no text, bytes or number.
+    """
+    is_utf8 = encoder.encoding.replace("-", "").lower() == "utf8" and encoder.encoding_errors == "strict"
+    if hiredis is not None and is_utf8:
+        pack_command = hiredis.pack_command
+
+        def pack(words: Sequence[Any]) -> bytes:
+            try:
+                return pack_command(tuple(words))  # type: ignore[no-any-return]
+            except TypeError:
+                # A word that hiredis does not take, but redis-py's encoder may, or has a message for.
+                return pack_words(words, encoder.encode)
+
+        return pack
+    return lambda words: pack_words(words, encoder.encode)
+
+
+def pack_words(words: Sequence[Any], encode: Encode) -> bytes:
+    """A command's words as bytes."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        value = bytes(encode(word))
+        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    return b"".join(parts)
+
+
+def make_reader(connection: Any) -> Any:
+    """A reader (``feed(buffer, start, length)``, ``gets()``) for the replies on a redis-py connection."""
+    encoder = connection.encoder
+    parse_error = connection._parser.parse_error
+    encoding = encoder.encoding if encoder.decode_responses else None
+    if hiredis is None:
+        return PythonReader(parse_error, encoding, encoder.encoding_errors)
+    options = {
+        "protocolError": InvalidResponse,
+        "replyError": parse_error,
+        "errors": encoder.encoding_errors,
+        "notEnoughData": NOT_ENOUGH,
+    }
+    if encoding is not None:
+        options["encoding"] = encoding
+    return hiredis.Reader(**options)
+
+
+class PythonReader:
+    """Reads replies, in whatever pieces their bytes come. Has the interface of ``hiredis.Reader``.
+
+    Arguments:
+        parse_error: makes an exception of an error reply's text.
+        encoding: decode text with it; None leaves bytes.
+        errors: how to treat what is not in that encoding.
+    """
+
+    def __init__(
+        self, parse_error: Callable[[str], Exception], encoding: str | None, errors: str = "strict"
+    ) -> None:
+        self._parse_error = parse_error
+        self._encoding = encoding
+        self._errors = errors
+        self._buffer = bytearray()
+        self._position = 0
+        self._decodes = True
+        self._reply = self._read()
+
+    def feed(self, data: Any, start: int = 0, length: int = -1) -> None:
+        """Take more bytes: `length` of `data` from `start` on, or all the rest."""
+        self._buffer += data[start:] if length < 0 else memoryview(data)[start : start + length]
+
+    def gets(self, should_decode: bool = True) -> Any:
+        """The next reply, or `NOT_ENOUGH`. An error reply is an exception, given and not raised.
+
+        Arguments:
+            should_decode: False leaves bytes, whatever the encoding.
+
+        Raises:
+            redis.InvalidResponse: the bytes are no reply.
+        """
+        self._decodes = should_decode and self._encoding is not None
+        try:
+            next(self._reply)
+        except StopIteration as end:
+            # What was read is dropped once for many replies.
+            if self._position > 65536 or self._position == len(self._buffer):
+                del self._buffer[: self._position]
+                self._position = 0
+            self._reply = self._read()
+            return end.value
+        return NOT_ENOUGH
+
+    def _line(self) -> Generator[None, None, bytes]:
+        start = searched = self._position
+        while (end := self._buffer.find(b"\r\n", searched)) < 0:
+            searched = max(start, len(self._buffer) - 1)
+            yield
+        self._position = end + 2
+        return bytes(self._buffer[start:end])
+
+    def _bytes(self, length: int) -> Generator[None, None, bytes]:
+        while len(self._buffer) < self._position + length + 2:
+            yield
+        start = self._position
+        self._position += length + 2
+        return bytes(self._buffer[start : start + length])
+
+    def _text(self, value: bytes) -> Any:
+        return value.decode(self._encoding or "", self._errors) if self._decodes else value
+
+    def _many(self, count: int) -> Generator[None, None, list[Any]]:
+        items = []
+        for _ in range(count):
+            items.append((yield from self._read()))  # noqa: PERF401 (no comprehension can yield)
+        return items
+
+    def _read(self) -> Generator[None, None, Any]:
+        line = yield from self._line()
+        kind, rest = line[:1], line[1:]
+        if kind == b"+":
+            return self._text(rest)
+        if kind == b"$":
+            return None if rest == b"-1" else self._text((yield from self._bytes(int(rest))))
+        if kind in (b":", b"("):
+            return int(rest)
+        if kind == b"*":
+            return None if rest == b"-1" else (yield from self._many(int(rest)))
+        if kind == b"-":
+            return self._parse_error(rest.decode("utf-8", "replace"))
+        if kind == b"!":
+            return self._parse_error((yield from self._bytes(int(rest))).decode("utf-8", "replace"))
+        if kind == b"_":
+            return None
+        if kind == b"#":
+            return rest == b"t"
+        if kind == b",":
+            return float(rest)
+        if kind == b"=":
+            return self._text((yield from self._bytes(int(rest)))[4:])
+        if kind == b"%":
+            items = yield from self._many(2 * int(rest))
+            return dict(zip(items[::2], items[1::2], strict=True))
+        if kind == b"~":
+            return (yield from self._many(int(rest)))
+        if kind == b">":
+            return PushMessage((yield from self._many(int(rest))))
+        if kind == b"|":
+            yield from self._many(2 * int(rest))
+            return (yield from self._read())
+        raise InvalidResponse(f"Protocol error: a reply that starts with {line[:20]!r}")
