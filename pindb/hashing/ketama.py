@@ -31,8 +31,8 @@ class Ketama(Generic[Node]):
     sees it as it was before a change or as it is after it, never in between.
 
     Arguments:
-        nodes: anything hashable. The text of a node (`str`) names its points, so it has to be the same in
-            every process, and no two nodes may have the same.
+        nodes: anything hashable. The text of a node (`str`) is in the names of its points, so it has to be
+            the same in every process, and no two nodes may have the same.
         weights: for some of the nodes how large a part of the keys each is to get, beside 1 for the others.
         point_name: the names of points: a format with ``{node}`` and ``{i}``, or what is called with a node
             and a number and returns the name. libketama's own is ``"{node}-{i}"``.
@@ -44,8 +44,8 @@ class Ketama(Generic[Node]):
             other nodes too, and a node with a very small part of the weight may get no points.
 
     Raises:
-        ValueError: two nodes have the same name, a weight is not above 0 or is for none of the nodes, or
-            `point_name` gives two points the same name.
+        ValueError: a node is there twice, two points have the same name, or a weight is not above 0 or is for
+            none of the nodes.
         TypeError: a weight is not a number, or a node has no text but its address in memory.
     """
 
@@ -60,8 +60,6 @@ class Ketama(Generic[Node]):
     ) -> None:
         if digests < 1:
             raise ValueError(f"A node needs at least 1 digest, not {digests!r}.")
-        if isinstance(point_name, str):
-            _check_format(point_name)
         self._point_name = point_name
         self._digests = digests
         self._steady = steady
@@ -145,7 +143,8 @@ class Ketama(Generic[Node]):
             weight: how large a part of the keys it is to get, beside the other nodes' weights.
 
         Raises:
-            ValueError: `node` or its name is on the ring, or `weight` is not above 0.
+            ValueError: `node`, or one whose points have the same names, is on the ring; or `weight` is not
+                above 0.
             TypeError: `weight` is not a number, or `node` has no text but its address in memory.
         """
         with _changing:
@@ -190,15 +189,16 @@ class Ketama(Generic[Node]):
 
     def _set(self, weighted: dict[Node, float]) -> None:
         """Make the ring of these nodes. What look-ups read is replaced in one step, and never changed."""
-        # A point that two nodes have goes to the same one in whatever order the nodes came.
-        ranks = {node: rank for rank, node in enumerate(sorted(weighted, key=str))}
-        ring = make_ring(
-            (point, ranks[node], node)
+        names = {
+            node: [self._name(node, i) for i in range(digests)]
             for node, digests in self._digests_of(weighted)
-            for i in range(digests)
-            for point in points_of(self._name(node, i))
+        }
+        _check_names(names)
+        # A point that two nodes have goes to the same one in whatever order the nodes came.
+        ranks = {node: rank for rank, node in enumerate(sorted(names, key=names.__getitem__))}
+        self._ring = make_ring(
+            (point, ranks[node], node) for node in names for name in names[node] for point in points_of(name)
         )
-        self._ring = ring
         self._weights = weighted
 
     def _digests_of(self, weighted: Mapping[Node, float]) -> Iterator[tuple[Node, int]]:
@@ -211,26 +211,23 @@ class Ketama(Generic[Node]):
                 yield node, math.floor(self._digests * len(weighted) * weight / total)
 
     def _name(self, node: Node, i: int) -> str:
-        if isinstance(self._point_name, str):
+        if callable(self._point_name):
+            return self._point_name(node, i)
+        try:
             return self._point_name.format(node=node, i=i)
-        return self._point_name(node, i)
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"The format of points' names {self._point_name!r} is wrong ({error}). "
+                "It takes {node} and {i}."
+            ) from error
 
 
 def _merged(weighted: Mapping[Node, float], added: Iterable[tuple[Node, float]]) -> dict[Node, float]:
     """A copy of `weighted` with more nodes and their weights."""
     merged = dict(weighted)
-    names = {str(node): node for node in merged}
     for node, weight in added:
         if node in merged:
             raise ValueError(f"{node!r} is on the ring already.")
-        if type(node).__str__ is object.__str__ and type(node).__repr__ is object.__repr__:
-            raise TypeError(
-                f"A node of type {type(node).__name__} has no name that is the same in every process. "
-                "Take text for a node, or define __str__."
-            )
-        other = names.setdefault(str(node), node)
-        if other is not node:
-            raise ValueError(f"{node!r} has the same name as {other!r}, which is on the ring already.")
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             raise TypeError(f"The weight of {node!r} is of type {type(weight).__name__}, not a number.")
         if not 0 < weight < math.inf:
@@ -239,13 +236,21 @@ def _merged(weighted: Mapping[Node, float], added: Iterable[tuple[Node, float]])
     return merged
 
 
-def _check_format(point_name: str) -> None:
-    """Refuse a format that gives nodes, or points of a node, the same name."""
-    try:
-        names = {point_name.format(node=node, i=i) for node in "ab" for i in (1, 2)}
-    except (LookupError, ValueError) as error:
-        raise ValueError(
-            f"The format of points' names {point_name!r} is wrong ({error}). It takes {{node}} and {{i}}."
-        ) from None
-    if len(names) < 4:
-        raise ValueError(f"The format of points' names {point_name!r} needs both {{node}} and {{i}}.")
+def _check_names(names: Mapping[Node, list[str]]) -> None:
+    """Refuse names of points that are not unique, or not the same in every process."""
+    owners: dict[str, Node] = {}
+    for node, of_node in names.items():
+        # What has no text of its own has its address in memory for one.
+        if of_node and f"{id(node):x}" in of_node[0].lower():
+            raise TypeError(
+                f"A node of type {type(node).__name__} has its address in memory in the names of its points "
+                f"({of_node[0]!r}), which is another one in every process. Take text for a node, define "
+                "__str__, or give a point_name."
+            )
+        for name in of_node:
+            if name in owners:
+                raise ValueError(
+                    f"The name {name!r} stands for a point of {owners[name]!r} and for another of {node!r}. "
+                    "Each point needs a name of its own: use both {node} and {i} in the format of names."
+                )
+            owners[name] = node
