@@ -197,7 +197,7 @@ class TestSetup:
         return host
 
     def client(self, server: int, db: int = 0, **options: Any) -> redis.Redis:
-        """A plain redis-py client of one database of a server.
+        """A plain redis-py client of one database of a server, which never tries anything twice.
 
         Arguments:
             server: the server's number.
@@ -209,12 +209,14 @@ class TestSetup:
         """
         try:
             import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
         except ImportError as error:
             raise RuntimeError('client needs redis-py: pip install "django-pindb[redis]"') from error
         host = self.host(server, db)
         for name, value in host.pop("ssl_options", {}).items():
             host[f"ssl_{name}"] = value
-        return redis.Redis(**{**host, **options})
+        return redis.Redis(**{"retry": Retry(NoBackoff(), 0), **host, **options})
 
     def make_cluster(self, **options: Any) -> Cluster:
         """A cluster of all `hosts`.
