@@ -11,6 +11,7 @@ from pathlib import Path
 #: By name: the module, which has ``run(quick: bool) -> Report``, and what it measures.
 BENCHMARKS = {
     "router": ("benchmarks.router", "ns per routed query and µs per request, beside other routers"),
+    "hashing": ("benchmarks.hashing", "look-ups per second on rings and partitions, beside other libraries"),
 }
 
 
