@@ -12,6 +12,7 @@ from pathlib import Path
 BENCHMARKS = {
     "router": ("benchmarks.router", "ns per routed query and µs per request, beside other routers"),
     "hashing": ("benchmarks.hashing", "look-ups per second on rings and partitions, beside other libraries"),
+    "map": ("benchmarks.map", "GET and SET per second through a map and one by one, beside rb and redis-py"),
 }
 
 
@@ -33,6 +34,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         one.add_argument(
             "--markdown", type=Path, metavar="FILE", help="also write them there as tables of Markdown"
         )
+        if name == "map":
+            one.add_argument("--profile", action="store_true", help="also print where pindb's time goes")
         one.add_argument(
             "--quick", action="store_true", help="a few short rounds: shows that it runs, not how fast"
         )
@@ -43,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     module = BENCHMARKS[options.name][0]
     try:
-        report = import_module(module).run(quick=options.quick)
+        more = {"profile": True} if getattr(options, "profile", False) else {}
+        report = import_module(module).run(quick=options.quick, **more)
         from benchmarks.report import print_report, write_json, write_markdown
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
