@@ -6,7 +6,7 @@ All keys are text (hashed as UTF-8), bytes, or integers (hashed as decimal text)
 from __future__ import annotations
 
 from pindb.hashing.continuum import Continuum, Server
-from pindb.hashing.crc32 import partition, partition_many
+from pindb.hashing.crc32 import partition, partition_groups, partition_many
 from pindb.hashing.ketama import Ketama
 from pindb.hashing.keys import Key, key_bytes
 from pindb.hashing.slots import hash_tag, slot
@@ -19,6 +19,7 @@ __all__ = [
     "hash_tag",
     "key_bytes",
     "partition",
+    "partition_groups",
     "partition_many",
     "slot",
 ]

@@ -6,12 +6,12 @@ here too: both place each key on the same host as `partition` does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from zlib import crc32
 
 from pindb.hashing.keys import Key, key_bytes
 
-__all__ = ["partition", "partition_many"]
+__all__ = ["partition", "partition_groups", "partition_many"]
 
 
 def partition(key: Key, n: int) -> int:
@@ -65,6 +65,42 @@ def partition_many(keys: Iterable[Key], n: int) -> list[int]:
             crc32(key.encode() if type(key) is str else key if type(key) is bytes else key_bytes(key)),
         )
     ]
+
+
+def partition_groups(keys: Sequence[Key], n: int) -> list[list[int]]:
+    """`partition` of each of many keys, as what each host has: the fastest way to cut a batch by host.
+
+    Arguments:
+        keys: what is placed. Keys that are all text are the fastest.
+        n: the number of hosts.
+
+    Returns:
+        For each of the `n` hosts the places in `keys` of the keys that it has, in order.
+
+    Raises:
+        TypeError: a key is not text, bytes or an integer.
+        ValueError: `n` is less than 1.
+    """
+    if n < 1:
+        raise _no_hosts(n)
+    try:
+        return _groups(map(crc32, map(str.encode, keys)), n)  # type: ignore[arg-type]
+    except TypeError:
+        return _groups(map(crc32, map(key_bytes, keys)), n)
+
+
+def _groups(crcs: Iterable[int], n: int) -> list[list[int]]:
+    groups: list[list[int]] = [[] for _ in range(n)]
+    add = [group.append for group in groups]
+    if n & (n - 1):
+        for place, crc in enumerate(crcs):
+            add[crc % n if crc <= 0x7FFFFFFF else (crc - 0x100000000) % n](place)
+    else:
+        # A power of two: the remainder is the last bits, of signed and unsigned numbers alike.
+        mask = n - 1
+        for place, crc in enumerate(crcs):
+            add[crc & mask](place)
+    return groups
 
 
 def _no_hosts(n: int) -> ValueError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, Protocol
 
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
@@ -12,10 +13,10 @@ from redis.exceptions import DataError, RedisError
 from pindb.redis.exceptions import CommandCancelled
 from pindb.redis.exchange import Conversation, converse
 from pindb.redis.hosts import Host
-from pindb.redis.promise import RESOLVED, Promise
+from pindb.redis.promise import Promise, settle_all
 from pindb.redis.resp import make_packer
 
-__all__ = ["Buffers", "Command", "Gets", "Sets"]
+__all__ = ["Buffers", "Command", "Run"]
 
 #: How many keys one merged command takes at most: a server does nothing else while it runs one.
 LONGEST = 1000
@@ -25,13 +26,19 @@ Callbacks = Mapping[str, Callable[..., Any]]
 
 
 class Expected(Protocol):
-    """A reply to come."""
+    """Replies to come.
 
-    def settle(self, reply: Any, host: Host, callbacks: Callbacks) -> None:
-        """Make of the reply what the caller is waiting for."""
+    Attributes:
+        count: how many.
+    """
+
+    count: int
+
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
+        """Make of `count` replies what the caller is waiting for; False where that is an error."""
 
     def fail(self, error: BaseException) -> None:
-        """There is no reply."""
+        """There are no replies."""
 
 
 class Command:
@@ -39,41 +46,51 @@ class Command:
 
     __slots__ = ("options", "promise", "words")
 
+    count = 1
+
     def __init__(self, words: Sequence[Any], options: dict[str, Any], promise: Promise) -> None:
         self.words = words
         self.options = options
         self.promise = promise
+
+    @property
+    def promises(self) -> list[Promise]:
+        return [self.promise]
 
     def commands(self) -> Iterator[Command]:
         """The commands that it stands for, one by one."""
         yield self
 
     def pack(self, pack: Pack) -> Iterator[tuple[bytes, Expected]]:
-        """The bytes of each command on the wire, with the reply that it will have."""
+        """Bytes for the wire, with the replies that they will have."""
         name = self.words[0]
         if isinstance(name, str) and " " in name:
             # redis-py writes some commands of two words as one.
-            yield pack([*name.split(), *self.words[1:]]), self
+            yield pack((*name.split(), *self.words[1:])), self
         else:
             yield pack(self.words), self
 
-    def settle(self, reply: Any, host: Host, callbacks: Callbacks) -> None:
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
+        (reply,) = replies
         options = self.options
         if isinstance(reply, RedisError):
-            if EMPTY_RESPONSE in options:
-                self.promise.resolve(options[EMPTY_RESPONSE])
-            else:
+            if EMPTY_RESPONSE not in options:
                 self.promise.reject(located(reply, host, self.words[:2]))
-            return
+                return False
+            self.promise.resolve(options[EMPTY_RESPONSE])
+            return True
         name = self.words[0]
         callback = callbacks.get(name) or callbacks.get(str(name).upper())
         if callback is not None:
+            if options:
+                options = {name: option for name, option in options.items() if name not in OWN_OPTIONS}
             try:
-                reply = callback(reply, **{k: v for k, v in options.items() if k not in OWN_OPTIONS})
+                reply = callback(reply, **options)
             except Exception as error:
                 self.promise.reject(error)
-                return
-        self.promise.resolve(reply)
+                return False
+        settle_all((self.promise,), (reply,))
+        return True
 
     def fail(self, error: BaseException) -> None:
         self.promise.reject(error)
@@ -83,100 +100,104 @@ class Command:
 OWN_OPTIONS = frozenset({EMPTY_RESPONSE, NEVER_DECODE, "keys"})
 
 
-class Gets:
-    """A run of plain GETs, sent as MGETs where `merges`."""
+class Run:
+    """A run of plain GETs, or of plain SETs. Where it `merges`, it is sent as MGETs or MSETs.
 
-    __slots__ = ("keys", "merges", "promises")
+    Attributes:
+        keys: their keys.
+        values: what is set; empty for GETs.
+        promises: their promises.
+    """
 
-    def __init__(self, keys: list[Any], promises: list[Promise], merges: bool) -> None:
-        self.keys = keys
-        self.promises = promises
+    __slots__ = ("keys", "merges", "promises", "values")
+
+    def __init__(self, merges: bool) -> None:
+        self.keys: list[Any] = []
+        self.values: list[Any] = []
+        self.promises: list[Promise] = []
         self.merges = merges
 
     def commands(self) -> Iterator[Command]:
-        for key, promise in zip(self.keys, self.promises, strict=True):
-            yield Command(("GET", key), {}, promise)
+        if self.values:
+            for key, value, promise in zip(self.keys, self.values, self.promises, strict=True):
+                yield Command(("SET", key, value), {}, promise)
+        else:
+            for key, promise in zip(self.keys, self.promises, strict=True):
+                yield Command(("GET", key), {}, promise)
 
     def pack(self, pack: Pack) -> Iterator[tuple[bytes, Expected]]:
-        keys, promises = self.keys, self.promises
+        keys, values, promises = self.keys, self.values, self.promises
         if not self.merges or len(keys) == 1:
-            for command in self.commands():
-                yield pack(command.words), command
+            if values:
+                packed = [pack(words) for words in zip(repeat("SET"), keys, values, strict=False)]
+            else:
+                packed = [pack(("GET", key)) for key in keys]
+            yield b"".join(packed), _Each(keys, promises, bool(values))
             return
         for start in range(0, len(keys), LONGEST):
-            part = keys[start : start + LONGEST]
-            yield pack(["MGET", *part]), _Values(promises[start : start + LONGEST], part[0])
+            end = start + LONGEST
+            part = keys[start:end]
+            if values:
+                pairs = chain.from_iterable(zip(part, values[start:end], strict=True))
+                yield pack(("MSET", *pairs)), _Together("MSET", part[0], promises[start:end])
+            else:
+                yield pack(("MGET", *part)), _Together("MGET", part[0], promises[start:end])
 
 
-class Sets:
-    """A run of plain SETs, sent as MSETs where `merges`. `pairs` has keys and values in turn."""
+class _Each:
+    """The replies to a run that was sent as it is."""
 
-    __slots__ = ("merges", "pairs", "promises")
+    __slots__ = ("count", "keys", "promises", "sets")
 
-    def __init__(self, pairs: list[Any], promises: list[Promise], merges: bool) -> None:
-        self.pairs = pairs
+    def __init__(self, keys: list[Any], promises: list[Promise], sets: bool) -> None:
+        self.keys = keys
         self.promises = promises
-        self.merges = merges
+        self.sets = sets
+        self.count = len(promises)
 
-    def commands(self) -> Iterator[Command]:
-        for key, value, promise in zip(self.pairs[::2], self.pairs[1::2], self.promises, strict=True):
-            yield Command(("SET", key, value), {}, promise)
-
-    def pack(self, pack: Pack) -> Iterator[tuple[bytes, Expected]]:
-        pairs, promises = self.pairs, self.promises
-        if not self.merges or len(promises) == 1:
-            for command in self.commands():
-                yield pack(command.words), command
-            return
-        for start in range(0, len(promises), LONGEST):
-            part = pairs[2 * start : 2 * (start + LONGEST)]
-            yield pack(["MSET", *part]), _Done(promises[start : start + LONGEST], part[0])
-
-
-class _Values:
-    """The reply to an MGET: a value for each of the promises."""
-
-    __slots__ = ("key", "promises")
-
-    name = "MGET"
-
-    def __init__(self, promises: list[Promise], key: Any) -> None:
-        self.promises = promises
-        self.key = key
-
-    def settle(self, reply: Any, host: Host, callbacks: Callbacks) -> None:
-        if isinstance(reply, RedisError):
-            self.fail(located(reply, host, (self.name, self.key)))
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
+        # As many as there are: the connection may have broken in the middle.
+        promises = self.promises[: len(replies)]
+        failed = any(issubclass(kind, RedisError) for kind in set(map(type, replies)))
+        if failed:
+            name = "SET" if self.sets else "GET"
+            for key, promise, reply in zip(self.keys, promises, replies, strict=False):
+                if isinstance(reply, RedisError):
+                    promise.reject(located(reply, host, (name, key)))
+                else:
+                    promise.resolve(True if self.sets else reply)
         else:
-            settle_all(self.promises, reply)
+            settle_all(promises, repeat(True) if self.sets else replies)
+        return not failed
 
     def fail(self, error: BaseException) -> None:
         for promise in self.promises:
             promise.reject(error)
 
 
-class _Done(_Values):
-    """The reply to an MSET: all promises become True."""
+class _Together:
+    """The one reply to a run that was merged: a list of values, or OK."""
 
-    __slots__ = ()
+    __slots__ = ("key", "name", "promises")
 
-    name = "MSET"
+    count = 1
 
-    def settle(self, reply: Any, host: Host, callbacks: Callbacks) -> None:
-        super().settle(
-            reply if isinstance(reply, RedisError) else [True] * len(self.promises), host, callbacks
-        )
+    def __init__(self, name: str, key: Any, promises: list[Promise]) -> None:
+        self.name = name
+        self.key = key
+        self.promises = promises
 
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
+        (reply,) = replies
+        if isinstance(reply, RedisError):
+            self.fail(located(reply, host, (self.name, self.key)))
+            return False
+        settle_all(self.promises, reply if self.name == "MGET" else repeat(True))
+        return True
 
-def settle_all(promises: Sequence[Promise], values: Sequence[Any]) -> None:
-    """Resolve each promise with its value."""
-    # Promise.resolve for a promise that nobody waits for, written out: it is most of what a map does.
-    for promise, value in zip(promises, values, strict=True):
-        if promise._state is None:
-            promise._result = value
-            promise._state = RESOLVED
-        else:
-            promise.resolve(value)
+    def fail(self, error: BaseException) -> None:
+        for promise in self.promises:
+            promise.reject(error)
 
 
 def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
@@ -187,7 +208,12 @@ def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
     return error
 
 
-Entry = Command | Gets | Sets
+def _at(places: list[int], items: list[Any]) -> Sequence[Any]:
+    """The items at some places: itemgetter has no loop in Python, and no tuple for a single place."""
+    return itemgetter(*places)(items) if len(places) > 1 else [items[places[0]]]
+
+
+Entry = Command | Run
 
 
 class Buffers:
@@ -205,49 +231,32 @@ class Buffers:
         """One more command for a host."""
         self._entries.setdefault(host_id, []).append(command)
 
-    def add_gets(
-        self, hosts: Sequence[int], keys: Sequence[Any], promises: Sequence[Promise], merges: bool
+    def add_run(
+        self,
+        groups: Mapping[int, list[int]],
+        keys: list[Any],
+        values: list[Any],
+        promises: list[Promise],
+        merges: bool,
     ) -> None:
-        """A GET for each key, on the host that `hosts` has for it."""
-        runs: dict[int, Gets] = {}
-        for host_id in set(hosts):
+        """A GET of each key, or a SET of each key to its value; `groups` has each host's places in `keys`."""
+        for host_id, places in groups.items():
             entries = self._entries.setdefault(host_id, [])
             run = entries[-1] if entries else None
-            if not isinstance(run, Gets):
-                run = Gets([], [], merges)
+            if not isinstance(run, Run) or bool(run.values) != bool(values):
+                run = Run(merges)
                 entries.append(run)
-            runs[host_id] = run
-        add_key = {host_id: run.keys.append for host_id, run in runs.items()}
-        add_promise = {host_id: run.promises.append for host_id, run in runs.items()}
-        for host_id, key, promise in zip(hosts, keys, promises, strict=True):
-            add_key[host_id](key)
-            add_promise[host_id](promise)
-
-    def add_sets(
-        self, hosts: Sequence[int], pairs: Sequence[Any], promises: Sequence[Promise], merges: bool
-    ) -> None:
-        """A SET for each two of `pairs`, on the host that `hosts` has for it."""
-        runs: dict[int, Sets] = {}
-        for host_id in set(hosts):
-            entries = self._entries.setdefault(host_id, [])
-            run = entries[-1] if entries else None
-            if not isinstance(run, Sets):
-                run = Sets([], [], merges)
-                entries.append(run)
-            runs[host_id] = run
-        add_pair = {host_id: run.pairs.extend for host_id, run in runs.items()}
-        add_promise = {host_id: run.promises.append for host_id, run in runs.items()}
-        both = zip(pairs[::2], pairs[1::2], strict=True)
-        for host_id, pair, promise in zip(hosts, both, promises, strict=True):
-            add_pair[host_id](pair)
-            add_promise[host_id](promise)
+            run.keys += _at(places, keys)
+            run.promises += _at(places, promises)
+            if values:
+                run.values += _at(places, values)
 
     def cancel(self) -> None:
         """Drop everything; its promises are rejected with `CommandCancelled`."""
         entries, self._entries = self._entries, {}
         error = CommandCancelled("The command was cancelled before it was sent.")
         for entry in chain.from_iterable(entries.values()):
-            for promise in [entry.promise] if isinstance(entry, Command) else entry.promises:
+            for promise in entry.promises:
                 promise.reject(error)
 
     def send(
@@ -255,51 +264,60 @@ class Buffers:
         find_host: Callable[[int], tuple[Host, Any, Callbacks]],
         timeout: float | None,
         max_concurrency: int | None,
-    ) -> None:
+    ) -> bool:
         """Send everything, wait for the replies, and settle all promises.
 
         Arguments:
             find_host: for a host's id the host, its pool, and redis-py's response callbacks.
             timeout: for all of it, in seconds.
             max_concurrency: how many hosts are talked to at once; None: all.
+
+        Returns:
+            Whether nothing failed.
         """
         entries, self._entries = self._entries, {}
         hosts = list(entries)
         step = max_concurrency or len(hosts) or 1
+        fine = True
         for start in range(0, len(hosts), step):
             talks = [_Talk(entries[i], *find_host(i)) for i in hosts[start : start + step]]
             try:
-                converse([talk.conversation for talk in talks if talk.prepare()], timeout)
+                # One by one: a server works on what it has got while the next one's commands are packed.
+                converse((talk.conversation for talk in talks if talk.prepare()), timeout)
             finally:
                 for talk in talks:
                     talk.conversation.close()
-                    talk.settle()
+                    fine &= talk.settle()
+        return fine
 
 
 class _Talk:
     """One host's part of a batch."""
 
-    __slots__ = ("callbacks", "conversation", "entries", "expected")
+    __slots__ = ("callbacks", "conversation", "entries", "expected", "fine")
 
     def __init__(self, entries: list[Entry], host: Host, pool: Any, callbacks: Callbacks) -> None:
         self.entries = entries
         self.callbacks = callbacks
         self.conversation = Conversation(host, pool)
         self.expected: list[Expected] = []
+        self.fine = True
 
     def prepare(self) -> bool:
         """Get a connection and pack the commands; False where there is none, or nothing to send."""
         if not self.conversation.open():
             for entry in self.entries:
-                for promise in [entry.promise] if isinstance(entry, Command) else entry.promises:
+                for promise in entry.promises:
                     promise.reject(self.conversation.error or RedisError())
+            self.fine = False
             return False
         pack = make_packer(self.conversation.connection.encoder)
         data: list[bytes] = []
         raw: list[int] = []
+        count = 0
         for entry in self.entries:
             if isinstance(entry, Command) and NEVER_DECODE in entry.options:
-                raw.append(len(self.expected))
+                raw.append(count)
             try:
                 packed = list(entry.pack(pack))
             except DataError:
@@ -307,7 +325,8 @@ class _Talk:
             for part, expected in packed:
                 data.append(part)
                 self.expected.append(expected)
-        self.conversation.say(data, len(self.expected), frozenset(raw))
+                count += expected.count
+        self.conversation.say(data, count, frozenset(raw))
         return True
 
     def _pack_singly(self, entry: Entry, pack: Pack) -> Iterator[tuple[bytes, Expected]]:
@@ -316,15 +335,21 @@ class _Talk:
             try:
                 yield pack(command.words), command
             except DataError as error:
+                self.fine = False
                 command.fail(located(error, self.conversation.host, command.words[:2]))
 
-    def settle(self) -> None:
-        """Hand out the replies, or the error in their place."""
+    def settle(self) -> bool:
+        """Hand out the replies, or the error in their place; whether nothing failed."""
         conversation = self.conversation
-        for expected, reply in zip(self.expected, conversation.replies, strict=False):
-            expected.settle(reply, conversation.host, self.callbacks)
-        missing = self.expected[len(conversation.replies) :]
-        if missing:
-            error = conversation.error or CommandCancelled("The command was interrupted.")
-            for expected in missing:
-                expected.fail(error)
+        replies = conversation.replies
+        start = 0
+        for expected in self.expected:
+            end = start + expected.count
+            if start < len(replies):
+                self.fine &= expected.settle(replies[start:end], conversation.host, self.callbacks)
+            if end > len(replies):
+                # Promises that have their replies are settled, and stay so.
+                expected.fail(conversation.error or CommandCancelled("The command was interrupted."))
+                self.fine = False
+            start = end
+        return self.fine

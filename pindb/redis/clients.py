@@ -281,8 +281,13 @@ class PromisingClient(BaseClient):
     def __bool__(self) -> bool:
         return True
 
-    def _gather(self) -> None:
-        """Move what is kept elsewhere into the buffers."""
+    def _gather(self) -> bool:
+        """Move what is kept elsewhere into the buffers; whether nothing has failed since the last join."""
+        return True
+
+    def _forget(self) -> None:
+        """What was issued is settled."""
+        self._issued.clear()
 
     def _promises(self) -> Iterator[Promise]:
         for issued in self._issued:
@@ -298,7 +303,7 @@ class PromisingClient(BaseClient):
         error = CommandCancelled("The command was cancelled before it was sent.")
         for promise in self._promises():
             promise.reject(error)
-        self._issued.clear()
+        self._forget()
 
     def join(self, timeout: float | None = None) -> None:
         """Send all commands that wait, and settle all promises.
@@ -310,9 +315,10 @@ class PromisingClient(BaseClient):
             redis.RedisError: the reason of the first command, in their order, that failed and whose promise
                 has nobody to handle that. All others were settled before.
         """
-        self._send(timeout)
-        first = next((promise for promise in self._promises() if promise.is_unhandled), None)
-        self._issued.clear()
+        first = None
+        if not self._send(timeout):
+            first = next((promise for promise in self._promises() if promise.is_unhandled), None)
+        self._forget()
         if first is not None:
             raise first.reason
 
@@ -327,17 +333,17 @@ class PromisingClient(BaseClient):
         """
         self._send(self.timeout)
         promises = list(self._promises())
-        self._issued.clear()
+        self._forget()
         if raise_on_error:
             for promise in promises:
                 if promise.is_rejected:
                     raise promise.reason
         return [promise.reason if promise.is_rejected else promise.value for promise in promises]
 
-    def _send(self, timeout: float | None) -> None:
-        self._gather()
-        if self._buffers:
-            self._buffers.send(self._cluster.get_endpoint, timeout, self.max_concurrency)
+    def _send(self, timeout: float | None) -> bool:
+        """Send what waits; whether nothing failed."""
+        fine = self._gather()
+        return self._buffers.send(self._cluster.get_endpoint, timeout, self.max_concurrency) and fine
 
     scan_iter = _refused("scan_iter", "it needs replies one after the other; a routing client has it")
     hscan_iter = _refused("hscan_iter", "it needs replies one after the other; a routing client has it")
@@ -371,59 +377,67 @@ class MappingClient(PromisingClient):
         super().__init__(cluster, max_concurrency, auto_batch)
         self.split_multi_key = split_multi_key
         self._router = cluster.get_router()
+        self._has_refused = False
         # The run of plain GETs or SETs that is going on: they are routed together when it ends.
+        self._start_run()
+
+    def _start_run(self) -> None:
         self._keys: list[Any] = []
-        self._pairs: list[Any] = []
+        self._values: list[Any] = []
         self._run: list[Promise] = []
+        self._add_key = self._keys.append
+        self._add_value = self._values.append
+        self._add_promise = self._run.append
 
     def get(self, name: Any) -> Promise:
         """Promise the value at key `name`, or None where there is none."""
-        if self._pairs:
+        if self._values:
             self._gather()
         promise = Promise()
-        self._keys.append(name)
-        self._run.append(promise)
+        self._add_key(name)
+        self._add_promise(promise)
         return promise
 
     def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Promise:
         """Set the value at key `name`; see redis-py's method for the options."""
         if args or options:
             return super().set(name, value, *args, **options)  # type: ignore[misc,no-any-return]
-        if self._keys:
+        if self._keys and not self._values:
             self._gather()
         promise = Promise()
-        self._pairs += (name, value)
-        self._run.append(promise)
+        self._add_key(name)
+        self._add_value(value)
+        self._add_promise(promise)
         return promise
 
-    def _gather(self) -> None:
-        run = self._run
+    def _gather(self) -> bool:
+        keys, values, run = self._keys, self._values, self._run
         if not run:
-            return
-        keys, pairs = self._keys, self._pairs
-        self._keys, self._pairs, self._run = [], [], []
+            return not self._has_refused
+        self._start_run()
         self._issued.append(run)
         try:
-            hosts = self._router.get_hosts_for_keys(keys or pairs[::2])
+            groups = self._router.group_keys(keys)
         except Exception:
-            self._gather_singly(keys, pairs, run)
-            return
-        if keys:
-            self._buffers.add_gets(hosts, keys, run, self.auto_batch)
+            self._gather_singly(keys, values, run)
         else:
-            self._buffers.add_sets(hosts, pairs, run, self.auto_batch)
+            self._buffers.add_run(groups, keys, values, run, self.auto_batch)
+        return not self._has_refused
 
-    def _gather_singly(self, keys: list[Any], pairs: list[Any], run: list[Promise]) -> None:
+    def _forget(self) -> None:
+        super()._forget()
+        self._has_refused = False
+
+    def _gather_singly(self, keys: list[Any], values: list[Any], run: list[Promise]) -> None:
         """A run with a key that the router refuses: only that key's promise is rejected."""
-        for i, promise in enumerate(run):
-            key = keys[i] if keys else pairs[2 * i]
+        for i, (key, promise) in enumerate(zip(keys, run, strict=True)):
             try:
                 host_id = self._router.get_host_for_key(key)
             except Exception as error:
+                self._has_refused = True
                 promise.reject(error)
             else:
-                words = ("GET", key) if keys else ("SET", key, pairs[2 * i + 1])
-                self._buffers.add(host_id, Command(words, {}, promise))
+                self._buffers.add_run({host_id: [0]}, [key], values[i : i + 1], [promise], self.auto_batch)
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Keep a command for the host that has its key, and promise its reply.

@@ -157,9 +157,15 @@ class Conversation:
                     self.fail(HostConnectionError(f"{self.host}: the server closed the connection."))
                     return
                 feed(buffer, 0, length)
-                while (reply := gets(len(replies) not in raw) if raw else gets()) is not NOT_ENOUGH:
-                    if not isinstance(reply, PUSH):
-                        replies.append(reply)
+                if raw:
+                    while (reply := gets(len(replies) not in raw)) is not NOT_ENOUGH:
+                        if type(reply) not in PUSH:
+                            replies.append(reply)
+                else:
+                    heard = list(iter(gets, NOT_ENOUGH))
+                    if not PUSH.isdisjoint(map(type, heard)):
+                        heard = [reply for reply in heard if type(reply) not in PUSH]
+                    replies += heard
                 if len(replies) >= expected:
                     return
         except WOULD_BLOCK:
@@ -203,11 +209,11 @@ def converse(conversations: Iterable[Conversation], timeout: float | None) -> No
             counted from the last time that something went in or out.
     """
     end = None if timeout is None else time.monotonic() + timeout
-    running = list(conversations)
+    running: list[Conversation] = []
     try:
-        now = time.monotonic()
-        for conversation in running:
-            conversation.start(now)
+        for conversation in conversations:
+            running.append(conversation)
+            conversation.start(time.monotonic())
         _run([c for c in running if not c.is_done], end)
     finally:
         for conversation in running:

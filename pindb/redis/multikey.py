@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import DataError
@@ -16,7 +16,7 @@ __all__ = ["SPLITTABLE", "Part", "merge_replies", "split"]
 SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Part:
     """What one host gets of a command.
 
@@ -27,8 +27,8 @@ class Part:
     """
 
     host_id: int
-    words: list[Any] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    words: list[Any]
+    places: list[int]
 
 
 def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
@@ -45,14 +45,12 @@ def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
     width = SPLITTABLE[name]
     if not args or len(args) % width:
         raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
-    parts: dict[int, Part] = {}
-    for place, host_id in enumerate(router.get_hosts_for_keys(list(args[::width]))):
-        part = parts.get(host_id)
-        if part is None:
-            part = parts[host_id] = Part(host_id)
-        part.words += args[place * width : (place + 1) * width]
-        part.places.append(place)
-    return list(parts.values())
+    return [
+        Part(
+            host_id, [word for place in places for word in args[place * width : (place + 1) * width]], places
+        )
+        for host_id, places in router.group_keys(list(args[::width])).items()
+    ]
 
 
 def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:

@@ -2,79 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Promise"]
+__all__ = ["Promise", "settle_all"]
 
 
-class _State:
-    __slots__ = ("name",)
+class _Rejection:
+    """How a promise was rejected, and whether somebody has asked to be told."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    __slots__ = ("handled", "reason")
 
-
-RESOLVED = _State("resolved")
-REJECTED = _State("rejected")
-#: Rejected, and somebody has asked to be told.
-HANDLED = _State("rejected, handled")
-
-SETTLED = (RESOLVED, REJECTED, HANDLED)
+    def __init__(self, reason: BaseException, handled: bool) -> None:
+        self.reason = reason
+        self.handled = handled
 
 
 class Promise:
     """A value that is there later, in the manner of ES6's promises, but with direct access to the value.
 
     Not awaitable, and not safe under threads: it belongs to whoever made the command.
+
+    Attributes:
+        value: the value; None while there is none.
     """
 
-    # _state: None while pending and nobody waits, a list while somebody does, or how it was settled.
-    # _result: the value or the reason; unset while pending.
-    __slots__ = ("_result", "_state")
+    # A batch makes and settles promises by the ten thousand, so an untouched one is as bare as can be. While
+    # it is pending, `value` is not set at all, and setting it is all that it takes to resolve it. As soon as
+    # somebody waits for a promise or settles it singly, it becomes a _Touched one.
+    #
+    # _state: a list of who waits, a _Rejection, or not set.
+    __slots__ = ("_state", "value")
 
+    value: Any
     _state: Any
-    _result: Any
 
-    def __init__(self) -> None:
-        self._state = None
+    def __getattr__(self, name: str) -> Any:
+        # Reached for slots that are not set.
+        if name in Promise.__slots__:
+            return None
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
-        if self._state is RESOLVED:
-            return f"<Promise resolved: {self._result!r}>"
+        if self.is_resolved:
+            return f"<Promise resolved: {self.value!r}>"
         if self.is_rejected:
-            return f"<Promise rejected: {self._result!r}>"
+            return f"<Promise rejected: {type(self.reason).__name__}: {self.reason}>"
         return "<Promise pending>"
 
     @property
     def is_pending(self) -> bool:
         """Whether it is neither resolved nor rejected."""
-        return self._state not in SETTLED
+        return not self.is_resolved and not self.is_rejected
 
     @property
     def is_resolved(self) -> bool:
         """Whether it has a value."""
-        return self._state is RESOLVED
+        try:
+            object.__getattribute__(self, "value")
+        except AttributeError:
+            return False
+        return True
 
     @property
     def is_rejected(self) -> bool:
         """Whether it failed."""
-        return self._state is REJECTED or self._state is HANDLED
+        return isinstance(self._state, _Rejection)
 
     @property
     def is_unhandled(self) -> bool:
         """Whether it failed and nobody has asked to be told."""
-        return self._state is REJECTED
-
-    @property
-    def value(self) -> Any:
-        """The value; None while there is none."""
-        return self._result if self._state is RESOLVED else None
+        return isinstance(self._state, _Rejection) and not self._state.handled
 
     @property
     def reason(self) -> Any:
         """Why it was rejected: an exception; None where it was not."""
-        return self._result if self.is_rejected else None
+        return self._state.reason if isinstance(self._state, _Rejection) else None
 
     def resolve(self, value: Any) -> None:
         """Give it its value and call who waits for it. Does nothing when it is settled already.
@@ -83,29 +86,32 @@ class Promise:
         """
         if isinstance(value, Promise):
             value._wait(self.resolve, self.reject, self)
-        else:
-            self._settle(RESOLVED, value)
+        elif self.is_pending:
+            waiting = self._state
+            self.__class__ = _Touched
+            self._state = None
+            self.value = value
+            for on_success, _, _ in waiting or ():
+                if on_success is not None:
+                    on_success(value)
 
     def reject(self, reason: BaseException) -> None:
         """Reject it and call who waits for that. Does nothing when it is settled already."""
-        self._settle(REJECTED, reason)
-
-    def _settle(self, state: _State, result: Any) -> None:
-        waiting = self._state
-        if waiting in SETTLED:
-            return
-        self._result = result
-        self._state = HANDLED if state is REJECTED and self._is_watched() else state
-        for on_success, on_failure, _ in waiting or ():
-            callback = on_success if state is RESOLVED else on_failure
-            if callback is not None:
-                callback(result)
+        if self.is_pending:
+            waiting = self._state
+            handled = self._is_watched()
+            self.__class__ = _Touched
+            self._state = _Rejection(reason, handled)
+            for _, on_failure, _ in waiting or ():
+                if on_failure is not None:
+                    on_failure(reason)
 
     def _is_watched(self) -> bool:
         """Whether somebody waits who would learn of a rejection, here or further down the chain."""
+        waiting = self._state if isinstance(self._state, list) else ()
         return any(
             on_failure is not None if following is None else following._is_watched()
-            for on_success, on_failure, following in self._state or ()
+            for _, on_failure, following in waiting
         )
 
     def done(
@@ -127,18 +133,16 @@ class Promise:
         following: Promise | None,
     ) -> Promise:
         """`done`, where a failure is handled only if it is handled at `following`."""
-        state = self._state
-        if state is RESOLVED:
+        if self.is_resolved:
             if on_success is not None:
-                on_success(self._result)
-        elif state is REJECTED or state is HANDLED:
+                on_success(self.value)
+        elif isinstance(self._state, _Rejection):
             if on_failure is not None:
-                self._state = HANDLED
-                on_failure(self._result)
-        elif state is None:
-            self._state = [(on_success, on_failure, following)]
+                self._state.handled = True
+                on_failure(self._state.reason)
         else:
-            state.append((on_success, on_failure, following))
+            self.__class__ = _Touched
+            self._state = [*(self._state or ()), (on_success, on_failure, following)]
         return self
 
     def then(
@@ -196,16 +200,14 @@ class Promise:
 
         What is no promise stands for itself. The first rejection rejects it.
         """
-        is_mapping = isinstance(promises, Mapping)
-        names = list(promises.keys()) if isinstance(promises, Mapping) else []
-        members = list(promises.values() if isinstance(promises, Mapping) else promises)
+        names = list(promises) if isinstance(promises, Mapping) else None
+        values: list[Any] = list(promises.values() if isinstance(promises, Mapping) else promises)
         together = Promise()
-        values: list[Any] = members.copy()
-        waiting = [i for i, member in enumerate(members) if isinstance(member, Promise)]
+        waiting = {i: value for i, value in enumerate(values) if isinstance(value, Promise)}
         missing = len(waiting)
 
         def finish() -> None:
-            if is_mapping:
+            if names is not None:
                 together.resolve(dict(zip(names, values, strict=True)))
             else:
                 together.resolve(tuple(values) if isinstance(promises, tuple) else values)
@@ -220,8 +222,24 @@ class Promise:
 
             return succeed
 
-        for index in waiting:
-            members[index]._wait(keep(index), together.reject, together)
-        if not missing:
+        for index, promise in waiting.items():
+            promise._wait(keep(index), together.reject, together)
+        if not waiting:
             finish()
         return together
+
+
+class _Touched(Promise):
+    """A promise that somebody waits for, or that was settled singly."""
+
+    __slots__ = ()
+
+
+def settle_all(promises: Sequence[Promise], values: Iterable[Any]) -> None:
+    """Resolve each promise with its value (no promise), as long as there are values."""
+    if set(map(type, promises)) == {Promise}:
+        for promise, value in zip(promises, values, strict=False):
+            promise.value = value
+    else:
+        for promise, value in zip(promises, values, strict=False):
+            promise.resolve(value)

@@ -30,9 +30,7 @@ class PushMessage(list[Any]):
 
 
 #: The types of such messages, of either reader.
-PUSH: tuple[type, ...] = (
-    (PushMessage, hiredis.PushNotification) if hasattr(hiredis, "PushNotification") else (PushMessage,)
-)
+PUSH: frozenset[type] = frozenset({PushMessage, getattr(hiredis, "PushNotification", PushMessage)})
 
 
 def make_packer(encoder: Any) -> Callable[[Sequence[Any]], bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pindb.hashing import Ketama, Key, hash_tag, partition, partition_many
+from pindb.hashing import Ketama, Key, hash_tag, partition, partition_groups, partition_many
 from pindb.redis.commands import COMMANDS, MOVABLE
 from pindb.redis.exceptions import ClusterConfigError, UnroutableCommand
 from pindb.redis.hosts import check_gapless
@@ -80,6 +80,13 @@ class BaseRouter:
         """`get_host_for_key` of each of many keys. Routers that can do that faster override it."""
         return [self.get_host_for_key(key) for key in keys]
 
+    def group_keys(self, keys: Sequence[Any]) -> dict[int, list[int]]:
+        """For each host that has some of `keys`, their places in `keys`, in order."""
+        groups: dict[int, list[int]] = {}
+        for place, host_id in enumerate(self.get_hosts_for_keys(keys)):
+            groups.setdefault(host_id, []).append(place)
+        return groups
+
     def _tagged(self, keys: Iterable[Any]) -> list[Any]:
         return [hash_tag(key) for key in keys]
 
@@ -101,6 +108,10 @@ class PartitionRouter(BaseRouter):
 
     def get_hosts_for_keys(self, keys: Sequence[Key]) -> list[int]:
         return partition_many(self._tagged(keys) if self.hash_tags else keys, self._count)
+
+    def group_keys(self, keys: Sequence[Key]) -> dict[int, list[int]]:
+        groups = partition_groups(self._tagged(keys) if self.hash_tags else keys, self._count)
+        return {host_id: places for host_id, places in enumerate(groups) if places}
 
 
 class ConsistentHashingRouter(BaseRouter):
