@@ -165,12 +165,9 @@ def ask(executable: str | None) -> tuple[str, Table]:
         info = client.info("server")
         version = ".".join(map(str, setup.version))
         name = f"{str(info.get('server_name', 'redis')).capitalize()} {version}"
-        connection = client.connection_pool.get_connection()
-        try:
-            connection.send_command("COMMAND")
-            answer = connection.read_response()
-        finally:
-            client.connection_pool.release(connection)
+        # As it came: what redis-py makes of it lacks the parts that Redis 7 added.
+        client.response_callbacks.pop("COMMAND", None)
+        answer = client.execute_command("COMMAND")
     return name, dict(sorted(_commands(answer)))
 
 
