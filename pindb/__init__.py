@@ -1,29 +1,33 @@
 """Read replicas for Django: reads go to replicas, and whoever wrote reads what they wrote.
 
 The public names of the database half. Importable from a settings module: nothing here reads settings or
-models before it is used.
+models before it is used. The other half is in `pindb.redis`.
 """
 
 from __future__ import annotations
 
-from pindb.exceptions import PinDbConfigError, PinDbException, UnpinnedWriteException
-from pindb.pinning import (
-    get_newly_pinned,
-    get_pinned,
-    is_enabled,
-    is_newly_pinned,
-    is_pinned,
-    master,
-    pin,
-    pinning_context,
-    unpin_all,
-    unpinned_replica,
-    with_masters,
-    with_replicas,
-)
-from pindb.replicas import get_replica
-from pindb.routers import GreedyPinDbRouter, StrictPinDbRouter
-from pindb.sets import populate_replicas
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pindb.exceptions import PinDbConfigError, PinDbException, UnpinnedWriteException
+    from pindb.pinning import (
+        get_newly_pinned,
+        get_pinned,
+        is_enabled,
+        is_newly_pinned,
+        is_pinned,
+        master,
+        pin,
+        pinning_context,
+        unpin_all,
+        unpinned_replica,
+        with_masters,
+        with_replicas,
+    )
+    from pindb.replicas import get_replica
+    from pindb.routers import GreedyPinDbRouter, StrictPinDbRouter
+    from pindb.sets import populate_replicas
 
 __all__ = [
     "GreedyPinDbRouter",
@@ -48,3 +52,21 @@ __all__ = [
 ]
 
 __version__ = "1.0.0.dev0"
+
+# Where each name is. They are imported when they are asked for, so that pindb.redis and pindb.hashing, which
+# need no Django, do not bring it in with this package.
+_MODULES = ("exceptions", "pinning", "replicas", "routers", "sets")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = import_module(f"{__name__}.{module}")
+            if name in found.__all__:
+                value = globals()[name] = getattr(found, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -100,6 +100,35 @@ print("redis" in sys.modules, "pindb.redis" in sys.modules)
     assert run(code) == "False False"
 
 
+def test_the_redis_half_needs_no_django() -> None:
+    code = """
+import sys
+sys.modules["django"] = None
+import pindb, pindb.hashing, pindb.redis, pindb.testing.redis
+cluster = pindb.redis.Cluster({0: {}, 1: {"port": 6380}})
+print(cluster.get_router().get_host_for_key("a"), "pin" in dir(pindb))
+"""
+    assert run(code) == "1 True"
+
+
+def test_the_redis_half_says_what_it_needs() -> None:
+    code = """
+import sys
+sys.modules["redis"] = None
+try:
+    import pindb.redis
+except ImportError as error:
+    print(error)
+"""
+    assert run(code) == 'pindb.redis needs redis-py: pip install "django-pindb[redis]"'
+
+
+def test_the_package_has_no_other_names() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'pinn'"):
+        pindb.pinn  # noqa: B018
+    assert set(pindb.__all__) <= set(dir(pindb))
+
+
 def test_all_public_names_are_there() -> None:
     routing = {"populate_replicas", "StrictPinDbRouter", "GreedyPinDbRouter", "get_replica", "is_enabled"}
     pins = {"pin", "unpin_all", "is_pinned", "is_newly_pinned", "get_pinned", "get_newly_pinned"}

@@ -6,6 +6,11 @@ once, ``cluster.fanout()`` to hosts by name.
 
 from __future__ import annotations
 
+try:
+    import redis as _redis  # noqa: F401
+except ImportError as error:
+    raise ImportError('pindb.redis needs redis-py: pip install "django-pindb[redis]"') from error
+
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.cluster import Cluster
 from pindb.redis.exceptions import (

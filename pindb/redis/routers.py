@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pindb.hashing import Ketama, Key, hash_tag, partition, partition_groups, partition_many
-from pindb.redis.commands import COMMANDS, MOVABLE
+from pindb.redis.commands import COMMANDS, MOVABLE, Keys
 from pindb.redis.exceptions import ClusterConfigError, UnroutableCommand
 from pindb.redis.hosts import check_gapless
 
@@ -166,14 +166,22 @@ class ConsistentHashingRouter(BaseRouter):
         return [self._ids[node] for node in nodes]  # type: ignore[index]
 
 
+#: The commands of one word that have their keys in fixed places.
+ROUTABLE: dict[Any, Keys] = {
+    name: places
+    for name, places in COMMANDS.items()
+    if " " not in name and places is not MOVABLE and places[0]
+}
+
+
 def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     """The full name of a command, and its keys.
 
     Raises:
         UnroutableCommand: it is not known, has no key, or the places of its keys depend on its arguments.
     """
-    places = COMMANDS.get(command)
-    if places is None or places is MOVABLE or not places[0]:
+    places = ROUTABLE.get(command)
+    if places is None:
         command, args, places = _full_name(command, args)
     first, last, step = places
     # Places count from 1, the name being at 0; a command's name may be more than one word.
