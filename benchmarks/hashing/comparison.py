@@ -124,7 +124,7 @@ def _rings(keys: Sequence[str]) -> Iterator[Candidate]:
 
 
 def _floor(ring: Ketama[str], function: Callable[..., Any]) -> dict[str, Any]:
-    points = list(ring._ring[0])
+    points = list(ring._ring[2])
     return {"points": points, "md5": function, "unpack": Struct("<I12x").unpack, "bisect": bisect}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pindb.hashing.keys import Key, key_bytes
-from pindb.hashing.rings import POINTS_A_DIGEST, first_point, make_ring, md5, points_of
+from pindb.hashing.rings import POINTS_A_DIGEST, first_point, make_ring, md5, points_of, upper_bits
 
 __all__ = ["Continuum", "Server"]
 
@@ -108,12 +108,14 @@ class Continuum:
             IndexError: there are no servers, or `generate` was not called since the first was added.
             TypeError: `key` is not text, bytes or an integer.
         """
-        points, owners = self._ring
+        table, known, points, owners = self._ring
         if type(key) is str:
             key = key.encode()
         elif type(key) is not bytes:
             key = key_bytes(key)
-        server = owners[bisect(points, first_point(md5(key).digest())[0])]
+        digest = md5(key).digest()
+        index = table[upper_bits(digest)[0]]
+        server = known[index] if index else owners[bisect(points, first_point(digest)[0])]
         if server is None:
             raise IndexError("empty continuum")
         return server

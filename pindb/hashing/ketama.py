@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from pindb.hashing.keys import Key, key_bytes
-from pindb.hashing.rings import first_point, make_ring, md5, points_of
+from pindb.hashing.rings import Ring, first_point, make_ring, md5, points_of, upper_bits
 
 __all__ = ["Ketama"]
 
@@ -82,13 +82,15 @@ class Ketama(Generic[Node]):
         Raises:
             TypeError: `key` is not text, bytes or an integer.
         """
-        points, owners = self._ring
+        table, known, points, owners = self._ring
         # A call of key_bytes is saved for what most keys are.
         if type(key) is str:
             key = key.encode()
         elif type(key) is not bytes:
             key = key_bytes(key)
-        return owners[bisect(points, first_point(md5(key).digest())[0])]
+        digest = md5(key).digest()
+        index = table[upper_bits(digest)[0]]
+        return known[index] if index else owners[bisect(points, first_point(digest)[0])]
 
     def get_node_many(self, keys: Iterable[Key]) -> list[Node | None]:
         """`get_node` of each of many keys, all on the same state of the ring.
@@ -102,11 +104,13 @@ class Ketama(Generic[Node]):
         Raises:
             TypeError: a key is not text, bytes or an integer.
         """
-        points, owners = self._ring
+        table, known, points, owners = self._ring
         return [
-            owners[bisect(points, first_point(md5(data).digest())[0])]
+            known[index] if index else owners[bisect(points, first_point(digest)[0])]
             for key in keys
             for data in (key.encode() if type(key) is str else key if type(key) is bytes else key_bytes(key),)
+            for digest in (md5(data).digest(),)
+            for index in (table[upper_bits(digest)[0]],)
         ]
 
     def get_nodes(self, key: Key, count: int) -> list[Node]:
@@ -125,7 +129,7 @@ class Ketama(Generic[Node]):
         """
         if count < 0:
             raise ValueError(f"count is {count!r}; it must be 0 or more.")
-        points, owners = self._ring
+        _, _, points, owners = self._ring
         start = bisect(points, first_point(md5(key_bytes(key)).digest())[0])
         found: dict[Node, None] = {}
         for index in range(start, start + len(points)):
@@ -196,7 +200,7 @@ class Ketama(Generic[Node]):
         _check_names(names)
         # A point that two nodes have goes to the same one in whatever order the nodes came.
         ranks = {node: rank for rank, node in enumerate(sorted(names, key=names.__getitem__))}
-        self._ring = make_ring(
+        self._ring: Ring[Node] = make_ring(
             (point, ranks[node], node) for node in names for name in names[node] for point in points_of(name)
         )
         self._weights = weighted

@@ -52,7 +52,7 @@ def make(*servers: tuple[str, int, float], totaldots: int = 1000) -> Continuum:
 
 def points(continuum: Continuum) -> list[int]:
     """How many points each server has, in their order."""
-    owners = continuum._ring[1][:-1]
+    owners = continuum._ring[3][:-1]
     return [owners.count(server) for server in continuum]
 
 

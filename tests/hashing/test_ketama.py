@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 import pindb.hashing
 from pindb.hashing import Ketama, ketama
+from pindb.hashing.rings import make_ring
 
 KEYS = [f"key:{i}" for i in range(1000)]
 NAMES = st.text("abc:0123", min_size=1, max_size=8)
@@ -38,7 +39,7 @@ def weighted(draw: st.DrawFn) -> dict[str, float]:
 
 def shares(ring: Ketama[str]) -> dict[str, float]:
     """Which part of all positions belongs to each node: exactly, by the gaps before its points."""
-    points, owners = ring._ring
+    _, _, points, owners = ring._ring
     found: Counter[str] = Counter()
     for before, point, owner in zip([points[-1] - 2**32, *points], points, owners, strict=False):
         assert owner is not None
@@ -63,6 +64,37 @@ def reference(nodes: dict[str, float], key: bytes) -> str:
 @given(nodes=st.dictionaries(NAMES, st.integers(1, 5), min_size=1, max_size=6), key=st.binary())
 def test_a_key_goes_to_the_first_point_beyond_its_hash(nodes: dict[str, float], key: bytes) -> None:
     assert Ketama(nodes, nodes).get_node(key) == reference(nodes, key)
+
+
+class Position(NamedTuple):
+    """In the place of an MD5: a key whose hash is known."""
+
+    data: bytes
+
+    def digest(self) -> bytes:
+        return int(self.data).to_bytes(4, "little") + bytes(12)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 40])
+def test_look_ups_around_every_point(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    ring = Ketama(f"node-{i}" for i in range(count))
+    _, _, points, owners = ring._ring
+    around = {p + step for p in points for step in (-1, 0, 1)}
+    around |= {(p >> 16 << 16) + step for p in points for step in (-1, 0, 0xFFFF, 0x10000)}
+    positions = [position for position in {0, 2**32 - 1} | around if 0 <= position < 2**32]
+    monkeypatch.setattr(ketama, "md5", Position)
+    expected = [owners[bisect(points, position)] for position in positions]
+    assert [ring.get_node(position) for position in positions] == expected
+    assert ring.get_node_many(positions) == expected
+
+
+def test_more_nodes_than_the_table_has_numbers_for() -> None:
+    many = [(point, 0, point) for point in range(70_000)]
+    table, known, points, owners = make_ring([*many, (2**31, 0, -1)])
+    assert len(table) == 2**16
+    assert table[2**14] == 0
+    assert owners[bisect(points, 2**30)] == -1
+    assert known[table[3 * 2**14]] == owners[bisect(points, 3 * 2**30)] == 0
 
 
 @settings(max_examples=50)
@@ -115,7 +147,7 @@ def test_shares_follow_the_weights(nodes: dict[str, float], steady: bool, digest
     points is its part of the weight, but for less than one digest a node, which is rounded away.
     """
     ring = Ketama(nodes, nodes, steady=steady, digests=digests)
-    owners = Counter(ring._ring[1][:-1])
+    owners = Counter(ring._ring[3][:-1])
     total = sum(owners.values())
     for node, share in shares(ring).items():
         points = owners[node]
