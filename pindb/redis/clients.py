@@ -13,6 +13,7 @@ from pindb.redis.buffers import Buffers, Command
 from pindb.redis.exceptions import CommandCancelled, UnroutableCommand
 from pindb.redis.multikey import SPLITTABLE, merge_replies, split
 from pindb.redis.promise import Promise
+from pindb.redis.routers import KEY_FIRST
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
@@ -113,13 +114,26 @@ class RoutingClient(BaseClient):
             UnroutableCommand: it does not belong to exactly one host.
             redis.RedisError: the error reply, or what became of the connection.
         """
-        if self.split_multi_key and args[0] in SPLITTABLE:
+        cluster = self._cluster
+        router = cluster.get_router()
+        if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
+            host_id = router.get_host_for_key(args[1])
+        elif self.split_multi_key and args[0] in SPLITTABLE:
             with self.map(split_multi_key=True) as client:
                 promise = client.execute_command(*args, **options)
             return promise.value
-        cluster = self._cluster
-        host_id = cluster.get_router().get_host_for_command(args[0], args[1:])
+        else:
+            host_id = router.get_host_for_command(args[0], args[1:])
         return cluster.get_local_client(host_id).execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def get(self, name: Any) -> Any:
+        """The value at key `name`, or None where there is none."""
+        # The command that counts, with no more between it and its host than there must be.
+        cluster = self._cluster
+        router = cluster.get_router()
+        if not router.goes_by_key:
+            return self.execute_command("GET", name)
+        return cluster.get_local_client(router.get_host_for_key(name)).get(name)
 
     # Many commands at once.
 
@@ -447,7 +461,11 @@ class MappingClient(PromisingClient):
         """
         if self.split_multi_key and args[0] in SPLITTABLE:
             return self._split(args[0], args[1:])
-        host_id = self._router.get_host_for_command(args[0], args[1:])
+        router = self._router
+        if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
+            host_id = router.get_host_for_key(args[1])
+        else:
+            host_id = router.get_host_for_command(args[0], args[1:])
         if self._run:
             self._gather()
         promise = Promise()

@@ -163,12 +163,12 @@ class Cluster:
         Raises:
             ClusterConfigError: there is no such host.
         """
-        client = self._clients.get(host_id)
-        if client is None:
+        try:
+            return self._clients[host_id]
+        except KeyError:
             client = redis.Redis(connection_pool=self.get_pool_for_host(host_id))
             with self._lock:
-                client = self._clients.setdefault(host_id, client)
-        return client
+                return self._clients.setdefault(host_id, client)
 
     def get_local_client_for_key(self, key: Any) -> redis.Redis:
         """redis-py's own client for the host that has `key`."""
@@ -197,12 +197,14 @@ class Cluster:
             BadHostSetup: the hosts do not suit it.
             ClusterConfigError: it does not take its options.
         """
-        router = self._router
-        if router is None:
-            with self._lock:
+        return self._router or self._make_router()
+
+    def _make_router(self) -> BaseRouter:
+        with self._lock:
+            if self._router is None:
                 self._check_router_options()
-                router = self._router = self.router_cls(self, **self.router_options)
-        return router
+                self._router = self.router_cls(self, **self.router_options)
+            return self._router
 
     def _check_router_options(self) -> None:
         parameters = list(inspect.signature(self.router_cls).parameters.values())[1:]

@@ -34,11 +34,17 @@ class BaseRouter:
     Attributes:
         cluster: the cluster.
         hash_tags: as given.
+        goes_by_key: nothing but the key decides, so that a command whose key is known need not be looked at.
     """
 
     def __init__(self, cluster: Cluster, hash_tags: bool = False) -> None:
         self.cluster = cluster
         self.hash_tags = hash_tags
+        kind = type(self)
+        self.goes_by_key = (
+            kind.get_host_for_command is BaseRouter.get_host_for_command
+            and kind.get_key is BaseRouter.get_key
+        )
 
     def get_key(self, command: Any, args: Sequence[Any]) -> Any:
         """The one key that a command operates on.
@@ -104,7 +110,9 @@ class PartitionRouter(BaseRouter):
         self._count = len(cluster.hosts)
 
     def get_host_for_key(self, key: Key) -> int:
-        return partition(hash_tag(key) if self.hash_tags else key, self._count)
+        if self.hash_tags:
+            key = hash_tag(key)
+        return partition(key, self._count)
 
     def get_hosts_for_keys(self, keys: Sequence[Key]) -> list[int]:
         return partition_many(self._tagged(keys) if self.hash_tags else keys, self._count)
@@ -172,6 +180,9 @@ ROUTABLE: dict[Any, Keys] = {
     for name, places in COMMANDS.items()
     if " " not in name and places is not MOVABLE and places[0]
 }
+
+#: Those of them that have one key, and have it first.
+KEY_FIRST = frozenset(name for name, places in ROUTABLE.items() if places == (1, 1, 1))
 
 
 def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
