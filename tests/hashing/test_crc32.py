@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pindb.hashing import Key, key_bytes, partition, partition_many
+from pindb.hashing import Key, key_bytes, partition, partition_groups, partition_many
 
 keys: st.SearchStrategy[Key] = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])), st.binary(), st.integers()
@@ -30,6 +30,14 @@ def test_partition_is_the_signed_crc_modulo_n(key: Key, n: int) -> None:
 @given(many=st.lists(keys), n=hosts)
 def test_many_keys_go_where_each_of_them_goes(many: list[Key], n: int) -> None:
     assert partition_many(many, n) == [reference(key, n) for key in many]
+
+
+@given(many=st.one_of(st.lists(keys), st.lists(st.text("abc"))), n=st.integers(1, 9))
+def test_groups_have_the_places_of_the_keys_of_each_host(many: list[Key], n: int) -> None:
+    expected: list[list[int]] = [[] for _ in range(n)]
+    for place, key in enumerate(many):
+        expected[reference(key, n)].append(place)
+    assert partition_groups(many, n) == expected
 
 
 def test_keys_may_come_from_a_generator() -> None:
@@ -53,3 +61,5 @@ def test_less_than_one_host_is_an_error(n: int) -> None:
         partition("foo", n)
     with pytest.raises(ValueError, match=f"not {n}"):
         partition_many([], n)
+    with pytest.raises(ValueError, match=f"not {n}"):
+        partition_groups([], n)

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pindb.hashing import Continuum, Ketama, hash_tag, key_bytes, partition, partition_many, slot
+from pindb.hashing import (
+    Continuum,
+    Ketama,
+    hash_tag,
+    key_bytes,
+    partition,
+    partition_groups,
+    partition_many,
+    slot,
+)
 
 RING = Ketama(["a", "b", "c", "d", "e"])
 CONTINUUM = Continuum()
@@ -19,6 +28,7 @@ for port in range(5):
 
 PLACES: dict[str, Callable[[Any], object]] = {
     "partition": lambda key: partition(key, 1009),
+    "partition_groups": lambda key: partition_groups([key], 1009),
     "partition_many": lambda key: partition_many([key], 1009)[0],
     "get_node": RING.get_node,
     "get_node_many": lambda key: RING.get_node_many([key])[0],
