@@ -416,7 +416,7 @@ class MappingClient(PromisingClient):
         """Set the value at key `name`; see redis-py's method for the options."""
         if args or options:
             return super().set(name, value, *args, **options)  # type: ignore[misc,no-any-return]
-        if self._keys and not self._values:
+        if not self._values and self._keys:
             self._gather()
         promise = Promise()
         self._add_key(name)

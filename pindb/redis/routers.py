@@ -160,7 +160,8 @@ class ConsistentHashingRouter(BaseRouter):
                 )
             ids[name] = host_id
         try:
-            ring = Ketama(ids, {name: weights.get(host_id, 1) for name, host_id in ids.items()})
+            by_name = {name: weights.get(host_id, 1) for name, host_id in ids.items()}
+            ring = Ketama(ids, by_name, steady=True)
         except (TypeError, ValueError) as error:
             raise ClusterConfigError(f"weights: {error}") from error
         self._ids = ids
