@@ -1,19 +1,28 @@
-"""The documentation against the code: examples compile, nothing public is missing, links lead somewhere."""
+"""The documentation against the code: examples compile, nothing public is missing, links lead somewhere.
+
+The examples of the Redis half are run, on real servers.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import re
 import textwrap
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pindb
+import pindb.hashing
+import pindb.redis
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
-from pindb.testing.redis import ENVIRONMENT
+from pindb.redis.hosts import OPTIONS, Host
+from pindb.testing.redis import ENVIRONMENT, TestSetup
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -68,6 +77,124 @@ def test_example_imports_pindb_where_it_uses_it(code: str) -> None:
         for alias in node.names
     }
     assert "pindb" not in names or "pindb" in imported
+
+
+# What the comment behind a statement says is checked: `1 + 1  # 2`, `f()  # raises ValueError: a ... part`,
+# `text = str(error)  # a ... part`. Behind an expression, other words say nothing to a machine.
+
+
+def comments(code: str) -> dict[int, str]:
+    """The comments that stand behind something, by their line."""
+    return {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(code).readline)
+        if token.type == tokenize.COMMENT and token.line[: token.start[1]].strip()
+    }
+
+
+def is_like(pattern: str, text: str) -> bool:
+    """Whether the pieces of `pattern` between its dots stand in `text`, in order."""
+    return re.search(".*".join(map(re.escape, pattern.split("..."))), text, re.S) is not None
+
+
+def check_value(value: Callable[[], Any], comment: str) -> None:
+    raises = re.fullmatch(r"raises (\w+)(?:: (.*))?", comment)
+    if raises is not None:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 (its name is compared)
+            value()
+        assert caught.type.__name__ == raises[1]
+        assert is_like(raises[2] or "", str(caught.value)), caught.value
+        return
+    found = value()
+    try:
+        expected = ast.literal_eval(comment)
+    except (SyntaxError, ValueError):
+        return
+    assert found == expected
+
+
+def check_text(text: Any, pattern: str) -> None:
+    assert is_like(pattern, str(text)), text
+
+
+class Checks(ast.NodeTransformer):
+    """Turns statements with a comment into checks of what it says."""
+
+    def __init__(self, comments: Mapping[int, str]) -> None:
+        self.comments = comments
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        comment = self.comments.get(node.end_lineno or 0)
+        if comment is None:
+            return node
+        call = ast.parse(f"check_value(lambda: None, {comment!r})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert isinstance(call.args[0], ast.Lambda)
+        call.args[0].body = node.value
+        return ast.fix_missing_locations(ast.copy_location(ast.Expr(call), node))
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | list[ast.stmt]:
+        comment = self.comments.get(node.end_lineno or 0)
+        if comment is None:
+            return node
+        check = ast.parse(f"check_text({ast.unparse(node.targets[0])}, {comment!r})")
+        return [node, *ast.increment_lineno(check, node.lineno - 1).body]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[TestSetup]:
+    with TestSetup(servers=4, databases_each=2) as setup:
+        yield setup
+
+
+@pytest.fixture
+def hosts_of_examples(servers: TestSetup, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connections go to real servers, whatever addresses an example has; those that it has started stay."""
+    servers.flush()
+    make_pool = Host.make_pool
+    pools: list[Any] = []
+
+    def make_pool_there(host: Host, pool_cls: type[Any], pool_options: Mapping[str, Any]) -> Any:
+        if host.unix_socket_path is None:
+            host = Host.from_config(host.host_id, servers.hosts[host.host_id])
+        pools.append(make_pool(host, pool_cls, pool_options))
+        return pools[-1]
+
+    monkeypatch.setattr(Host, "make_pool", make_pool_there)
+    yield
+    for pool in pools:
+        pool.disconnect()
+
+
+@pytest.mark.usefixtures("hosts_of_examples")
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/coming-from-rb.md", "docs/redis-api.md", "docs/redis.md"]
+)
+def test_examples_of_the_redis_half_run(name: str) -> None:
+    names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
+    page = ROOT / name
+    for line, language, code in blocks(page):
+        if language == "python" and (page.parent.name == "docs" or "pindb.redis" in code):
+            tree = ast.fix_missing_locations(Checks(comments(code)).visit(ast.parse(code)))
+            ast.increment_lineno(tree, line)
+            # One after the other, in one namespace, as a reader would type them.
+            exec(compile(tree, str(page), "exec", dont_inherit=True), names)
+
+
+@pytest.mark.parametrize("module", [pindb.redis, pindb.hashing], ids=lambda module: module.__name__)
+def test_names_of_the_redis_half_are_documented(module: Any) -> None:
+    assert [name for name in module.__all__ if not re.search(rf"\b{name}\b", TEXT)] == []
+
+
+@pytest.mark.parametrize("name", pindb.redis.__all__)
+def test_name_of_pindb_redis_is_in_the_reference(name: str) -> None:
+    reference = (ROOT / "docs" / "redis-api.md").read_text()
+    assert re.search(rf"^\.\. auto\w+:: pindb\.redis\.{name}$", reference, re.M)
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS))
+def test_option_of_hosts_is_documented(option: str) -> None:
+    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "redis.md").read_text(), re.M)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
