@@ -8,20 +8,18 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
-from redis.exceptions import DataError, RedisError
+from redis.exceptions import DataError, RedisError, ResponseError
 
 from pindb.redis.exceptions import CommandCancelled
-from pindb.redis.exchange import Conversation, converse
+from pindb.redis.exchange import Conversation, converse, undecodable
 from pindb.redis.hosts import Host
-from pindb.redis.promise import Promise, settle_all
-from pindb.redis.resp import make_packer
+from pindb.redis.multikey import LONGEST
+from pindb.redis.promise import Promise, for_each, reject_all, settle_all
+from pindb.redis.resp import Packer
 
 __all__ = ["Buffers", "Command", "Run"]
 
-#: How many keys one merged command takes at most: a server does nothing else while it runs one.
-LONGEST = 1000
 
-Pack = Callable[[Sequence[Any]], bytes]
 Callbacks = Mapping[str, Callable[..., Any]]
 
 
@@ -61,10 +59,10 @@ class Command:
         """The commands that it stands for, one by one."""
         yield self
 
-    def pack(self, pack: Pack) -> Iterator[tuple[bytes, Expected]]:
+    def pack(self, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
         """Bytes for the wire, with the replies that they will have."""
         name = self.words[0]
-        if isinstance(name, str) and " " in name:
+        if (" " in name) if isinstance(name, str) else (isinstance(name, bytes) and b" " in name):
             # redis-py writes some commands of two words as one.
             yield pack((*name.split(), *self.words[1:])), self
         else:
@@ -74,7 +72,7 @@ class Command:
         (reply,) = replies
         options = self.options
         if isinstance(reply, RedisError):
-            if EMPTY_RESPONSE not in options:
+            if EMPTY_RESPONSE not in options or not isinstance(reply, ResponseError):
                 self.promise.reject(located(reply, host, self.words[:2]))
                 return False
             self.promise.resolve(options[EMPTY_RESPONSE])
@@ -125,23 +123,20 @@ class Run:
             for key, promise in zip(self.keys, self.promises, strict=True):
                 yield Command(("GET", key), {}, promise)
 
-    def pack(self, pack: Pack) -> Iterator[tuple[bytes, Expected]]:
+    def pack(self, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
         keys, values, promises = self.keys, self.values, self.promises
         if not self.merges or len(keys) == 1:
-            if values:
-                packed = [pack(words) for words in zip(repeat("SET"), keys, values, strict=False)]
-            else:
-                packed = [pack(("GET", key)) for key in keys]
-            yield b"".join(packed), _Each(keys, promises, bool(values))
+            packed = pack.many(repeat("SET"), keys, values) if values else pack.many(repeat("GET"), keys)
+            yield packed, _Each(keys, promises, bool(values))
             return
         for start in range(0, len(keys), LONGEST):
             end = start + LONGEST
             part = keys[start:end]
             if values:
                 pairs = chain.from_iterable(zip(part, values[start:end], strict=True))
-                yield pack(("MSET", *pairs)), _Together("MSET", part[0], promises[start:end])
+                yield pack(("MSET", *pairs)), _Together("MSET", part, promises[start:end])
             else:
-                yield pack(("MGET", *part)), _Together("MGET", part[0], promises[start:end])
+                yield pack(("MGET", *part)), _Together("MGET", part, promises[start:end])
 
 
 class _Each:
@@ -161,43 +156,67 @@ class _Each:
         failed = any(issubclass(kind, RedisError) for kind in set(map(type, replies)))
         if failed:
             name = "SET" if self.sets else "GET"
-            for key, promise, reply in zip(self.keys, promises, replies, strict=False):
+
+            def settle(key: Any, promise: Promise, reply: Any) -> None:
                 if isinstance(reply, RedisError):
                     promise.reject(located(reply, host, (name, key)))
                 else:
                     promise.resolve(True if self.sets else reply)
+
+            for_each(settle, zip(self.keys, promises, replies, strict=False))
         else:
             settle_all(promises, repeat(True) if self.sets else replies)
         return not failed
 
     def fail(self, error: BaseException) -> None:
-        for promise in self.promises:
-            promise.reject(error)
+        reject_all(self.promises, error)
 
 
 class _Together:
     """The one reply to a run that was merged: a list of values, or OK."""
 
-    __slots__ = ("key", "name", "promises")
+    __slots__ = ("decode", "keys", "name", "promises")
 
     count = 1
 
-    def __init__(self, name: str, key: Any, promises: list[Promise]) -> None:
+    def __init__(self, name: str, keys: list[Any], promises: list[Promise]) -> None:
         self.name = name
-        self.key = key
+        self.keys = keys
         self.promises = promises
+        #: What decodes the values, where the reply comes undecoded: each may fail for itself.
+        self.decode: Callable[[Any], Any] | None = None
 
     def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
         (reply,) = replies
         if isinstance(reply, RedisError):
-            self.fail(located(reply, host, (self.name, self.key)))
+            self.fail(located(reply, host, (self.name, self.keys[0])))
             return False
-        settle_all(self.promises, reply if self.name == "MGET" else repeat(True))
+        if self.name == "MSET":
+            reply = repeat(True)
+        elif self.decode is not None:
+            try:
+                reply = list(map(self.decode, reply))
+            except UnicodeDecodeError:
+                return self._settle_singly(reply, host, self.decode)
+        settle_all(self.promises, reply)
         return True
 
+    def _settle_singly(self, values: list[Any], host: Host, decode: Callable[[Any], Any]) -> bool:
+        """Settle with values of which some cannot be decoded."""
+
+        def settle(key: Any, promise: Promise, value: Any) -> None:
+            try:
+                value = decode(value)
+            except UnicodeDecodeError as error:
+                promise.reject(located(undecodable(error), host, ("GET", key)))
+            else:
+                promise.resolve(value)
+
+        for_each(settle, zip(self.keys, self.promises, values, strict=True))
+        return False
+
     def fail(self, error: BaseException) -> None:
-        for promise in self.promises:
-            promise.reject(error)
+        reject_all(self.promises, error)
 
 
 def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
@@ -255,63 +274,72 @@ class Buffers:
         """Drop everything; its promises are rejected with `CommandCancelled`."""
         entries, self._entries = self._entries, {}
         error = CommandCancelled("The command was cancelled before it was sent.")
-        for entry in chain.from_iterable(entries.values()):
-            for promise in entry.promises:
-                promise.reject(error)
+        everything = chain.from_iterable(entries.values())
+        reject_all(chain.from_iterable(entry.promises for entry in everything), error)
 
     def send(
         self,
         find_host: Callable[[int], tuple[Host, Any, Callbacks]],
-        timeout: float | None,
+        end: float | None,
         max_concurrency: int | None,
     ) -> bool:
         """Send everything, wait for the replies, and settle all promises.
 
         Arguments:
             find_host: for a host's id the host, its pool, and redis-py's response callbacks.
-            timeout: for all of it, in seconds.
+            end: when to give up, by `time.monotonic`.
             max_concurrency: how many hosts are talked to at once; None: all.
 
         Returns:
             Whether nothing failed.
         """
         entries, self._entries = self._entries, {}
-        hosts = list(entries)
-        step = max_concurrency or len(hosts) or 1
+        talks: list[_Talk] = []
         fine = True
-        for start in range(0, len(hosts), step):
-            talks = [_Talk(entries[i], *find_host(i)) for i in hosts[start : start + step]]
+        for host_id, waiting in entries.items():
+            try:
+                talks.append(_Talk(waiting, *find_host(host_id)))
+            except RedisError as error:
+                # The host was removed in the meantime, say.
+                reject_all(chain.from_iterable(entry.promises for entry in waiting), error)
+                fine = False
+        step = max_concurrency or len(talks) or 1
+        for start in range(0, len(talks), step):
+            some = talks[start : start + step]
             try:
                 # One by one: a server works on what it has got while the next one's commands are packed.
-                converse((talk.conversation for talk in talks if talk.prepare()), timeout)
+                converse((talk.conversation for talk in some if talk.prepare(end)), end)
             finally:
-                for talk in talks:
+                for talk in some:
                     talk.conversation.close()
-                    fine &= talk.settle()
-        return fine
+                for_each(_Talk.settle, ((talk,) for talk in some))
+        return fine and all(talk.fine for talk in talks)
 
 
 class _Talk:
-    """One host's part of a batch."""
+    """One host's part of a batch.
 
-    __slots__ = ("callbacks", "conversation", "entries", "expected", "fine")
+    Attributes:
+        fine: whether nothing failed.
+    """
+
+    __slots__ = ("callbacks", "conversation", "entries", "expected", "fine", "is_packed", "refused")
 
     def __init__(self, entries: list[Entry], host: Host, pool: Any, callbacks: Callbacks) -> None:
         self.entries = entries
         self.callbacks = callbacks
         self.conversation = Conversation(host, pool)
         self.expected: list[Expected] = []
+        self.refused: list[tuple[Command, BaseException]] = []
+        self.is_packed = False
         self.fine = True
 
-    def prepare(self) -> bool:
-        """Get a connection and pack the commands; False where there is none, or nothing to send."""
-        if not self.conversation.open():
-            for entry in self.entries:
-                for promise in entry.promises:
-                    promise.reject(self.conversation.error or RedisError())
-            self.fine = False
+    def prepare(self, end: float | None) -> bool:
+        """Get a connection, before the time `end`, and pack the commands; False where there is none."""
+        if not self.conversation.open(end):
             return False
-        pack = make_packer(self.conversation.connection.encoder)
+        encoder = self.conversation.connection.encoder
+        pack = Packer(encoder)
         data: list[bytes] = []
         raw: list[int] = []
         count = 0
@@ -320,36 +348,60 @@ class _Talk:
                 raw.append(count)
             try:
                 packed = list(entry.pack(pack))
-            except DataError:
+            except Exception:
                 packed = list(self._pack_singly(entry, pack))
             for part, expected in packed:
+                if encoder.decode_responses and isinstance(expected, _Together) and expected.name == "MGET":
+                    raw.append(count)
+                    expected.decode = encoder.decode
                 data.append(part)
                 self.expected.append(expected)
                 count += expected.count
+        self.is_packed = True
         self.conversation.say(data, count, frozenset(raw))
         return True
 
-    def _pack_singly(self, entry: Entry, pack: Pack) -> Iterator[tuple[bytes, Expected]]:
-        """What can be packed of an entry; the promises of the rest are rejected."""
+    def _pack_singly(self, entry: Entry, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
+        """What can be packed of an entry; the rest is refused."""
         for command in entry.commands():
             try:
-                yield pack(command.words), command
-            except DataError as error:
-                self.fine = False
-                command.fail(located(error, self.conversation.host, command.words[:2]))
+                packed = list(command.pack(pack))
+            except Exception as error:
+                # redis-py's encoder has an exception of its own for what it does not take at all.
+                reason = error if isinstance(error, RedisError) else DataError(str(error))
+                self.refused.append((command, located(reason, self.conversation.host, command.words[:2])))
+            else:
+                yield from packed
 
-    def settle(self) -> bool:
-        """Hand out the replies, or the error in their place; whether nothing failed."""
+    def settle(self) -> None:
+        """Hand out the replies, and errors in place of those that did not come."""
         conversation = self.conversation
-        replies = conversation.replies
+        replies, host = conversation.replies, conversation.host
+        missing = conversation.error or CommandCancelled("The command was interrupted.")
+        if not self.is_packed:
+            self.fine = False
+            reject_all(chain.from_iterable(entry.promises for entry in self.entries), missing)
+            return
+        # What the callers' callbacks raise is raised when all have what is theirs.
+        raised = None
         start = 0
         for expected in self.expected:
             end = start + expected.count
-            if start < len(replies):
-                self.fine &= expected.settle(replies[start:end], conversation.host, self.callbacks)
-            if end > len(replies):
-                # Promises that have their replies are settled, and stay so.
-                expected.fail(conversation.error or CommandCancelled("The command was interrupted."))
-                self.fine = False
+            try:
+                if start < len(replies):
+                    self.fine &= expected.settle(replies[start:end], host, self.callbacks)
+                if end > len(replies):
+                    # Promises that have their replies are settled, and stay so.
+                    self.fine = False
+                    expected.fail(missing)
+            except Exception as error:
+                raised = raised or error
             start = end
-        return self.fine
+        for command, reason in self.refused:
+            self.fine = False
+            try:
+                command.fail(reason)
+            except Exception as error:
+                raised = raised or error
+        if raised is not None:
+            raise raised

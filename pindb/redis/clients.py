@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,9 +12,9 @@ from redis.commands.helpers import list_or_args
 
 from pindb.redis.buffers import Buffers, Command
 from pindb.redis.exceptions import CommandCancelled, UnroutableCommand
-from pindb.redis.multikey import SPLITTABLE, merge_replies, split
-from pindb.redis.promise import Promise
-from pindb.redis.routers import KEY_FIRST
+from pindb.redis.multikey import can_split, merge_replies, split
+from pindb.redis.promise import Promise, reject_all
+from pindb.redis.routers import KEY_FIRST, check_command
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
@@ -66,13 +67,14 @@ class BaseClient(Commands):
     pubsub = _refused("pubsub", f"a channel lives on one server: {ONE_HOST}")
     monitor = _refused("monitor", f"it watches one server: {ONE_HOST}")
     transaction = _refused("transaction", f"a transaction runs on one server: {ONE_HOST}")
+    unwatch = _refused("unwatch", f"a transaction runs on one server: {ONE_HOST}")
     watch = _refused("watch", f"a transaction runs on one server: {ONE_HOST}")
     client = _refused("client", f"it holds a connection to one server: {ONE_HOST}")
     scan = _refused("scan", f"a cursor is one server's: {ONE_HOST}, or scan_iter() of a routing client")
     shutdown = _refused("shutdown", f"shut down servers one by one: {ONE_HOST}")
     register_script = _refused(
         "register_script",
-        "pass the script to cluster.execute_commands({key: [(Script(None, lua), keys, args)]})",
+        "pass the script to cluster.execute_commands({key: [(Script(client, lua), keys, args)]})",
     )
     json = _refused("json", f"modules have clients of their own: {ONE_HOST}")
     ft = _refused("ft", f"modules have clients of their own: {ONE_HOST}")
@@ -118,7 +120,7 @@ class RoutingClient(BaseClient):
         router = cluster.get_router()
         if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
             host_id = router.get_host_for_key(args[1])
-        elif self.split_multi_key and args[0] in SPLITTABLE:
+        elif self.split_multi_key and can_split(args[0]):
             with self.map(split_multi_key=True) as client:
                 promise = client.execute_command(*args, **options)
             return promise.value
@@ -313,14 +315,15 @@ class PromisingClient(BaseClient):
     def cancel(self) -> None:
         """Drop all commands that wait; their promises are rejected with `CommandCancelled`."""
         self._gather()
-        self._buffers.cancel()
-        error = CommandCancelled("The command was cancelled before it was sent.")
-        for promise in self._promises():
-            promise.reject(error)
+        issued = list(self._promises())
         self._forget()
+        try:
+            self._buffers.cancel()
+        finally:
+            reject_all(issued, CommandCancelled("The command was cancelled before it was sent."))
 
     def join(self, timeout: float | None = None) -> None:
-        """Send all commands that wait, and settle all promises.
+        """Send all commands that wait, and settle all promises. What callbacks call meanwhile is sent too.
 
         Arguments:
             timeout: for all of it, in seconds: what has no reply by then is rejected with `HostTimeoutError`.
@@ -330,24 +333,29 @@ class PromisingClient(BaseClient):
                 has nobody to handle that. All others were settled before.
         """
         first = None
-        if not self._send(timeout):
-            first = next((promise for promise in self._promises() if promise.is_unhandled), None)
-        self._forget()
+        try:
+            if not self._send(timeout):
+                first = next((promise for promise in self._promises() if promise.is_unhandled), None)
+        finally:
+            self._forget()
         if first is not None:
             raise first.reason
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send all commands that wait, as a pipeline does.
+        """Send all commands that wait, as a pipeline does. What callbacks call meanwhile is sent too.
 
         Arguments:
             raise_on_error: raise the first error; otherwise errors stand in the list.
 
         Returns:
-            The results, in the commands' order.
+            The results of what waited, in the commands' order.
         """
-        self._send(self.timeout)
+        self._gather()
         promises = list(self._promises())
-        self._forget()
+        try:
+            self._send(self.timeout)
+        finally:
+            self._forget()
         if raise_on_error:
             for promise in promises:
                 if promise.is_rejected:
@@ -355,9 +363,13 @@ class PromisingClient(BaseClient):
         return [promise.reason if promise.is_rejected else promise.value for promise in promises]
 
     def _send(self, timeout: float | None) -> bool:
-        """Send what waits; whether nothing failed."""
+        """Send what waits, and what callbacks call meanwhile; whether nothing failed."""
+        end = None if timeout is None else time.monotonic() + timeout
         fine = self._gather()
-        return self._buffers.send(self._cluster.get_endpoint, timeout, self.max_concurrency) and fine
+        while self._buffers:
+            fine &= self._buffers.send(self._cluster.get_endpoint, end, self.max_concurrency)
+            fine &= self._gather()
+        return fine
 
     scan_iter = _refused("scan_iter", "it needs replies one after the other; a routing client has it")
     hscan_iter = _refused("hscan_iter", "it needs replies one after the other; a routing client has it")
@@ -365,6 +377,8 @@ class PromisingClient(BaseClient):
     zscan_iter = _refused("zscan_iter", "it needs replies one after the other; a routing client has it")
     lock = _refused("lock", "it needs replies one after the other; a routing client has it")
     pipeline = _refused("pipeline", "it is one: call the commands, then execute()")
+    __contains__ = _refused("__contains__", "whether a key is there is not known yet; use exists()")
+    __getitem__ = _refused("__getitem__", "whether a key is there is not known yet; use get()")
 
 
 class MappingClient(PromisingClient):
@@ -459,8 +473,8 @@ class MappingClient(PromisingClient):
         Raises:
             UnroutableCommand: it does not belong to exactly one host.
         """
-        if self.split_multi_key and args[0] in SPLITTABLE:
-            return self._split(args[0], args[1:])
+        if self.split_multi_key and can_split(args[0]):
+            return self._split(args[0].upper(), args[1:])
         router = self._router
         if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
             host_id = router.get_host_for_key(args[1])
@@ -480,20 +494,29 @@ class MappingClient(PromisingClient):
     def mset(self, mapping: Mapping[Any, Any] | None = None, **pairs: Any) -> Promise:
         """Set all keys of `mapping` to their values: atomically on each host, but not over all of them."""
         together = {**(mapping or {}), **pairs}
+        if not together:
+            return self._issue(Promise.resolved(True))
         return self._split("MSET", [word for pair in together.items() for word in pair])
 
     def _split(self, name: str, args: Sequence[Any]) -> Promise:
         if self._run:
             self._gather()
+        if name == "MGET" and not args:
+            # As redis-py's mget() has it.
+            return self._issue(Promise.resolved([]))
         parts = split(self._router, name, args)
         promises = []
         for part in parts:
             promise = Promise()
             self._buffers.add(part.host_id, Command((name, *part.words), {}, promise))
             promises.append(promise)
-        together = Promise.all(promises).then(lambda replies: merge_replies(name, parts, replies))
-        self._issued.append(together)
-        return together
+        return self._issue(Promise.all(promises).then(lambda replies: merge_replies(name, parts, replies)))
+
+    def _issue(self, promise: Promise) -> Promise:
+        if self._run:
+            self._gather()
+        self._issued.append(promise)
+        return promise
 
 
 class FanoutClient(PromisingClient):
@@ -539,6 +562,7 @@ class FanoutClient(PromisingClient):
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Keep a command for each of the hosts, and promise their replies by host id."""
+        check_command(args[0], args[1:])
         promises = {}
         for host_id in self._hosts:
             promises[host_id] = Promise()

@@ -15,11 +15,11 @@ from typing import Any
 
 from redis.connection import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
-from pindb.redis.hosts import Host
+from pindb.redis.hosts import Host, connecting_until
 from pindb.redis.resp import NOT_ENOUGH, PUSH, make_reader
 
 __all__ = ["Conversation", "converse", "get_connection"]
@@ -37,22 +37,36 @@ _name = signature(ConnectionPool.get_connection).parameters.get("command_name")
 POOL_ARGUMENTS = ("pindb",) if _name is not None and _name.default is Parameter.empty else ()
 
 
-def get_connection(pool: Any, host: Host) -> Any:
+def get_connection(pool: Any, host: Host, end: float | None = None) -> Any:
     """A connected connection from the pool of `host`; a stale one was replaced.
 
+    Arguments:
+        pool: the pool.
+        host: the host.
+        end: when to give up, besides the pool's own timeouts.
+
     Raises:
-        redis.ConnectionError, redis.TimeoutError: there was none to be had; the message names the host.
+        redis.RedisError: there was none to be had; the message names the host.
     """
     try:
-        return pool.get_connection(*POOL_ARGUMENTS)
+        with connecting_until(end):
+            return pool.get_connection(*POOL_ARGUMENTS)
     except RedisTimeoutError as error:
         raise HostTimeoutError(f"{host}: {error}") from error
     except RedisConnectionError as error:
         # Of its own kind: AuthenticationError, BusyLoadingError ...
         kind = HostConnectionError if type(error) is RedisConnectionError else type(error)
         raise kind(f"{host}: {error}") from error
+    except RedisError as error:
+        # It does not let this user in, or has no such database.
+        raise type(error)(f"{host}: {error}") from error
     except OSError as error:
         raise HostConnectionError(f"{host}: {error}") from error
+
+
+def undecodable(error: UnicodeDecodeError) -> RedisError:
+    """What stands for a reply that is not in the encoding of its connection."""
+    return InvalidResponse(f"decode_responses does not suit the reply: {error}")
 
 
 class Conversation:
@@ -90,13 +104,14 @@ class Conversation:
         self.raw: Container[int] = ()
         self._sent = 0
 
-    def open(self) -> bool:
-        """Take a connection from the pool; False, with `error` set, where there is none."""
+    def open(self, end: float | None) -> bool:
+        """Take a connection from the pool before the time `end`; False, with `error` set, for none."""
         try:
-            self.connection = get_connection(self.pool, self.host)
+            self.connection = get_connection(self.pool, self.host, end)
         except RedisError as error:
             self.error = error
             return False
+        self._timeout = self.connection.socket_timeout
         return True
 
     def say(self, data: Sequence[bytes], expected: int, raw: Container[int] = ()) -> None:
@@ -105,7 +120,6 @@ class Conversation:
         self.expected = expected
         self.raw = raw
         self._reader = make_reader(self.connection)
-        self._timeout = self.connection.socket_timeout
 
     def start(self, now: float) -> None:
         """Stop blocking on the socket, and send what it takes at once."""
@@ -150,6 +164,7 @@ class Conversation:
         """Read as much as there is."""
         recv_into, feed, gets = self.connection._sock.recv_into, self._reader.feed, self._reader.gets
         replies, expected, raw = self.replies, self.expected, self.raw
+        heard: list[Any]
         try:
             while True:
                 length = recv_into(buffer)
@@ -158,11 +173,16 @@ class Conversation:
                     return
                 feed(buffer, 0, length)
                 if raw:
-                    while (reply := gets(len(replies) not in raw)) is not NOT_ENOUGH:
-                        if type(reply) not in PUSH:
-                            replies.append(reply)
+                    self._receive_raw()
                 else:
-                    heard = list(iter(gets, NOT_ENOUGH))
+                    heard = []
+                    while True:
+                        try:
+                            heard += iter(gets, NOT_ENOUGH)
+                            break
+                        except UnicodeDecodeError as error:
+                            # What was read before it is in the list, and more may follow.
+                            heard.append(undecodable(error))
                     if not PUSH.isdisjoint(map(type, heard)):
                         heard = [reply for reply in heard if type(reply) not in PUSH]
                     replies += heard
@@ -174,6 +194,19 @@ class Conversation:
             self.fail(HostConnectionError(f"{self.host}: the connection broke while reading: {error}"))
         except RedisError as error:
             self.fail(HostConnectionError(f"{self.host}: {error}"))
+
+    def _receive_raw(self) -> None:
+        """Take replies from the reader, some of which are not decoded."""
+        replies, raw, gets = self.replies, self.raw, self._reader.gets
+        while True:
+            try:
+                reply = gets(len(replies) not in raw)
+            except UnicodeDecodeError as error:
+                reply = undecodable(error)
+            if reply is NOT_ENOUGH:
+                return
+            if type(reply) not in PUSH:
+                replies.append(reply)
 
     def give_up(self) -> None:
         """It has waited too long."""
@@ -200,15 +233,14 @@ class Conversation:
         self.pool.release(connection)
 
 
-def converse(conversations: Iterable[Conversation], timeout: float | None) -> None:
+def converse(conversations: Iterable[Conversation], end: float | None) -> None:
     """Send and read until every conversation has its replies or an error.
 
     Arguments:
         conversations: opened, with something to say.
-        timeout: for all of it together, in seconds. Each host also has its connection's ``socket_timeout``,
-            counted from the last time that something went in or out.
+        end: when to give up on all of them, by `time.monotonic`. Each host also has its connection's
+            ``socket_timeout``, counted from the last time that something went in or out.
     """
-    end = None if timeout is None else time.monotonic() + timeout
     running: list[Conversation] = []
     try:
         for conversation in conversations:

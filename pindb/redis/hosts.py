@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,6 +14,53 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 
 __all__ = ["Host"]
+
+
+# When whoever wants a connection now will no longer wait for one.
+_end: ContextVar[float | None] = ContextVar("pindb_connecting_until", default=None)
+
+
+@contextlib.contextmanager
+def connecting_until(end: float | None) -> Iterator[None]:
+    """Connections that are made in the block give up at the time `end`, of `time.monotonic`."""
+    token = _end.set(end)
+    try:
+        yield
+    finally:
+        _end.reset(token)
+
+
+class _EndingMixin:
+    """Connects in the time that is left in `connecting_until`."""
+
+    socket_timeout: float | None
+    socket_connect_timeout: float | None
+
+    def _connect(self) -> Any:
+        end = _end.get()
+        usual = self.socket_timeout, self.socket_connect_timeout
+        if end is not None:
+            left = max(end - time.monotonic(), 0.001)
+            self.socket_timeout, self.socket_connect_timeout = (
+                left if timeout is None else min(timeout, left) for timeout in usual
+            )
+        try:
+            # Its timeout stays with the socket while client and server introduce each other.
+            return super()._connect()  # type: ignore[misc]
+        finally:
+            self.socket_timeout, self.socket_connect_timeout = usual
+
+
+class _TcpConnection(_EndingMixin, Connection):
+    pass
+
+
+class _TlsConnection(_EndingMixin, SSLConnection):
+    pass
+
+
+class _UnixConnection(_EndingMixin, UnixDomainSocketConnection):
+    pass
 
 
 @dataclass(frozen=True)
@@ -96,14 +146,21 @@ class Host:
         """A pool of connections to this host: an instance of `pool_cls`."""
         options: dict[str, Any] = {"db": self.db, "username": self.username, "password": self.password}
         if self.unix_socket_path is not None:
-            options |= {"connection_class": UnixDomainSocketConnection, "path": self.unix_socket_path}
+            options |= {"connection_class": _UnixConnection, "path": self.unix_socket_path}
         else:
-            options |= {"connection_class": Connection, "host": self.host, "port": self.port}
+            options |= {"connection_class": _TcpConnection, "host": self.host, "port": self.port}
         if self.ssl:
-            options["connection_class"] = SSLConnection
+            options["connection_class"] = _TlsConnection
             for name, value in (self.ssl_options or {}).items():
                 options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
-        return pool_cls(**{**options, **self.options, **pool_options})
+        try:
+            pool = pool_cls(**{**options, **self.options, **pool_options})
+            if hasattr(pool, "connection_class") and hasattr(pool, "connection_kwargs"):
+                # The pool itself looks at the options of connections when it needs the first one.
+                pool.connection_class(**pool.connection_kwargs)
+        except TypeError as error:
+            raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {error}") from error
+        return pool
 
 
 OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "options"})

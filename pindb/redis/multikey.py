@@ -10,15 +10,24 @@ from redis.exceptions import DataError
 
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["SPLITTABLE", "Part", "merge_replies", "split"]
+__all__ = ["LONGEST", "Part", "can_split", "merge_replies", "split"]
 
 #: What can be cut, with the number of arguments that belong together.
 SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
 
 
+def can_split(command: Any) -> bool:
+    """Whether a command can be cut, by its name."""
+    return isinstance(command, str) and command.upper() in SPLITTABLE
+
+
+#: How many keys one command takes at most: a server does nothing else while it runs one.
+LONGEST = 1000
+
+
 @dataclass(frozen=True)
 class Part:
-    """What one host gets of a command.
+    """What one host gets of a command; it may get several.
 
     Attributes:
         host_id: the host.
@@ -45,12 +54,16 @@ def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
     width = SPLITTABLE[name]
     if not args or len(args) % width:
         raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
-    return [
-        Part(
-            host_id, [word for place in places for word in args[place * width : (place + 1) * width]], places
-        )
-        for host_id, places in router.group_keys(list(args[::width])).items()
-    ]
+    parts = []
+    for host_id, all_places in router.group_keys(list(args[::width])).items():
+        for start in range(0, len(all_places), LONGEST):
+            places = all_places[start : start + LONGEST]
+            if width == 1:
+                words = [args[place] for place in places]
+            else:
+                words = [word for place in places for word in args[2 * place : 2 * place + 2]]
+            parts.append(Part(host_id, words, places))
+    return parts
 
 
 def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Promise", "settle_all"]
+__all__ = ["Promise", "for_each", "reject_all", "settle_all"]
 
 
 class _Rejection:
@@ -82,29 +82,32 @@ class Promise:
     def resolve(self, value: Any) -> None:
         """Give it its value and call who waits for it. Does nothing when it is settled already.
 
-        A promise as the value is waited for.
+        A promise as the value is waited for. What the callbacks raise is raised when all were called.
         """
-        if isinstance(value, Promise):
+        if value is self:
+            self.reject(TypeError("A promise cannot wait for itself."))
+        elif isinstance(value, Promise):
             value._wait(self.resolve, self.reject, self)
         elif self.is_pending:
             waiting = self._state
             self.__class__ = _Touched
             self._state = None
             self.value = value
-            for on_success, _, _ in waiting or ():
-                if on_success is not None:
-                    on_success(value)
+            if waiting:
+                for_each(_call, [(on_success, value) for on_success, _, _ in waiting])
 
     def reject(self, reason: BaseException) -> None:
-        """Reject it and call who waits for that. Does nothing when it is settled already."""
+        """Reject it and call who waits for that. Does nothing when it is settled already.
+
+        What the callbacks raise is raised when all were called.
+        """
         if self.is_pending:
             waiting = self._state
             handled = self._is_watched()
             self.__class__ = _Touched
             self._state = _Rejection(reason, handled)
-            for _, on_failure, _ in waiting or ():
-                if on_failure is not None:
-                    on_failure(reason)
+            if waiting:
+                for_each(_call, [(on_failure, reason) for _, on_failure, _ in waiting])
 
     def _is_watched(self) -> bool:
         """Whether somebody waits who would learn of a rejection, here or further down the chain."""
@@ -241,5 +244,29 @@ def settle_all(promises: Sequence[Promise], values: Iterable[Any]) -> None:
         for promise, value in zip(promises, values, strict=False):
             promise.value = value
     else:
-        for promise, value in zip(promises, values, strict=False):
-            promise.resolve(value)
+        for_each(Promise.resolve, zip(promises, values, strict=False))
+
+
+def reject_all(promises: Iterable[Promise], reason: BaseException) -> None:
+    """Reject each promise."""
+    for_each(Promise.reject, ((promise, reason) for promise in promises))
+
+
+def for_each(call: Callable[..., Any], arguments: Iterable[Sequence[Any]]) -> None:
+    """Call with all of the arguments, also after a call that raised; the first exception is raised then.
+
+    Callbacks are the callers' own: one that fails must not keep others from their results.
+    """
+    first = None
+    for some in arguments:
+        try:
+            call(*some)
+        except Exception as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def _call(callback: Callable[[Any], Any] | None, result: Any) -> None:
+    if callback is not None:
+        callback(result)

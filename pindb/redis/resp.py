@@ -6,7 +6,8 @@ of it too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import InvalidResponse
@@ -17,7 +18,7 @@ try:
 except ImportError:
     hiredis = None
 
-__all__ = ["NOT_ENOUGH", "PUSH", "PythonReader", "make_packer", "make_reader"]
+__all__ = ["NOT_ENOUGH", "PUSH", "Packer", "PythonReader", "make_reader"]
 
 #: What a reader gives while it has no whole reply.
 NOT_ENOUGH: Any = object()
@@ -33,27 +34,41 @@ class PushMessage(list[Any]):
 PUSH: frozenset[type] = frozenset({PushMessage, getattr(hiredis, "PushNotification", PushMessage)})
 
 
-def make_packer(encoder: Any) -> Callable[[Sequence[Any]], bytes]:
-    """A function that turns a command's words into bytes.
+class Packer:
+    """Turns commands into bytes.
 
     Arguments:
         encoder: redis-py's encoder of the connection.
 
-    The function raises `redis.DataError` for a word that is no text, bytes or number.
+    Raises:
+        redis.DataError: by its calls, for a word that is no text, bytes or number.
     """
-    is_utf8 = encoder.encoding.replace("-", "").lower() == "utf8" and encoder.encoding_errors == "strict"
-    if hiredis is not None and is_utf8:
-        pack_command = hiredis.pack_command
 
-        def pack(words: Sequence[Any]) -> bytes:
+    def __init__(self, encoder: Any) -> None:
+        self._encode: Encode = encoder.encode
+        is_utf8 = encoder.encoding.replace("-", "").lower() == "utf8" and encoder.encoding_errors == "strict"
+        self._fast = hiredis.pack_command if hiredis is not None and is_utf8 else None
+
+    def __call__(self, words: Sequence[Any]) -> bytes:
+        """One command."""
+        if self._fast is not None:
             try:
-                return pack_command(tuple(words))  # type: ignore[no-any-return]
+                return self._fast(tuple(words))  # type: ignore[no-any-return]
             except TypeError:
-                # A word that hiredis does not take, but redis-py's encoder may, or has a message for.
-                return pack_words(words, encoder.encode)
+                # What hiredis does not take, redis-py's encoder may, or has a message for.
+                pass
+        return pack_words(words, self._encode)
 
-        return pack
-    return lambda words: pack_words(words, encoder.encode)
+    def many(self, *columns: Iterable[Any]) -> bytes:
+        """Many commands at once.
+
+        Arguments:
+            columns: the first words of all, the second words of all ...; lists, or endless.
+        """
+        if self._fast is not None:
+            with suppress(TypeError):
+                return b"".join(map(self._fast, zip(*columns, strict=False)))
+        return b"".join([self(words) for words in zip(*columns, strict=False)])
 
 
 def pack_words(words: Sequence[Any], encode: Encode) -> bytes:
@@ -101,6 +116,7 @@ class PythonReader:
         self._buffer = bytearray()
         self._position = 0
         self._decodes = True
+        self._undecodable: UnicodeDecodeError | None = None
         self._reply = self._read()
 
     def feed(self, data: Any, start: int = 0, length: int = -1) -> None:
@@ -114,7 +130,8 @@ class PythonReader:
             should_decode: False leaves bytes, whatever the encoding.
 
         Raises:
-            redis.InvalidResponse: the bytes are no reply.
+            redis.InvalidResponse: the bytes are no reply; nothing that follows can be read.
+            UnicodeDecodeError: the reply has text that is not in the encoding; the next one can be read.
         """
         self._decodes = should_decode and self._encoding is not None
         try:
@@ -125,7 +142,12 @@ class PythonReader:
                 del self._buffer[: self._position]
                 self._position = 0
             self._reply = self._read()
+            error, self._undecodable = self._undecodable, None
+            if error is not None:
+                raise error from None
             return end.value
+        except ValueError as error:
+            raise InvalidResponse(f"Protocol error: {error}") from error
         return NOT_ENOUGH
 
     def _line(self) -> Generator[None, None, bytes]:
@@ -144,7 +166,14 @@ class PythonReader:
         return bytes(self._buffer[start : start + length])
 
     def _text(self, value: bytes) -> Any:
-        return value.decode(self._encoding or "", self._errors) if self._decodes else value
+        if not self._decodes:
+            return value
+        try:
+            return value.decode(self._encoding or "", self._errors)
+        except UnicodeDecodeError as error:
+            # The rest of the reply has to be read first.
+            self._undecodable = self._undecodable or error
+            return None
 
     def _many(self, count: int) -> Generator[None, None, list[Any]]:
         items = []

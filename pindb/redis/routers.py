@@ -20,6 +20,18 @@ FAN_OUT = (
 )
 
 
+#: What changes the connection that it runs on. Connections go back to a pool, so no client here sends it.
+PER_CONNECTION = frozenset(
+    {
+        *("ASKING", "AUTH", "HELLO", "QUIT", "READONLY", "READWRITE", "RESET", "SELECT"),
+        *("MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "MONITOR", "SYNC", "PSYNC"),
+        *("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"),
+        *("CLIENT CACHING", "CLIENT NO-EVICT", "CLIENT NO-TOUCH", "CLIENT REPLY", "CLIENT SETNAME"),
+        *("CLIENT SETINFO", "CLIENT TRACKING", "SCRIPT DEBUG"),
+    }
+)
+
+
 class BaseRouter:
     """What all routers share. A site's own router overrides `get_host_for_key`.
 
@@ -179,7 +191,7 @@ class ConsistentHashingRouter(BaseRouter):
 ROUTABLE: dict[Any, Keys] = {
     name: places
     for name, places in COMMANDS.items()
-    if " " not in name and places is not MOVABLE and places[0]
+    if " " not in name and places is not MOVABLE and places[0] and name not in PER_CONNECTION
 }
 
 #: Those of them that have one key, and have it first.
@@ -203,8 +215,12 @@ def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     return command, args[first - 1 : end : step]
 
 
-def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], tuple[int, int, int]]:
-    """The command as the table has it, with its places and the arguments that they count."""
+def check_command(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """The name of a command as the table has it, and the words that follow the first one of it.
+
+    Raises:
+        UnroutableCommand: it changes the connection that it runs on, which others share.
+    """
     words = (command.decode("latin-1") if isinstance(command, bytes) else str(command)).upper().split()
     # Subcommands are words of their own on the wire, and count.
     args = [*words[1:], *args]
@@ -213,6 +229,18 @@ def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], t
         sub = args[0].decode("latin-1") if isinstance(args[0], bytes) else str(args[0])
         if f"{name} {sub.upper()}" in COMMANDS:
             name = f"{name} {sub.upper()}"
+    if name in PER_CONNECTION:
+        raise UnroutableCommand(
+            f"{name} changes the connection that it runs on, and those are shared: hold one of your own "
+            "(client(), pipeline() or pubsub() of cluster.get_local_client(host_id)), or set pool_options of "
+            "the cluster, for all connections."
+        )
+    return name, args
+
+
+def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], tuple[int, int, int]]:
+    """The command as the table has it, with its places and the arguments that they count."""
+    name, args = check_command(command, args)
     places = COMMANDS.get(name)
     if places is None:
         raise UnroutableCommand(

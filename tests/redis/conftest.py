@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from pindb.redis import Cluster
 from pindb.testing.redis import TestSetup
 
 
@@ -25,3 +27,25 @@ def clean_servers(servers: TestSetup) -> Iterator[None]:
         if not servers.is_running(server):
             servers.start(server)
     servers.flush()
+
+
+@pytest.fixture
+def make_cluster(servers: TestSetup) -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters whose connections are closed at the end; without hosts, of the four servers."""
+    made: list[Cluster] = []
+
+    def make(hosts: Any = None, **options: Any) -> Cluster:
+        if hosts is None:
+            hosts = {server: servers.host(server) for server in range(servers.servers)}
+        made.append(Cluster(hosts, **options))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.disconnect_pools()
+
+
+@pytest.fixture
+def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster of the four servers, one host each."""
+    return make_cluster()

@@ -1,0 +1,326 @@
+"""Promises: a value that is there later."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from pindb.redis import Promise
+
+BOOM = ValueError("boom")
+
+
+def test_a_new_promise_is_pending() -> None:
+    promise = Promise()
+    assert promise.is_pending
+    assert not promise.is_resolved
+    assert not promise.is_rejected
+    assert promise.value is None
+    assert promise.reason is None
+
+
+@pytest.mark.parametrize("value", [1, "text", None, False, [], BOOM])
+def test_a_resolved_promise_has_its_value(value: object) -> None:
+    promise = Promise()
+    promise.resolve(value)
+    assert promise.is_resolved
+    assert not promise.is_pending
+    assert not promise.is_rejected
+    assert promise.value is value
+    assert promise.reason is None
+
+
+def test_a_rejected_promise_has_its_reason() -> None:
+    promise = Promise()
+    promise.reject(BOOM)
+    assert promise.is_rejected
+    assert not promise.is_pending
+    assert not promise.is_resolved
+    assert promise.reason is BOOM
+    assert promise.value is None
+
+
+def test_a_promise_is_settled_once() -> None:
+    resolved, rejected = Promise.resolved(1), Promise.rejected(BOOM)
+    for promise in (resolved, rejected):
+        promise.resolve(2)
+        promise.reject(KeyError())
+    assert resolved.value == 1
+    assert resolved.reason is None
+    assert rejected.reason is BOOM
+    assert rejected.value is None
+
+
+def test_ready_made_promises() -> None:
+    assert Promise.resolved(3).value == 3
+    assert Promise.rejected(BOOM).reason is BOOM
+
+
+@pytest.mark.parametrize(
+    ("promise", "text"),
+    [
+        (Promise(), "<Promise pending>"),
+        (Promise.resolved("x"), "<Promise resolved: 'x'>"),
+        (Promise.rejected(BOOM), "<Promise rejected: ValueError: boom>"),
+    ],
+)
+def test_repr_shows_the_state(promise: Promise, text: str) -> None:
+    assert repr(promise) == text
+
+
+def test_promises_are_tiny() -> None:
+    promise = Promise()
+    assert not hasattr(promise, "__dict__")
+    assert sys.getsizeof(promise) <= 48
+    with pytest.raises(AttributeError):
+        promise.other = 1  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="other"):
+        promise.other  # noqa: B018
+
+
+# ---- done ----------------------------------------------------------------------------------------
+
+
+def test_done_calls_back_and_returns_the_promise() -> None:
+    seen: list[Any] = []
+    promise = Promise()
+    assert promise.done(seen.append, seen.append) is promise
+    assert seen == []
+    promise.resolve(1)
+    assert seen == [1]
+
+
+def test_done_learns_of_a_rejection() -> None:
+    seen: list[Any] = []
+    promise = Promise().done(on_failure=seen.append)
+    promise.reject(BOOM)
+    assert seen == [BOOM]
+
+
+@pytest.mark.parametrize(("promise", "result"), [(Promise.resolved(1), 1), (Promise.rejected(BOOM), BOOM)])
+def test_done_on_a_settled_promise_calls_at_once(promise: Promise, result: object) -> None:
+    seen: list[Any] = []
+    assert promise.done(seen.append, seen.append) is promise
+    assert seen == [result]
+
+
+def test_done_without_callbacks_changes_nothing() -> None:
+    assert Promise.resolved(1).done().value == 1
+    assert Promise().done().is_pending
+
+
+def test_callbacks_are_called_in_their_order_and_once() -> None:
+    seen: list[str] = []
+    promise = Promise()
+    for name in ("a", "b", "c"):
+        promise.done(lambda value, name=name: seen.append(name + value))  # type: ignore[misc]
+    promise.resolve("!")
+    promise.resolve("?")
+    assert seen == ["a!", "b!", "c!"]
+
+
+def test_a_callback_that_raises_keeps_no_other_from_the_value() -> None:
+    seen: list[Any] = []
+    promise = Promise().done(lambda value: 1 / 0).done(seen.append)
+    with pytest.raises(ZeroDivisionError):
+        promise.resolve(5)
+    assert seen == [5]
+    assert promise.value == 5
+
+
+def test_a_callback_that_raises_keeps_no_other_from_the_reason() -> None:
+    def fail(reason: object) -> None:
+        raise KeyError(reason)
+
+    seen: list[Any] = []
+    promise = Promise().done(on_failure=fail).done(on_failure=seen.append)
+    with pytest.raises(KeyError):
+        promise.reject(BOOM)
+    assert seen == [BOOM]
+
+
+# ---- then ----------------------------------------------------------------------------------------
+
+
+def test_then_promises_what_the_callback_returns() -> None:
+    promise = Promise()
+    following = promise.then(lambda value: value + 1).then(lambda value: value * 10)
+    assert following is not promise
+    assert following.is_pending
+    promise.resolve(1)
+    assert promise.value == 1
+    assert following.value == 20
+
+
+def test_then_on_a_settled_promise() -> None:
+    assert Promise.resolved(1).then(lambda value: value + 1).value == 2
+    assert Promise.rejected(BOOM).then(failure=lambda reason: str(reason)).value == "boom"
+
+
+def test_then_without_callbacks_hands_on() -> None:
+    assert Promise.resolved(1).then().value == 1
+    assert Promise.rejected(BOOM).then().reason is BOOM
+    assert Promise.rejected(BOOM).then(lambda value: value).then(lambda value: value).reason is BOOM
+    assert Promise.resolved(1).then(failure=lambda reason: 2).value == 1
+
+
+def test_then_rejects_with_what_a_callback_raises() -> None:
+    assert isinstance(Promise.resolved(0).then(lambda value: 1 / value).reason, ZeroDivisionError)
+
+    def fail(reason: BaseException) -> None:
+        raise KeyError from reason
+
+    assert isinstance(Promise.rejected(BOOM).then(failure=fail).reason, KeyError)
+
+
+def test_then_waits_for_a_promise_that_a_callback_returns() -> None:
+    inner = Promise()
+    following = Promise.resolved(1).then(lambda value: inner)
+    assert following.is_pending
+    inner.resolve("inner")
+    assert following.value == "inner"
+
+
+def test_then_is_rejected_by_a_promise_that_a_callback_returns() -> None:
+    inner = Promise()
+    following = Promise.resolved(1).then(lambda value: inner)
+    inner.reject(BOOM)
+    assert following.reason is BOOM
+
+
+def test_a_failure_that_was_handled_goes_on_as_success() -> None:
+    seen: list[Any] = []
+    Promise.rejected(BOOM).then(failure=lambda reason: "saved").done(seen.append)
+    assert seen == ["saved"]
+
+
+# ---- a promise as the value ----------------------------------------------------------------------
+
+
+def test_a_promise_as_the_value_is_waited_for() -> None:
+    inner, outer = Promise(), Promise()
+    outer.resolve(inner)
+    assert outer.is_pending
+    inner.resolve(7)
+    assert outer.value == 7
+
+
+def test_a_settled_promise_as_the_value() -> None:
+    assert Promise.resolved(Promise.resolved(1)).value == 1
+    assert Promise.resolved(Promise.rejected(BOOM)).reason is BOOM
+
+
+def test_a_promise_cannot_wait_for_itself() -> None:
+    promise = Promise()
+    promise.resolve(promise)
+    assert isinstance(promise.reason, TypeError)
+
+
+# ---- all -----------------------------------------------------------------------------------------
+
+
+def test_all_of_a_list() -> None:
+    promises = [Promise(), Promise(), Promise()]
+    together = Promise.all(promises)
+    for i in (2, 0, 1):
+        assert together.is_pending
+        promises[i].resolve(i)
+    assert together.value == [0, 1, 2]
+
+
+def test_all_of_a_tuple() -> None:
+    assert Promise.all((Promise.resolved(1), Promise.resolved(2))).value == (1, 2)
+
+
+def test_all_of_a_dict() -> None:
+    promises = {"a": Promise(), "b": Promise.resolved(2)}
+    together = Promise.all(promises)
+    promises["a"].resolve(1)
+    assert together.value == {"a": 1, "b": 2}
+    assert list(together.value) == ["a", "b"]
+
+
+def test_all_of_an_iterator() -> None:
+    assert Promise.all(Promise.resolved(i) for i in range(3)).value == [0, 1, 2]
+
+
+@pytest.mark.parametrize("empty", [[], (), {}])
+def test_all_of_nothing_is_resolved(empty: Any) -> None:
+    assert Promise.all(empty).value == empty
+    assert type(Promise.all(empty).value) is type(empty)
+
+
+def test_all_takes_values_among_the_promises() -> None:
+    promise = Promise()
+    together = Promise.all([1, promise, None])
+    promise.resolve(2)
+    assert together.value == [1, 2, None]
+    assert Promise.all([1, 2]).value == [1, 2]
+
+
+def test_all_takes_the_same_promise_twice() -> None:
+    promise = Promise()
+    together = Promise.all([promise, promise])
+    promise.resolve(1)
+    assert together.value == [1, 1]
+
+
+def test_the_first_rejection_rejects_all() -> None:
+    promises = [Promise(), Promise(), Promise()]
+    together = Promise.all(promises)
+    promises[1].reject(BOOM)
+    assert together.reason is BOOM
+    promises[0].resolve(1)
+    promises[2].reject(KeyError())
+    assert together.reason is BOOM
+
+
+# ---- handled or not ------------------------------------------------------------------------------
+
+
+def test_a_rejection_that_nobody_waits_for_is_unhandled() -> None:
+    assert Promise.rejected(BOOM).is_unhandled
+    assert not Promise.resolved(1).is_unhandled
+    assert not Promise().is_unhandled
+
+
+def test_who_waits_for_success_only_handles_nothing() -> None:
+    promise = Promise().done(lambda value: None)
+    promise.reject(BOOM)
+    assert promise.is_unhandled
+
+
+def test_who_waits_for_failure_handles_it() -> None:
+    before, after = Promise(), Promise.rejected(BOOM)
+    before.done(on_failure=lambda reason: None)
+    before.reject(BOOM)
+    assert not before.is_unhandled
+    assert not after.done(on_failure=lambda reason: None).is_unhandled
+
+
+def test_a_chain_handles_it_where_its_end_does() -> None:
+    promise = Promise()
+    following = promise.then(lambda value: value).then(failure=lambda reason: None)
+    promise.reject(BOOM)
+    assert not promise.is_unhandled
+    assert not following.is_unhandled
+
+
+def test_a_chain_without_a_handler_leaves_it_unhandled() -> None:
+    promise = Promise()
+    following = promise.then(lambda value: value)
+    promise.reject(BOOM)
+    assert promise.is_unhandled
+    assert following.is_unhandled
+
+
+def test_all_passes_the_handling_on() -> None:
+    handled, unhandled = Promise(), Promise()
+    Promise.all([handled]).done(on_failure=lambda reason: None)
+    Promise.all([unhandled])
+    handled.reject(BOOM)
+    unhandled.reject(BOOM)
+    assert not handled.is_unhandled
+    assert unhandled.is_unhandled

@@ -1,0 +1,107 @@
+"""What several tests of `pindb.redis` need."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from itertools import count
+from types import TracebackType
+
+from pindb.redis import Cluster
+
+
+def keys_on(cluster: Cluster, host_id: int, number: int, prefix: str = "key") -> list[str]:
+    """Keys that lie on one host."""
+    router = cluster.get_router()
+    names = (f"{prefix}:{i}" for i in count())
+    return [next(name for name in names if router.get_host_for_key(name) == host_id) for _ in range(number)]
+
+
+class Proxy:
+    """Stands between a client and a server's Unix socket, on a port of 127.0.0.1.
+
+    Arguments:
+        path: the server's socket.
+        forward: given what the client sent, what the server gets; None closes both connections.
+        back: the same for what the server sent.
+        tls: speak TLS with the client.
+
+    Attributes:
+        port: the port.
+        accepted: how many connections clients have made.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        forward: Callable[[bytes], bytes | None] | None = None,
+        back: Callable[[bytes], bytes | None] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._path = path
+        self._forward = forward or (lambda data: data)
+        self._back = back or (lambda data: data)
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self.port: int = self._listener.getsockname()[1]
+        self.accepted = 0
+        self._start(self._accept)
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for sock in [self._listener, *self._sockets]:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        for sock in [self._listener, *self._sockets]:
+            sock.close()
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            if self._tls is not None:
+                try:
+                    client = self._tls.wrap_socket(client, server_side=True)
+                except OSError:
+                    client.close()
+                    continue
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._path)
+            self._sockets += (client, server)
+            self._start(self._pump, client, server, self._forward)
+            self._start(self._pump, server, client, self._back)
+
+    def _pump(
+        self, source: socket.socket, target: socket.socket, change: Callable[[bytes], bytes | None]
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 20):
+                changed = change(data)
+                if changed is None:
+                    break
+                target.sendall(changed)
+        for sock in (source, target):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
