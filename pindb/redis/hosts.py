@@ -108,7 +108,10 @@ class Host:
                 "Write its options: {'port': 6379}."
             )
         options = {**(defaults or {}), **config}
-        options.pop("host_id", None)
+        if options.pop("host_id", host_id) != host_id:
+            raise ClusterConfigError(
+                f"Host {host_id} has the host_id {config.get('host_id')!r} too. Leave it out of the dict."
+            )
         unknown = sorted(str(name) for name in options.keys() - OPTIONS)
         if unknown:
             raise ClusterConfigError(
