@@ -1,0 +1,136 @@
+"""Commands with many keys, cut by host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from pindb.redis import Cluster, RoutingClient, UnroutableCommand
+from tests.redis.tools import keys_on
+
+NAMES = [f"key:{i}" for i in range(40)]
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> RoutingClient:
+    return cluster.get_routing_client(split_multi_key=True)
+
+
+def test_mset_and_mget(cluster: Cluster, client: RoutingClient) -> None:
+    assert client.mset({name: i for i, name in enumerate(NAMES)}) is True
+    assert client.mget(NAMES) == [b"%d" % i for i in range(40)]
+    assert client.mget(NAMES[::-1]) == [b"%d" % i for i in range(39, -1, -1)]
+    single = cluster.get_routing_client()
+    assert [single.get(name) for name in NAMES] == [b"%d" % i for i in range(40)]
+    assert all(cluster.get_local_client(host_id).dbsize() for host_id in range(4))
+
+
+def test_values_come_in_the_caller_s_order_with_gaps_and_duplicates(client: RoutingClient) -> None:
+    client.mset({"a": 1, "b": 2})
+    asked = ["b", "missing", "a", "b", "missing", "a", "a"]
+    assert client.mget(asked) == [b"2", None, b"1", b"2", None, b"1", b"1"]
+    assert client.mget("b", "a") == [b"2", b"1"]
+    assert client.mget(b"b", "a") == [b"2", b"1"]
+
+
+@pytest.mark.parametrize("name", ["delete", "unlink"])
+def test_what_deletes(client: RoutingClient, name: str) -> None:
+    client.mset(dict.fromkeys(NAMES, 1))
+    assert getattr(client, name)(*NAMES[:30], "missing", NAMES[0]) == 30
+    assert client.dbsize() == 10
+    assert getattr(client, name)("missing") == 0
+    assert getattr(client, name)(NAMES[35]) == 1
+
+
+@pytest.mark.parametrize("name", ["exists", "touch"])
+def test_what_counts(client: RoutingClient, name: str) -> None:
+    client.mset(dict.fromkeys(NAMES, 1))
+    assert getattr(client, name)(*NAMES, "missing") == 40
+    # A key counts as often as it is named.
+    assert getattr(client, name)("key:0", "key:0", "key:1") == 3
+    assert getattr(client, name)("missing") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reply"),
+    [
+        (("mset", "a", 1, "b", 2, "c", 3), True),
+        (("Exists", "a", "b", "x"), 2),
+        (("DEL", "a", "b"), 2),
+        (("MGET", "a", "c"), [None, b"3"]),
+    ],
+)
+def test_names_of_any_case(client: RoutingClient, words: tuple[Any, ...], reply: object) -> None:
+    if words[0] != "mset":
+        client.mset({"a": 1, "b": 2, "c": 3})
+    if words[0] == "MGET":
+        client.delete("a")
+    assert client.execute_command(*words) == reply
+
+
+def test_in_a_map(cluster: Cluster) -> None:
+    with cluster.map(split_multi_key=True) as client:
+        client.mset(dict.fromkeys(NAMES, 1))
+        found = client.exists(*NAMES, "missing")
+        deleted = client.delete(*NAMES[:5])
+        values = client.mget(NAMES[3:7])
+        client.set("key:0", "again")
+        touched = client.touch(*NAMES)
+        gone = client.unlink(*NAMES)
+    assert (found.value, deleted.value, touched.value, gone.value) == (40, 5, 36, 36)
+    assert values.value == [None, None, b"1", b"1"]
+
+
+def test_maps_of_a_client_that_cuts_cut_too(client: RoutingClient) -> None:
+    with client.map() as mapping:
+        found = mapping.exists(*NAMES)
+    assert found.value == 0
+    with client.map(split_multi_key=False) as mapping, pytest.raises(UnroutableCommand):
+        mapping.exists(*NAMES)
+
+
+def test_each_host_gets_one_command(cluster: Cluster, client: RoutingClient) -> None:
+    with cluster.all() as fanout:
+        fanout.config_resetstat()
+    client.mget(NAMES)
+    stats = [cluster.get_local_client(host_id).info("commandstats") for host_id in range(4)]
+    assert [stat["cmdstat_mget"]["calls"] for stat in stats] == [1, 1, 1, 1]
+
+
+def test_nothing_to_get_is_nothing(client: RoutingClient) -> None:
+    assert client.mget([]) == []
+    with pytest.raises(redis.DataError, match="DEL takes keys"):
+        client.delete()
+    with pytest.raises(redis.DataError, match="MSET takes keys and values, not 3"):
+        client.execute_command("MSET", "a", 1, "b")
+
+
+def test_an_error_names_its_host(cluster: Cluster, client: RoutingClient) -> None:
+    keys = [keys_on(cluster, host_id, 1)[0] for host_id in range(4)]
+    values: dict[str, Any] = dict.fromkeys(keys, 1)
+    with pytest.raises(redis.DataError, match=f"MSET '{keys[2]}' on host 2"):
+        client.mset({**values, keys[2]: None})
+
+
+@pytest.mark.parametrize("name", ["mget", "delete", "unlink", "exists", "touch"])
+def test_it_is_off_by_default(cluster: Cluster, name: str) -> None:
+    client = cluster.get_routing_client()
+    with pytest.raises(UnroutableCommand, match=r"has 2 keys.*split_multi_key=True"):
+        getattr(client, name)("a", "b")
+    assert getattr(client, name)("a") in ([None], 0)
+
+
+def test_mset_is_not_cut_by_default(cluster: Cluster) -> None:
+    client = cluster.get_routing_client()
+    with pytest.raises(UnroutableCommand, match="MSET has 2 keys"):
+        client.mset({"a": 1, "b": 2})
+    assert client.mset({"a": 1}) is True
+
+
+@pytest.mark.parametrize("name", ["rename", "sinter", "smove", "pfcount", "sdiffstore", "copy"])
+def test_other_commands_are_not_cut(client: RoutingClient, name: str) -> None:
+    args = ("a", "b", "c") if name in ("smove",) else ("a", "b")
+    with pytest.raises(UnroutableCommand, match=f"{name.upper()} has 2 keys"):
+        getattr(client, name)(*args)
