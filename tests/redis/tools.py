@@ -25,7 +25,8 @@ class Proxy:
 
     Arguments:
         path: the server's socket.
-        forward: given what the client sent, what the server gets; None closes both connections.
+        forward: given what the client sent, what the server gets. None closes both connections, and so does
+            less than there was, once it is sent.
         back: the same for what the server sent.
         tls: speak TLS with the client.
 
@@ -102,6 +103,8 @@ class Proxy:
                 if changed is None:
                     break
                 target.sendall(changed)
+                if len(changed) < len(data):
+                    break
         for sock in (source, target):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
