@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from redis.commands import CoreCommands
 from redis.commands.helpers import list_or_args
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.buffers import Buffers, Command
+from pindb.redis.buffers import Buffers, Command, located
 from pindb.redis.exceptions import CommandCancelled, UnroutableCommand
+from pindb.redis.exchange import at_host
 from pindb.redis.multikey import can_split, merge_replies, split
 from pindb.redis.promise import Promise, reject_all
 from pindb.redis.routers import KEY_FIRST, check_command
@@ -126,7 +130,10 @@ class RoutingClient(BaseClient):
             return promise.value
         else:
             host_id = router.get_host_for_command(args[0], args[1:])
-        return cluster.get_local_client(host_id).execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        try:
+            return cluster.get_local_client(host_id).execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise self._explained(error, host_id, args) from error.__cause__
 
     def get(self, name: Any) -> Any:
         """The value at key `name`, or None where there is none."""
@@ -135,7 +142,21 @@ class RoutingClient(BaseClient):
         router = cluster.get_router()
         if not router.goes_by_key:
             return self.execute_command("GET", name)
-        return cluster.get_local_client(router.get_host_for_key(name)).get(name)
+        host_id = router.get_host_for_key(name)
+        try:
+            return cluster.get_local_client(host_id).get(name)
+        except RedisError as error:
+            raise self._explained(error, host_id, ("GET", name)) from error.__cause__
+
+    def _explained(self, error: RedisError, host_id: int, words: Sequence[Any]) -> RedisError:
+        """redis-py's error with the host in it."""
+        host = self._cluster.get_endpoint(host_id)[0]
+        if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
+            return at_host(error, host)
+        return located(error, host, words[:2]) if isinstance(error, ResponseError) else error
+
+    def close(self) -> None:
+        """Nothing, for code that closes redis-py's clients: the connections are the cluster's."""
 
     # Many commands at once.
 
@@ -154,7 +175,10 @@ class RoutingClient(BaseClient):
         )
 
     def get_fanout_client(
-        self, hosts: Iterable[int] | str, max_concurrency: int | None = 64, auto_batch: bool | None = None
+        self,
+        hosts: Iterable[int] | str | None = None,
+        max_concurrency: int | None = 64,
+        auto_batch: bool | None = None,
     ) -> FanoutClient:
         """A `FanoutClient` that has to be joined by hand; see `fanout`."""
         return FanoutClient(
@@ -185,7 +209,7 @@ class RoutingClient(BaseClient):
 
     def fanout(
         self,
-        hosts: Iterable[int] | str = "all",
+        hosts: Iterable[int] | str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = 64,
         auto_batch: bool | None = None,
@@ -193,7 +217,7 @@ class RoutingClient(BaseClient):
         """A block whose commands go to the hosts that are named; their promises are dicts by host id.
 
         Arguments:
-            hosts: ids, or ``"all"``.
+            hosts: ids, or ``"all"``; None: those that each command names with ``target``.
             timeout, max_concurrency, auto_batch: see `map`.
         """
         client = self.get_fanout_client(hosts, max_concurrency, auto_batch)
@@ -526,7 +550,7 @@ class FanoutClient(PromisingClient):
 
     Arguments:
         cluster: the cluster.
-        hosts: ids of hosts, or ``"all"``.
+        hosts: ids of hosts, or ``"all"``; None: each command names its own with `target` or `target_key`.
         max_concurrency: how many hosts are talked to at once; None: all.
         auto_batch: as in `MappingClient`; fanned-out commands are sent as they are.
 
@@ -537,12 +561,12 @@ class FanoutClient(PromisingClient):
     def __init__(
         self,
         cluster: Cluster,
-        hosts: Iterable[int] | str,
+        hosts: Iterable[int] | str | None = None,
         max_concurrency: int | None = None,
         auto_batch: bool = True,
     ) -> None:
         super().__init__(cluster, max_concurrency, auto_batch)
-        self._hosts = cluster.resolve_hosts(hosts)
+        self._hosts = None if hosts is None else cluster.resolve_hosts(hosts)
         self._single: int | None = None
 
     def target(self, hosts: Iterable[int] | str) -> FanoutClient:
@@ -563,6 +587,11 @@ class FanoutClient(PromisingClient):
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Keep a command for each of the hosts, and promise their replies by host id."""
         check_command(args[0], args[1:])
+        if self._hosts is None:
+            raise UnroutableCommand(
+                f"No hosts were named for {args[0]}: write fanout(hosts=[...]) or fanout('all'), or "
+                "client.target([...]) for one command."
+            )
         promises = {}
         for host_id in self._hosts:
             promises[host_id] = Promise()

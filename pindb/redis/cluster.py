@@ -238,7 +238,7 @@ class Cluster:
 
     def fanout(
         self,
-        hosts: Iterable[int] | str = "all",
+        hosts: Iterable[int] | str | None = None,
         timeout: float | None = None,
         max_concurrency: int | None = 64,
         auto_batch: bool = True,
@@ -274,7 +274,7 @@ class Cluster:
         host_of = {key: router.get_host_for_key(key) for key in mapping}
         self._load_scripts(mapping, host_of, *args, **kwargs)
         results: dict[Any, list[Promise]] = {}
-        with self.fanout([], *args, **kwargs) as client:
+        with self.fanout(None, *args, **kwargs) as client:
             for key, commands in mapping.items():
                 target = client.target_key(key)
                 results[key] = [target.execute_command(*_words(command)) for command in commands]
@@ -295,12 +295,12 @@ class Cluster:
                     wanted.setdefault(host_of[key], {})[_sha(script)] = script
         if not wanted:
             return
-        with self.fanout([], *args, **kwargs) as client:
+        with self.fanout(None, *args, **kwargs) as client:
             found = {
                 host_id: client.target([host_id]).script_exists(*scripts)
                 for host_id, scripts in wanted.items()
             }
-        with self.fanout([], *args, **kwargs) as client:
+        with self.fanout(None, *args, **kwargs) as client:
             for host_id, scripts in wanted.items():
                 there = found[host_id].value[host_id]
                 for script, is_there in zip(scripts.values(), there, strict=True):

@@ -51,17 +51,19 @@ def get_connection(pool: Any, host: Host, end: float | None = None) -> Any:
     try:
         with connecting_until(end):
             return pool.get_connection(*POOL_ARGUMENTS)
-    except RedisTimeoutError as error:
-        raise HostTimeoutError(f"{host}: {error}") from error
-    except RedisConnectionError as error:
-        # Of its own kind: AuthenticationError, BusyLoadingError ...
-        kind = HostConnectionError if type(error) is RedisConnectionError else type(error)
-        raise kind(f"{host}: {error}") from error
-    except RedisError as error:
-        # It does not let this user in, or has no such database.
-        raise type(error)(f"{host}: {error}") from error
-    except OSError as error:
-        raise HostConnectionError(f"{host}: {error}") from error
+    except (RedisError, OSError) as error:
+        raise at_host(error, host) from error
+
+
+def at_host(error: Exception, host: Host) -> RedisError:
+    """What became of a connection, as an error that names the host."""
+    kind: type[Any] = type(error)
+    if isinstance(error, RedisTimeoutError):
+        kind = HostTimeoutError
+    elif kind is RedisConnectionError or not isinstance(error, RedisError):
+        kind = HostConnectionError
+    # Others are of their own kind: AuthenticationError, BusyLoadingError ...
+    return kind(f"{host}: {error}")  # type: ignore[no-any-return]
 
 
 def undecodable(error: UnicodeDecodeError) -> RedisError:

@@ -87,7 +87,7 @@ class Host:
     unix_socket_path: str | None = None
     ssl: bool = False
     ssl_options: Mapping[str, Any] | None = field(default=None, repr=False)
-    name: str | None = None
+    name: str | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod

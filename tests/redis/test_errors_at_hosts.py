@@ -1,0 +1,47 @@
+"""What a single command that fails says: which command it was, and on which host."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from pindb.redis import HostConnectionError, HostTimeoutError
+from pindb.testing.redis import TestSetup
+
+
+def test_an_error_reply_names_command_key_and_host(servers: TestSetup) -> None:
+    client = servers.make_cluster().get_routing_client()
+    client.lpush("list", "x")
+    host = r"on host \d+ \(.*\.sock/\d\): WRONGTYPE"
+    with pytest.raises(redis.ResponseError, match=f"INCR 'list' {host}"):
+        client.incr("list")
+    with pytest.raises(redis.ResponseError, match=f"GET 'list' {host}"):
+        client.get("list")
+
+
+def test_a_host_that_is_down_is_named(servers: TestSetup) -> None:
+    cluster = servers.make_cluster()
+    client = cluster.get_routing_client()
+    host_id = cluster.get_router().get_host_for_key("key")
+    servers.kill(host_id // servers.databases_each)
+    for call in (lambda: client.get("key"), lambda: client.set("key", 1)):
+        with pytest.raises(HostConnectionError, match=rf"host {host_id} \(.*Connection refused"):
+            call()
+
+
+def test_a_host_that_does_not_answer_is_named(servers: TestSetup) -> None:
+    cluster = servers.make_cluster(pool_options={"socket_timeout": 0.1})
+    client = cluster.get_routing_client()
+    client.get("key")
+    host_id = cluster.get_router().get_host_for_key("key")
+    servers.pause(host_id // servers.databases_each)
+    with pytest.raises(HostTimeoutError, match=rf"host {host_id} \("):
+        client.get("key")
+
+
+def test_an_argument_that_cannot_be_sent_is_redis_py_s_own_error(servers: TestSetup) -> None:
+    client = servers.make_cluster().get_routing_client()
+    with pytest.raises(redis.DataError):
+        client.set("key", object())  # type: ignore[arg-type]
+    client.close()
+    assert client.get("key") is None
