@@ -9,7 +9,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis._parsers import Encoder
+from redis.connection import (
+    Connection,
+    PythonRespSerializer,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 
@@ -156,8 +163,14 @@ class Host:
             options["connection_class"] = _TlsConnection
             for name, value in (self.ssl_options or {}).items():
                 options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
+        options |= {**self.options, **pool_options}
+        encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
+        if (encoding, errors) != ("utf-8", "strict"):
+            # With hiredis, redis-py would write UTF-8 whatever the encoding is.
+            encode = Encoder(encoding, errors, False).encode  # type: ignore[no-untyped-call]
+            options.setdefault("command_packer", PythonRespSerializer(6000, encode))
         try:
-            pool = pool_cls(**{**options, **self.options, **pool_options})
+            pool = pool_cls(**options)
             if hasattr(pool, "connection_class") and hasattr(pool, "connection_kwargs"):
                 # The pool itself looks at the options of connections when it needs the first one.
                 pool.connection_class(**pool.connection_kwargs)

@@ -1,0 +1,433 @@
+"""RESP2 and RESP3, encodings, TLS, users, sockets, and redis-py without hiredis."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import hiredis
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+from redis._parsers import Encoder
+
+from pindb.redis import Cluster
+from pindb.redis.resp import NOT_ENOUGH, Packer, PushMessage, PythonReader, pack_words
+from pindb.testing.redis import TestSetup, find_server, supports_tls
+from tests.redis.tools import Proxy
+
+Make = Callable[..., Cluster]
+
+
+def tour(cluster: Cluster) -> None:
+    """A bit of everything on a cluster with decoded replies."""
+    client = cluster.get_routing_client(split_multi_key=True)
+    names = [f"schlüssel:{i}" for i in range(100)]
+    for auto_batch in (True, False):
+        with cluster.map(auto_batch=auto_batch) as mapping:
+            done = [mapping.set(name, name) for name in names]
+            values = [mapping.get(name) for name in names]
+            missing = mapping.get("missing")
+            mapping.hset("h", mapping={"a": "ä", "b": 2})
+            hashed = mapping.hgetall("h")
+            mapping.zadd("z", {"x": 1.5, "y": math.inf})
+            scores = mapping.zrange("z", 0, -1, withscores=True)
+            members = mapping.smembers("nothing")
+            dumped = mapping.dump(names[0])
+            many = mapping.mget(names)
+        assert all(promise.value is True for promise in done)
+        assert [promise.value for promise in values] == names
+        assert missing.value is None
+        assert hashed.value == {"a": "ä", "b": "2"}
+        assert [tuple(pair) for pair in scores.value] == [("x", 1.5), ("y", math.inf)]
+        assert members.value == set()
+        assert isinstance(dumped.value, bytes)
+        assert many.value == names
+    with cluster.map() as mapping:
+        mapping.set("large", "ü" * 300_000)
+        large = mapping.get("large")
+    assert large.value == "ü" * 300_000
+    assert [client.get(name) for name in names[:5]] == names[:5]
+    assert client.mget(names) == names
+    assert client.delete(*names, "large", "h", "z") == 103
+    with cluster.all() as fanout:
+        sizes = fanout.dbsize()
+        config = fanout.config_get("databases")
+    assert set(sizes.value.values()) == {0}
+    assert all(set(some) == {"databases"} for some in config.value.values())
+    failing = client.get_mapping_client()
+    failing.set("text", "x")
+    error = failing.incr("text")
+    value = failing.get("text")
+    try:
+        failing.join()
+    except redis.ResponseError as raised:
+        assert raised is error.reason  # noqa: PT017
+        assert "host" in str(raised)  # noqa: PT017
+    else:
+        raise AssertionError("nothing was raised")
+    assert value.value == "x"
+    client.delete("text")
+
+
+@pytest.mark.parametrize("protocol", [None, 2, 3])
+def test_protocols(make_cluster: Make, protocol: int | None) -> None:
+    options = {} if protocol is None else {"protocol": protocol}
+    cluster = make_cluster(pool_options={"decode_responses": True, **options})
+    tour(cluster)
+    if protocol is not None:
+        assert cluster.get_local_client(0).client_info().get("resp", str(protocol)) == str(protocol)
+
+
+def test_values_of_resp3(make_cluster: Make) -> None:
+    cluster = make_cluster(pool_options={"protocol": 3})
+    with cluster.map() as client:
+        client.zadd("z", {"a": 1.5})
+        score = client.zscore("z", "a")
+        client.sadd("s", "a")
+        members = client.smembers("s")
+        client.hset("h", "a", 1)
+        hashed = client.hgetall("h")
+    assert (score.value, members.value, hashed.value) == (1.5, {b"a"}, {b"a": b"1"})
+
+
+def test_what_the_server_pushes_is_no_reply(make_cluster: Make) -> None:
+    """Messages of client tracking come between the replies."""
+    cluster = make_cluster(pool_options={"protocol": 3})
+    client = cluster.get_local_client_for_key("a")
+    client.set("a", 1)
+    # Whoever takes the connection next has it on.
+    client.execute_command("CLIENT TRACKING", "ON", "BCAST")  # type: ignore[no-untyped-call]
+    with cluster.map() as mapping:
+        results = [mapping.incr("a") for _ in range(5)]
+        value = mapping.get("a")
+        dumped = mapping.dump("missing")
+    assert [promise.value for promise in results] == [2, 3, 4, 5, 6]
+    assert value.value == b"6"
+    assert dumped.value is None
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "cp1251"])
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_encodings(make_cluster: Make, encoding: str, protocol: int) -> None:
+    key, text = ("ключ", "текст") if encoding == "cp1251" else ("größe", "grün")
+    cluster = make_cluster(
+        pool_options={"encoding": encoding, "decode_responses": True, "protocol": protocol}
+    )
+    client = cluster.get_routing_client()
+    for auto_batch in (True, False):
+        with cluster.map(auto_batch=auto_batch) as mapping:
+            mapping.set(key, text)
+            values = [mapping.get(key), mapping.get(key)]
+        assert [promise.value for promise in values] == [text] * 2
+        assert client.get(key) == text
+        assert client.strlen(key) == len(text.encode(encoding))
+        client.set(key, text * 2)
+        with cluster.map(auto_batch=auto_batch) as mapping:
+            value = mapping.get(key)
+        assert value.value == text * 2
+    assert cluster.get_local_client_for_key(key).keys() == [key]
+
+
+def test_what_the_encoding_lacks_rejects_its_own_promise(make_cluster: Make) -> None:
+    cluster = make_cluster(pool_options={"encoding": "latin-1"})
+    client = cluster.get_routing_client().get_mapping_client()
+    promises = [client.set("a", "ä"), client.set("b", "€"), client.set("c", "ü")]
+    with pytest.raises(redis.RedisError, match="SET 'b'"):
+        client.join()
+    assert [promise.is_resolved for promise in promises] == [True, False, True]
+
+
+def test_errors_of_the_encoding_are_as_asked(make_cluster: Make) -> None:
+    cluster = make_cluster(pool_options={"decode_responses": True, "encoding_errors": "replace"})
+    cluster.get_routing_client().set("a", b"x\xff")
+    with cluster.map() as client:
+        values = [client.get("a"), client.get("a")]
+    assert [promise.value for promise in values] == ["x\ufffd"] * 2
+
+
+# ---- how servers are reached ---------------------------------------------------------------------
+
+needs_tls = pytest.mark.skipif(not supports_tls(find_server()), reason="this redis-server has no TLS")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tcp": True},
+        {"password": "geheim"},
+        {"username": "me", "password": "geheim"},
+        {"tcp": True, "username": "me", "password": "geheim"},
+        pytest.param({"tls": True}, marks=needs_tls),
+        pytest.param({"tls": True, "username": "me", "password": "geheim"}, marks=needs_tls),
+    ],
+    ids=lambda options: "-".join(options) or "unix",
+)
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_addresses_and_users(options: dict[str, Any], protocol: int) -> None:
+    with TestSetup(servers=2, databases_each=2, **options) as setup:
+        cluster = setup.make_cluster(pool_options={"decode_responses": True, "protocol": protocol})
+        tour(cluster)
+        if "username" in options:
+            assert cluster.get_local_client(0).acl_whoami() == "me"
+        cluster.disconnect_pools()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A certificate for 127.0.0.1, and its key."""
+    folder = tmp_path_factory.mktemp("certificates")
+    files = {"certfile": str(folder / "crt"), "keyfile": str(folder / "key")}
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    try:
+        subprocess.run(
+            [*command, "-out", files["certfile"], "-keyout", files["keyfile"]],
+            check=True,
+            capture_output=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no openssl to make a certificate")
+    return files  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_tls(servers: TestSetup, make_cluster: Make, certificates: dict[str, str], protocol: int) -> None:
+    """Also where the server itself has no TLS: what counts is this end."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(**certificates)
+    ca = certificates["certfile"]
+    with (
+        Proxy(servers.host(0)["unix_socket_path"], tls=context) as one,
+        Proxy(servers.host(1)["unix_socket_path"], tls=context) as two,
+    ):
+        hosts: dict[int, dict[str, Any]] = {
+            0: {"host": "127.0.0.1", "port": one.port, "ssl": True, "ssl_options": {"ca_certs": ca}},
+            1: {"url": f"rediss://127.0.0.1:{two.port}/0?ssl_ca_certs={ca}"},
+        }
+        cluster = make_cluster(hosts, pool_options={"decode_responses": True, "protocol": protocol})
+        tour(cluster)
+        with cluster.map() as client:
+            client.set("a", "x" * (4 << 20))
+            values = [client.get("a") for _ in range(5)]
+        assert {len(promise.value) for promise in values} == {4 << 20}
+        untrusting = make_cluster({0: {"host": "127.0.0.1", "port": one.port, "ssl": True}})
+        with pytest.raises(redis.ConnectionError, match=r"host 0 .*certificate"), untrusting.map() as client:
+            client.get("a")
+
+
+# ---- without hiredis -----------------------------------------------------------------------------
+
+
+def test_everything_works_without_hiredis(servers: TestSetup) -> None:
+    """In a process of its own: redis-py looks for hiredis when it is imported."""
+    program = f"""
+import sys
+sys.modules["hiredis"] = None
+import inspect, math, redis
+from pindb.redis import Cluster, resp
+assert resp.hiredis is None
+{inspect.getsource(tour)}
+for protocol in (2, 3):
+    cluster = Cluster({servers.hosts!r}, pool_options={{"decode_responses": True, "protocol": protocol}})
+    tour(cluster)
+    cluster = Cluster({servers.hosts!r}, pool_options={{"protocol": protocol}})
+    with cluster.map(auto_batch=False) as client:
+        promises = [client.set(f"key:{{i}}", b"x" * i) for i in range(5000)]
+        values = [client.get(f"key:{{i}}") for i in range(5000)]
+        large = client.set("large", b"y" * (8 << 20)), client.get("large")
+    assert all(promise.value is True for promise in promises)
+    assert [promise.value for promise in values] == [b"x" * i for i in range(5000)]
+    assert large[1].value == b"y" * (8 << 20)
+    assert cluster.get_routing_client().flushdb()
+    text = Cluster({servers.hosts!r}, pool_options={{"decode_responses": True, "protocol": protocol}})
+    cluster.get_routing_client().set("bad", b"\\xff")
+    for auto_batch in (True, False):
+        client = text.get_routing_client(auto_batch=auto_batch).get_mapping_client()
+        first, bad, last = client.set("good", "x"), client.get("bad"), client.get("good")
+        try:
+            client.join()
+        except redis.RedisError as error:
+            assert "decode" in str(error), error
+        assert bad.is_rejected and last.value == "x", (bad, last)
+    assert cluster.get_routing_client().flushdb()
+print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "done\n"
+
+
+# ---- reading in Python ---------------------------------------------------------------------------
+
+# Not in strings that end with the line.
+LINE = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=20).map(str.encode)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=30).map(str.encode)
+
+
+def bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def aggregate(kind: bytes, items: list[bytes], width: int = 1) -> bytes:
+    return b"%b%d\r\n%b" % (kind, len(items) // width, b"".join(items))
+
+
+SCALARS = st.one_of(
+    LINE.map(lambda value: b"+%b\r\n" % value),
+    TEXT.map(bulk),
+    st.just(b"$-1\r\n"),
+    st.just(b"*-1\r\n"),
+    st.integers(-(2**63), 2**63 - 1).map(lambda value: b":%d\r\n" % value),
+    LINE.map(lambda value: b"-ERR %b\r\n" % value),
+)
+SCALARS3 = st.one_of(
+    SCALARS,
+    st.just(b"_\r\n"),
+    st.sampled_from([b"#t\r\n", b"#f\r\n"]),
+    st.floats(allow_nan=False).map(lambda value: b",%b\r\n" % repr(value).encode()),
+    TEXT.map(lambda value: b"=%d\r\ntxt:%b\r\n" % (len(value) + 4, value)),
+)
+
+
+def nested(scalars: st.SearchStrategy[bytes], resp3: bool) -> st.SearchStrategy[bytes]:
+    def containers(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+        arrays = st.lists(inner, max_size=5).map(lambda items: aggregate(b"*", items))
+        if not resp3:
+            return arrays
+        pairs = st.lists(st.tuples(TEXT.map(bulk), inner), max_size=4, unique_by=lambda pair: pair[0])
+        return st.one_of(
+            arrays,
+            st.lists(TEXT.map(bulk), max_size=4).map(lambda items: aggregate(b"~", items)),
+            pairs.map(lambda items: aggregate(b"%", [part for pair in items for part in pair], 2)),
+        )
+
+    return st.recursive(scalars, containers, max_leaves=15)
+
+
+def comparable(reply: Any) -> Any:
+    """A reply with exceptions as what can be compared."""
+    if isinstance(reply, Exception):
+        return (type(reply).__name__, str(reply))
+    if isinstance(reply, list):
+        return [comparable(item) for item in reply]
+    if isinstance(reply, dict):
+        return {key: comparable(value) for key, value in reply.items()}
+    return reply
+
+
+def error_of(text: Any) -> Exception:
+    return redis.ResponseError(text)
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8"])
+@pytest.mark.parametrize("resp3", [False, True])
+def test_the_reader_in_python_reads_what_hiredis_reads(resp3: bool, encoding: str | None) -> None:
+    @given(
+        st.lists(nested(SCALARS3 if resp3 else SCALARS, resp3), min_size=1, max_size=6),
+        st.lists(st.integers(0, 400), max_size=8),
+    )
+    def check(replies: list[bytes], cuts: list[int]) -> None:
+        stream = b"".join(replies)
+        options: dict[str, Any] = {} if encoding is None else {"encoding": encoding}
+        ours = PythonReader(error_of, encoding)
+        theirs: Any = hiredis.Reader(replyError=error_of, notEnoughData=NOT_ENOUGH, **options)
+        read: list[Any] = []
+        expected: list[Any] = []
+        places = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
+        for start, end in itertools.pairwise(places):
+            for reader, found in ((ours, read), (theirs, expected)):
+                piece = bytearray(b"??" + stream[start:end] + b"???")
+                reader.feed(piece, 2, end - start)
+                while (reply := reader.gets()) is not NOT_ENOUGH:
+                    found.append(comparable(reply))
+        assert len(expected) == len(replies)
+        assert read == expected
+
+    check()
+
+
+def test_the_reader_in_python_reads_what_hiredis_does_not() -> None:
+    reader = PythonReader(error_of, "utf-8")
+    reader.feed(
+        b"!9\r\nERR wrong\r\n(12345678901234567890\r\n"
+        b"|1\r\n+a\r\n:1\r\n+reply\r\n>2\r\n+message\r\n:1\r\n,nan\r\n"
+    )
+    assert str(reader.gets()) == "ERR wrong"
+    assert reader.gets() == 12345678901234567890
+    assert reader.gets() == "reply"
+    pushed = reader.gets()
+    assert isinstance(pushed, PushMessage)
+    assert pushed == ["message", 1]
+    assert math.isnan(reader.gets())
+    assert reader.gets() is NOT_ENOUGH
+
+
+def test_the_reader_in_python_decodes_as_asked() -> None:
+    reader = PythonReader(error_of, "utf-8")
+    reader.feed(b"+a\r\n+b\r\n*1\r\n+c\r\n")
+    assert [reader.gets(False), reader.gets(), reader.gets(False)] == [b"a", "b", [b"c"]]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: PythonReader(error_of, "utf-8"), lambda: hiredis.Reader(encoding="utf-8")]
+)
+def test_readers_go_on_after_what_they_cannot_decode(make: Callable[[], Any]) -> None:
+    reader = make()
+    reader.feed(b"*3\r\n+a\r\n$1\r\n\xff\r\n*1\r\n$1\r\n\xfe\r\n+next\r\n")
+    with pytest.raises(UnicodeDecodeError):
+        reader.gets()
+    assert reader.gets() == "next"
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"?\r\n", b"\r\n", b":x\r\n", b"$x\r\n", b"*x\r\n", b"%x\r\n", b",x\r\n"]
+)
+def test_the_reader_in_python_refuses_what_is_no_reply(garbage: bytes) -> None:
+    reader = PythonReader(error_of, None)
+    reader.feed(b"+good\r\n" + garbage)
+    assert reader.gets() == b"good"
+    with pytest.raises(redis.InvalidResponse, match="Protocol error"):
+        reader.gets()
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.one_of(st.text(st.characters(codec="utf-8")), st.binary(), st.integers(), st.floats()), min_size=1
+    )
+)
+def test_words_are_packed_alike_with_and_without_hiredis(words: list[Any]) -> None:
+    encoder: Any = Encoder("utf-8", "strict", False)  # type: ignore[no-untyped-call]
+    packer = Packer(encoder)
+    packed = packer(words)
+    assert packed == pack_words(words, encoder.encode)
+    assert packer.many(words, words) == b"".join(pack_words((word, word), encoder.encode) for word in words)
+    reader = hiredis.Reader()
+    reader.feed(packed)
+    assert reader.gets() == [encoder.encode(word) for word in words]
