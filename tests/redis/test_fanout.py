@@ -49,10 +49,14 @@ def test_ids_from_any_iterable(cluster: Cluster, hosts: Any) -> None:
     assert values.value == {0: 1, 2: 1}
 
 
-def test_without_hosts_it_is_all_of_them(cluster: Cluster) -> None:
-    with cluster.get_routing_client().fanout() as client:
-        pong = client.ping()
-    assert set(pong.value) == {0, 1, 2, 3}
+def test_without_hosts_each_command_names_its_own(cluster: Cluster) -> None:
+    with cluster.fanout() as client:
+        pong = client.target([1, 3]).ping()
+        value = client.target_key("a").get("a")
+        with pytest.raises(UnroutableCommand, match=r"No hosts were named for PING: .*fanout\('all'\)"):
+            client.ping()
+    assert pong.value == {1: True, 3: True}
+    assert value.value is None
 
 
 def test_no_hosts(cluster: Cluster) -> None:
@@ -69,7 +73,7 @@ def test_unknown_ids_are_named(cluster: Cluster, hosts: Any) -> None:
         client.target(hosts)
 
 
-@pytest.mark.parametrize("hosts", ["some", "0", 0, None])
+@pytest.mark.parametrize("hosts", ["some", "0", 0])
 def test_what_names_no_hosts_is_refused(cluster: Cluster, hosts: Any) -> None:
     with pytest.raises(ClusterConfigError, match=r"Write a list of host ids, or 'all'"):
         cluster.fanout(hosts)
