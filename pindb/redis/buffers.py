@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
@@ -307,13 +308,27 @@ class Buffers:
         for start in range(0, len(talks), step):
             some = talks[start : start + step]
             try:
-                # One by one: a server works on what it has got while the next one's commands are packed.
-                converse((talk.conversation for talk in some if talk.prepare(end)), end)
+                converse(_prepared(some, end), end)
             finally:
                 for talk in some:
                     talk.conversation.close()
                 for_each(_Talk.settle, ((talk,) for talk in some))
         return fine and all(talk.fine for talk in talks)
+
+
+def _prepared(talks: Sequence[_Talk], end: float | None) -> Iterator[Conversation]:
+    """The conversations of what could be prepared.
+
+    One by one: a server works on what it has got while the next one's commands are packed.
+    """
+    for number_left, talk in zip(reversed(range(len(talks))), talks, strict=True):
+        connect_until = end
+        if end is not None and number_left:
+            # A host that lets nobody in must leave the others some of the time.
+            now = time.monotonic()
+            connect_until = now + (end - now) / 2
+        if talk.prepare(connect_until):
+            yield talk.conversation
 
 
 class _Talk:
