@@ -96,10 +96,10 @@ def _groups(crcs: Iterable[int], n: int) -> list[list[int]]:
         for place, crc in enumerate(crcs):
             add[crc % n if crc <= 0x7FFFFFFF else (crc - 0x100000000) % n](place)
     else:
-        # A power of two: the remainder is the last bits, of signed and unsigned numbers alike.
-        mask = n - 1
+        # A power of two: signed and unsigned numbers have the same remainder. (A mask takes longer: most of
+        # the numbers are too large for Python's fast path.)
         for place, crc in enumerate(crcs):
-            add[crc & mask](place)
+            add[crc % n](place)
     return groups
 
 
