@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.buffers import Buffers, Command, located
-from pindb.redis.exceptions import CommandCancelled, UnroutableCommand
+from pindb.redis.exceptions import ClusterConfigError, CommandCancelled, UnroutableCommand
 from pindb.redis.exchange import at_host
 from pindb.redis.multikey import can_split, merge_replies, split
 from pindb.redis.promise import Promise, reject_all
@@ -292,6 +292,11 @@ class PromisingClient(BaseClient):
 
     def __init__(self, cluster: Cluster, max_concurrency: int | None = None, auto_batch: bool = True) -> None:
         super().__init__(cluster)
+        if max_concurrency is not None and max_concurrency < 1:
+            raise ClusterConfigError(
+                f"max_concurrency is {max_concurrency!r}. Write how many hosts are talked to at once: 1 or "
+                "more, or None for all."
+            )
         self.max_concurrency = max_concurrency
         self.auto_batch = auto_batch
         self.timeout: float | None = None

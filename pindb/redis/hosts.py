@@ -164,6 +164,12 @@ class Host:
             for name, value in (self.ssl_options or {}).items():
                 options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
         options |= {**self.options, **pool_options}
+        cached = sorted({"cache", "cache_config"} & options.keys())
+        if cached:
+            raise ClusterConfigError(
+                f"{cached[0]} is redis-py's cache in the client, which maps would read past. Leave it out of "
+                "pool_options; a client of redis.Redis for one server can have it."
+            )
         encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
         if (encoding, errors) != ("utf-8", "strict"):
             # With hiredis, redis-py would write UTF-8 whatever the encoding is.

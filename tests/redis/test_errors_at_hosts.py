@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from pindb.redis import HostConnectionError, HostTimeoutError
+from pindb.redis import ClusterConfigError, HostConnectionError, HostTimeoutError
 from pindb.testing.redis import TestSetup
 
 
@@ -37,6 +37,18 @@ def test_a_host_that_does_not_answer_is_named(servers: TestSetup) -> None:
     servers.pause(host_id // servers.databases_each)
     with pytest.raises(HostTimeoutError, match=rf"host {host_id} \("):
         client.get("key")
+
+
+def test_redis_py_s_cache_in_the_client_is_refused(servers: TestSetup) -> None:
+    cluster = servers.make_cluster(pool_options={"protocol": 3, "cache_config": object()})
+    with pytest.raises(ClusterConfigError, match="cache_config is redis-py's cache"):
+        cluster.get_local_client(0)
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_no_hosts_at_once_are_too_few(servers: TestSetup, wrong: int) -> None:
+    with pytest.raises(ClusterConfigError, match=f"max_concurrency is {wrong}"):
+        servers.make_cluster().map(max_concurrency=wrong)
 
 
 def test_an_argument_that_cannot_be_sent_is_redis_py_s_own_error(servers: TestSetup) -> None:
