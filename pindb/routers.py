@@ -40,6 +40,8 @@ class PinDbRouter:
         Raises:
             PinDbConfigError: the settings are wrong, or a delegate router answered a replica.
         """
+        # The same steps begin db_for_write: they run for every query, and a function of their own would cost
+        # as much as they do.
         table = _table or _make_table()
         ask = table.ask_for_read
         alias: str

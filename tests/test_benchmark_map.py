@@ -86,7 +86,7 @@ def test_it_says_whether_the_targets_are_met(report: tuple[str, list[dict[str, A
 
 
 def test_the_profile_names_functions_of_pindb(report: tuple[str, list[dict[str, Any]]]) -> None:
-    assert "clients.py" in report[0]
+    assert "mapping.py" in report[0]
     assert f"== {GET_BATCHED}" in report[0]
 
 

@@ -1,239 +1,29 @@
-"""Commands that wait to be sent, by host: how they are packed together, and what becomes of the replies."""
+"""Commands that wait to be sent, by host: they are sent together, and their replies handed out."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
-from redis.client import EMPTY_RESPONSE, NEVER_DECODE
-from redis.exceptions import DataError, RedisError, ResponseError
+from redis.client import NEVER_DECODE
+from redis.exceptions import DataError, RedisError
 
+from pindb.redis.entries import Callbacks, Command, Entry, Expected, Run, Together, located
 from pindb.redis.exceptions import CommandCancelled
-from pindb.redis.exchange import Conversation, converse, undecodable
+from pindb.redis.exchange import Conversation, converse
 from pindb.redis.hosts import Host
-from pindb.redis.multikey import LONGEST
-from pindb.redis.promise import Promise, for_each, reject_all, settle_all
+from pindb.redis.promise import Promise, for_each, reject_all
 from pindb.redis.resp import Packer
 
-__all__ = ["Buffers", "Command", "Run"]
-
-
-Callbacks = Mapping[str, Callable[..., Any]]
-
-
-class Expected(Protocol):
-    """Replies to come.
-
-    Attributes:
-        count: how many.
-    """
-
-    count: int
-
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
-        """Make of `count` replies what the caller is waiting for; False where that is an error."""
-
-    def fail(self, error: BaseException) -> None:
-        """There are no replies."""
-
-
-class Command:
-    """One command, as it is."""
-
-    __slots__ = ("options", "promise", "words")
-
-    count = 1
-
-    def __init__(self, words: Sequence[Any], options: dict[str, Any], promise: Promise) -> None:
-        self.words = words
-        self.options = options
-        self.promise = promise
-
-    @property
-    def promises(self) -> list[Promise]:
-        return [self.promise]
-
-    def commands(self) -> Iterator[Command]:
-        """The commands that it stands for, one by one."""
-        yield self
-
-    def pack(self, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
-        """Bytes for the wire, with the replies that they will have."""
-        name = self.words[0]
-        if (" " in name) if isinstance(name, str) else (isinstance(name, bytes) and b" " in name):
-            # redis-py writes some commands of two words as one.
-            yield pack((*name.split(), *self.words[1:])), self
-        else:
-            yield pack(self.words), self
-
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
-        (reply,) = replies
-        options = self.options
-        if isinstance(reply, RedisError):
-            if EMPTY_RESPONSE not in options or not isinstance(reply, ResponseError):
-                self.promise.reject(located(reply, host, self.words[:2]))
-                return False
-            self.promise.resolve(options[EMPTY_RESPONSE])
-            return True
-        name = self.words[0]
-        callback = callbacks.get(name) or callbacks.get(str(name).upper())
-        if callback is not None:
-            if options:
-                options = {name: option for name, option in options.items() if name not in OWN_OPTIONS}
-            try:
-                reply = callback(reply, **options)
-            except Exception as error:
-                self.promise.reject(error)
-                return False
-        settle_all((self.promise,), (reply,))
-        return True
-
-    def fail(self, error: BaseException) -> None:
-        self.promise.reject(error)
-
-
-#: Options that are not the callbacks': what redis-py takes out itself.
-OWN_OPTIONS = frozenset({EMPTY_RESPONSE, NEVER_DECODE, "keys"})
-
-
-class Run:
-    """A run of plain GETs, or of plain SETs. Where it `merges`, it is sent as MGETs or MSETs.
-
-    Attributes:
-        keys: their keys.
-        values: what is set; empty for GETs.
-        promises: their promises.
-    """
-
-    __slots__ = ("keys", "merges", "promises", "values")
-
-    def __init__(self, merges: bool) -> None:
-        self.keys: list[Any] = []
-        self.values: list[Any] = []
-        self.promises: list[Promise] = []
-        self.merges = merges
-
-    def commands(self) -> Iterator[Command]:
-        if self.values:
-            for key, value, promise in zip(self.keys, self.values, self.promises, strict=True):
-                yield Command(("SET", key, value), {}, promise)
-        else:
-            for key, promise in zip(self.keys, self.promises, strict=True):
-                yield Command(("GET", key), {}, promise)
-
-    def pack(self, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
-        keys, values, promises = self.keys, self.values, self.promises
-        if not self.merges or len(keys) == 1:
-            packed = pack.many(repeat("SET"), keys, values) if values else pack.many(repeat("GET"), keys)
-            yield packed, _Each(keys, promises, bool(values))
-            return
-        for start in range(0, len(keys), LONGEST):
-            end = start + LONGEST
-            part = keys[start:end]
-            if values:
-                pairs = chain.from_iterable(zip(part, values[start:end], strict=True))
-                yield pack(("MSET", *pairs)), _Together("MSET", part, promises[start:end])
-            else:
-                yield pack(("MGET", *part)), _Together("MGET", part, promises[start:end])
-
-
-class _Each:
-    """The replies to a run that was sent as it is."""
-
-    __slots__ = ("count", "keys", "promises", "sets")
-
-    def __init__(self, keys: list[Any], promises: list[Promise], sets: bool) -> None:
-        self.keys = keys
-        self.promises = promises
-        self.sets = sets
-        self.count = len(promises)
-
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
-        # As many as there are: the connection may have broken in the middle.
-        promises = self.promises[: len(replies)]
-        failed = any(issubclass(kind, RedisError) for kind in set(map(type, replies)))
-        if failed:
-            name = "SET" if self.sets else "GET"
-
-            def settle(key: Any, promise: Promise, reply: Any) -> None:
-                if isinstance(reply, RedisError):
-                    promise.reject(located(reply, host, (name, key)))
-                else:
-                    promise.resolve(True if self.sets else reply)
-
-            for_each(settle, zip(self.keys, promises, replies, strict=False))
-        else:
-            settle_all(promises, repeat(True) if self.sets else replies)
-        return not failed
-
-    def fail(self, error: BaseException) -> None:
-        reject_all(self.promises, error)
-
-
-class _Together:
-    """The one reply to a run that was merged: a list of values, or OK."""
-
-    __slots__ = ("decode", "keys", "name", "promises")
-
-    count = 1
-
-    def __init__(self, name: str, keys: list[Any], promises: list[Promise]) -> None:
-        self.name = name
-        self.keys = keys
-        self.promises = promises
-        #: What decodes the values, where the reply comes undecoded: each may fail for itself.
-        self.decode: Callable[[Any], Any] | None = None
-
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
-        (reply,) = replies
-        if isinstance(reply, RedisError):
-            self.fail(located(reply, host, (self.name, self.keys[0])))
-            return False
-        if self.name == "MSET":
-            reply = repeat(True)
-        elif self.decode is not None:
-            try:
-                reply = list(map(self.decode, reply))
-            except UnicodeDecodeError:
-                return self._settle_singly(reply, host, self.decode)
-        settle_all(self.promises, reply)
-        return True
-
-    def _settle_singly(self, values: list[Any], host: Host, decode: Callable[[Any], Any]) -> bool:
-        """Settle with values of which some cannot be decoded."""
-
-        def settle(key: Any, promise: Promise, value: Any) -> None:
-            try:
-                value = decode(value)
-            except UnicodeDecodeError as error:
-                promise.reject(located(undecodable(error), host, ("GET", key)))
-            else:
-                promise.resolve(value)
-
-        for_each(settle, zip(self.keys, self.promises, values, strict=True))
-        return False
-
-    def fail(self, error: BaseException) -> None:
-        reject_all(self.promises, error)
-
-
-def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
-    """`error` with the command and its host in front of its message."""
-    command = " ".join(str(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
-    if error.args and isinstance(error.args[0], str):
-        error.args = (f"{command} on {host}: {error.args[0]}", *error.args[1:])
-    return error
+__all__ = ["Buffers"]
 
 
 def _at(places: list[int], items: list[Any]) -> Sequence[Any]:
     """The items at some places: itemgetter has no loop in Python, and no tuple for a single place."""
     return itemgetter(*places)(items) if len(places) > 1 else [items[places[0]]]
-
-
-Entry = Command | Run
 
 
 class Buffers:
@@ -366,7 +156,7 @@ class _Talk:
             except Exception:
                 packed = list(self._pack_singly(entry, pack))
             for part, expected in packed:
-                if encoder.decode_responses and isinstance(expected, _Together) and expected.name == "MGET":
+                if encoder.decode_responses and isinstance(expected, Together) and expected.name == "MGET":
                     raw.append(count)
                     expected.decode = encoder.decode
                 data.append(part)

@@ -1,0 +1,80 @@
+"""What all clients have of redis-py's, and what none of them has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from redis.commands import CoreCommands
+
+from pindb.redis.exceptions import UnroutableCommand
+
+if TYPE_CHECKING:
+    from pindb.redis.cluster import Cluster
+
+    class Commands:
+        """redis-py's commands. Their types are those of its own client, which do not hold here."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    Commands = CoreCommands
+
+
+__all__ = ["BaseClient", "refused"]
+
+ONE_HOST = "use cluster.get_local_client(host_id) or cluster.get_local_client_for_key(key)"
+
+
+def refused(name: str, why: str) -> Any:
+    """A method that is refused."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnroutableCommand(f"{type(self).__name__} has no {name}(): {why}.")
+
+    method.__name__ = name
+    method.__doc__ = f"Refused: {why}."
+    return method
+
+
+class BaseClient(Commands):
+    """What the clients share: redis-py's methods for all commands, and what is refused in all of them."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._cluster!r}>"
+
+    # What redis-py's methods ask of their client.
+
+    def get_encoder(self) -> Any:
+        """redis-py's encoder, as the connections have it."""
+        return self._cluster.encoder
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """The options of the connections."""
+        return dict(self._cluster.pool_options)
+
+    # What belongs to one server, and would be half right here.
+
+    pubsub = refused("pubsub", f"a channel lives on one server: {ONE_HOST}")
+    monitor = refused("monitor", f"it watches one server: {ONE_HOST}")
+    transaction = refused("transaction", f"a transaction runs on one server: {ONE_HOST}")
+    unwatch = refused("unwatch", f"a transaction runs on one server: {ONE_HOST}")
+    watch = refused("watch", f"a transaction runs on one server: {ONE_HOST}")
+    client = refused("client", f"it holds a connection to one server: {ONE_HOST}")
+    scan = refused("scan", f"a cursor is one server's: {ONE_HOST}, or scan_iter() of a routing client")
+    shutdown = refused("shutdown", f"shut down servers one by one: {ONE_HOST}")
+    register_script = refused(
+        "register_script",
+        "pass the script to cluster.execute_commands({key: [(Script(client, lua), keys, args)]})",
+    )
+    json = refused("json", f"modules have clients of their own: {ONE_HOST}")
+    ft = refused("ft", f"modules have clients of their own: {ONE_HOST}")
+    ts = refused("ts", f"modules have clients of their own: {ONE_HOST}")
+    bf = refused("bf", f"modules have clients of their own: {ONE_HOST}")
+    cf = refused("cf", f"modules have clients of their own: {ONE_HOST}")
+    cms = refused("cms", f"modules have clients of their own: {ONE_HOST}")
+    topk = refused("topk", f"modules have clients of their own: {ONE_HOST}")
+    tdigest = refused("tdigest", f"modules have clients of their own: {ONE_HOST}")
+    vset = refused("vset", f"modules have clients of their own: {ONE_HOST}")

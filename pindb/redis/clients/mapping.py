@@ -1,0 +1,158 @@
+"""Many commands, each to the host that has its key, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.commands.helpers import list_or_args
+
+from pindb.redis.clients.promising import PromisingClient
+from pindb.redis.entries import Command
+from pindb.redis.multikey import can_split, merge_replies, split
+from pindb.redis.promise import Promise
+from pindb.redis.routers import KEY_FIRST
+
+if TYPE_CHECKING:
+    from pindb.redis.cluster import Cluster
+
+
+__all__ = ["MappingClient"]
+
+
+class MappingClient(PromisingClient):
+    """Sends each command to the host that has its key, all of them at once; commands return promises.
+
+    Runs of GET become MGET and runs of plain SET become MSET, where nothing on the same host stands between
+    them. (A merged GET of a key that holds no string gives None, as MGET does, and no error.)
+
+    Arguments:
+        cluster: the cluster.
+        max_concurrency: how many hosts are talked to at once; None: all.
+        auto_batch: whether runs are merged.
+        split_multi_key: cut DEL, UNLINK, EXISTS and TOUCH by host, where several keys would be refused;
+            `mget` and `mset` always are.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        max_concurrency: int | None = None,
+        auto_batch: bool = True,
+        split_multi_key: bool = False,
+    ) -> None:
+        super().__init__(cluster, max_concurrency, auto_batch)
+        self.split_multi_key = split_multi_key
+        self._router = cluster.get_router()
+        self._has_refused = False
+        # The run of plain GETs or SETs that is going on: they are routed together when it ends.
+        self._start_run()
+
+    def _start_run(self) -> None:
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._run: list[Promise] = []
+        self._add_key = self._keys.append
+        self._add_value = self._values.append
+        self._add_promise = self._run.append
+
+    def get(self, name: Any) -> Promise:
+        """Promise the value at key `name`, or None where there is none."""
+        if self._values:
+            self._gather()
+        promise = Promise()
+        self._add_key(name)
+        self._add_promise(promise)
+        return promise
+
+    def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Promise:
+        """Set the value at key `name`; see redis-py's method for the options."""
+        if args or options:
+            return super().set(name, value, *args, **options)  # type: ignore[misc,no-any-return]
+        if not self._values and self._keys:
+            self._gather()
+        promise = Promise()
+        self._add_key(name)
+        self._add_value(value)
+        self._add_promise(promise)
+        return promise
+
+    def _gather(self) -> bool:
+        keys, values, run = self._keys, self._values, self._run
+        if not run:
+            return not self._has_refused
+        self._start_run()
+        self._issued.append(run)
+        try:
+            groups = self._router.group_keys(keys)
+        except Exception:
+            self._gather_singly(keys, values, run)
+        else:
+            self._buffers.add_run(groups, keys, values, run, self.auto_batch)
+        return not self._has_refused
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._has_refused = False
+
+    def _gather_singly(self, keys: list[Any], values: list[Any], run: list[Promise]) -> None:
+        """A run with a key that the router refuses: only that key's promise is rejected."""
+        for i, (key, promise) in enumerate(zip(keys, run, strict=True)):
+            try:
+                host_id = self._router.get_host_for_key(key)
+            except Exception as error:
+                self._has_refused = True
+                promise.reject(error)
+            else:
+                self._buffers.add_run({host_id: [0]}, [key], values[i : i + 1], [promise], self.auto_batch)
+
+    def execute_command(self, *args: Any, **options: Any) -> Promise:
+        """Keep a command for the host that has its key, and promise its reply.
+
+        Raises:
+            UnroutableCommand: it does not belong to exactly one host.
+        """
+        if self.split_multi_key and can_split(args[0]):
+            return self._split(args[0].upper(), args[1:])
+        router = self._router
+        if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
+            host_id = router.get_host_for_key(args[1])
+        else:
+            host_id = router.get_host_for_command(args[0], args[1:])
+        if self._run:
+            self._gather()
+        promise = Promise()
+        self._buffers.add(host_id, Command(args, options, promise))
+        self._issued.append(promise)
+        return promise
+
+    def mget(self, keys: Any, *args: Any) -> Promise:
+        """Promise the values at all of the keys, as a list in their order."""
+        return self._split("MGET", list_or_args(keys, args))
+
+    def mset(self, mapping: Mapping[Any, Any] | None = None, **pairs: Any) -> Promise:
+        """Set all keys of `mapping` to their values: atomically on each host, but not over all of them."""
+        together = {**(mapping or {}), **pairs}
+        if not together:
+            return self._issue(Promise.resolved(True))
+        return self._split("MSET", [word for pair in together.items() for word in pair])
+
+    def _split(self, name: str, args: Sequence[Any]) -> Promise:
+        if self._run:
+            self._gather()
+        if name == "MGET" and not args:
+            # As redis-py's mget() has it.
+            return self._issue(Promise.resolved([]))
+        parts = split(self._router, name, args)
+        promises = []
+        for part in parts:
+            promise = Promise()
+            self._buffers.add(part.host_id, Command((name, *part.words), {}, promise))
+            promises.append(promise)
+        return self._issue(Promise.all(promises).then(lambda replies: merge_replies(name, parts, replies)))
+
+    def _issue(self, promise: Promise) -> Promise:
+        if self._run:
+            self._gather()
+        self._issued.append(promise)
+        return promise

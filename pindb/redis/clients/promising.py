@@ -1,0 +1,145 @@
+"""Clients that keep commands, and promise what comes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pindb.redis.buffers import Buffers
+from pindb.redis.clients.base import BaseClient, refused
+from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
+from pindb.redis.promise import Promise, reject_all
+
+if TYPE_CHECKING:
+    from pindb.redis.cluster import Cluster
+
+
+__all__ = ["PromisingClient"]
+
+
+class PromisingClient(BaseClient):
+    """What `MappingClient` and `FanoutClient` share: `join`, or the end of a block, sends what was called.
+
+    Not safe under threads; a client for each of them costs next to nothing.
+    """
+
+    def __init__(self, cluster: Cluster, max_concurrency: int | None = None, auto_batch: bool = True) -> None:
+        super().__init__(cluster)
+        if max_concurrency is not None and max_concurrency < 1:
+            raise ClusterConfigError(
+                f"max_concurrency is {max_concurrency!r}. Write how many hosts are talked to at once: 1 or "
+                "more, or None for all."
+            )
+        self.max_concurrency = max_concurrency
+        self.auto_batch = auto_batch
+        self.timeout: float | None = None
+        self._buffers = Buffers()
+        # What was returned since the last join, in order: promises, and lists of them.
+        self._issued: list[Promise | list[Promise]] = []
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is None:
+            self.join(self.timeout)
+        else:
+            self.cancel()
+
+    def __len__(self) -> int:
+        """How many commands wait."""
+        self._gather()
+        return sum(len(issued) if isinstance(issued, list) else 1 for issued in self._issued)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _gather(self) -> bool:
+        """Move what is kept elsewhere into the buffers; whether nothing has failed since the last join."""
+        return True
+
+    def _forget(self) -> None:
+        """What was issued is settled."""
+        self._issued.clear()
+
+    def _promises(self) -> Iterator[Promise]:
+        for issued in self._issued:
+            if isinstance(issued, list):
+                yield from issued
+            else:
+                yield issued
+
+    def cancel(self) -> None:
+        """Drop all commands that wait; their promises are rejected with `CommandCancelled`."""
+        self._gather()
+        issued = list(self._promises())
+        self._forget()
+        try:
+            self._buffers.cancel()
+        finally:
+            reject_all(issued, CommandCancelled("The command was cancelled before it was sent."))
+
+    def join(self, timeout: float | None = None) -> None:
+        """Send all commands that wait, and settle all promises. What callbacks call meanwhile is sent too.
+
+        Arguments:
+            timeout: for all of it, in seconds: what has no reply by then is rejected with `HostTimeoutError`.
+
+        Raises:
+            redis.RedisError: the reason of the first command, in their order, that failed and whose promise
+                has nobody to handle that. All others were settled before.
+        """
+        first = None
+        try:
+            if not self._send(timeout):
+                first = next((promise for promise in self._promises() if promise.is_unhandled), None)
+        finally:
+            self._forget()
+        if first is not None:
+            raise first.reason
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Send all commands that wait, as a pipeline does. What callbacks call meanwhile is sent too.
+
+        Arguments:
+            raise_on_error: raise the first error; otherwise errors stand in the list.
+
+        Returns:
+            The results of what waited, in the commands' order.
+        """
+        self._gather()
+        promises = list(self._promises())
+        try:
+            self._send(self.timeout)
+        finally:
+            self._forget()
+        if raise_on_error:
+            for promise in promises:
+                if promise.is_rejected:
+                    raise promise.reason
+        return [promise.reason if promise.is_rejected else promise.value for promise in promises]
+
+    def _send(self, timeout: float | None) -> bool:
+        """Send what waits, and what callbacks call meanwhile; whether nothing failed."""
+        end = None if timeout is None else time.monotonic() + timeout
+        fine = self._gather()
+        while self._buffers:
+            fine &= self._buffers.send(self._cluster.get_endpoint, end, self.max_concurrency)
+            fine &= self._gather()
+        return fine
+
+    scan_iter = refused("scan_iter", "it needs replies one after the other; a routing client has it")
+    hscan_iter = refused("hscan_iter", "it needs replies one after the other; a routing client has it")
+    sscan_iter = refused("sscan_iter", "it needs replies one after the other; a routing client has it")
+    zscan_iter = refused("zscan_iter", "it needs replies one after the other; a routing client has it")
+    lock = refused("lock", "it needs replies one after the other; a routing client has it")
+    pipeline = refused("pipeline", "it is one: call the commands, then execute()")
+    __contains__ = refused("__contains__", "whether a key is there is not known yet; use exists()")
+    __getitem__ = refused("__getitem__", "whether a key is there is not known yet; use get()")
