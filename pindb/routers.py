@@ -181,6 +181,7 @@ class _Table:
             return alias
         if alias not in context.from_replica:
             if alias in context.pinned:
+                context.reads[alias] = alias
                 return alias
             master = _masters.__dict__.get(alias) or _master(alias)
             if (
