@@ -270,9 +270,7 @@ class Cluster:
         Returns:
             For each routing key the settled promises of its commands, in order.
         """
-        router = self.get_router()
-        host_of = {key: router.get_host_for_key(key) for key in mapping}
-        self._load_scripts(mapping, host_of, *args, **kwargs)
+        self._load_scripts(mapping, *args, **kwargs)
         results: dict[Any, list[Promise]] = {}
         with self.fanout(None, *args, **kwargs) as client:
             for key, commands in mapping.items():
@@ -283,16 +281,15 @@ class Cluster:
     def _load_scripts(
         self,
         mapping: Mapping[Any, Sequence[Sequence[Any]]],
-        host_of: Mapping[Any, int],
         *args: Any,
         **kwargs: Any,
     ) -> None:
+        router = self.get_router()
         wanted: dict[int, dict[str, Script]] = {}
         for key, commands in mapping.items():
-            for command in commands:
-                if isinstance(command[0], Script):
-                    script = command[0]
-                    wanted.setdefault(host_of[key], {})[_sha(script)] = script
+            scripts = {_sha(command[0]): command[0] for command in commands if isinstance(command[0], Script)}
+            if scripts:
+                wanted.setdefault(router.get_host_for_key(key), {}).update(scripts)
         if not wanted:
             return
         with self.fanout(None, *args, **kwargs) as client:
