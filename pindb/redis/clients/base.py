@@ -23,6 +23,8 @@ else:
 __all__ = ["BaseClient", "refused"]
 
 ONE_HOST = "use cluster.get_local_client(host_id) or cluster.get_local_client_for_key(key)"
+MODULE = f"modules have clients of their own: {ONE_HOST}"
+TRANSACTION = f"a transaction runs on one server: {ONE_HOST}"
 
 
 def refused(name: str, why: str) -> Any:
@@ -59,9 +61,9 @@ class BaseClient(Commands):
 
     pubsub = refused("pubsub", f"a channel lives on one server: {ONE_HOST}")
     monitor = refused("monitor", f"it watches one server: {ONE_HOST}")
-    transaction = refused("transaction", f"a transaction runs on one server: {ONE_HOST}")
-    unwatch = refused("unwatch", f"a transaction runs on one server: {ONE_HOST}")
-    watch = refused("watch", f"a transaction runs on one server: {ONE_HOST}")
+    transaction = refused("transaction", TRANSACTION)
+    unwatch = refused("unwatch", TRANSACTION)
+    watch = refused("watch", TRANSACTION)
     client = refused("client", f"it holds a connection to one server: {ONE_HOST}")
     scan = refused("scan", f"a cursor is one server's: {ONE_HOST}, or scan_iter() of a routing client")
     shutdown = refused("shutdown", f"shut down servers one by one: {ONE_HOST}")
@@ -69,12 +71,12 @@ class BaseClient(Commands):
         "register_script",
         "pass the script to cluster.execute_commands({key: [(Script(client, lua), keys, args)]})",
     )
-    json = refused("json", f"modules have clients of their own: {ONE_HOST}")
-    ft = refused("ft", f"modules have clients of their own: {ONE_HOST}")
-    ts = refused("ts", f"modules have clients of their own: {ONE_HOST}")
-    bf = refused("bf", f"modules have clients of their own: {ONE_HOST}")
-    cf = refused("cf", f"modules have clients of their own: {ONE_HOST}")
-    cms = refused("cms", f"modules have clients of their own: {ONE_HOST}")
-    topk = refused("topk", f"modules have clients of their own: {ONE_HOST}")
-    tdigest = refused("tdigest", f"modules have clients of their own: {ONE_HOST}")
-    vset = refused("vset", f"modules have clients of their own: {ONE_HOST}")
+    json = refused("json", MODULE)
+    ft = refused("ft", MODULE)
+    ts = refused("ts", MODULE)
+    bf = refused("bf", MODULE)
+    cf = refused("cf", MODULE)
+    cms = refused("cms", MODULE)
+    topk = refused("topk", MODULE)
+    tdigest = refused("tdigest", MODULE)
+    vset = refused("vset", MODULE)

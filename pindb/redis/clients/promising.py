@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PromisingClient"]
 
+ONE_AFTER_THE_OTHER = "it needs replies one after the other; a routing client has it"
+
 
 class PromisingClient(BaseClient):
     """What `MappingClient` and `FanoutClient` share: `join`, or the end of a block, sends what was called.
@@ -135,11 +137,11 @@ class PromisingClient(BaseClient):
             fine &= self._gather()
         return fine
 
-    scan_iter = refused("scan_iter", "it needs replies one after the other; a routing client has it")
-    hscan_iter = refused("hscan_iter", "it needs replies one after the other; a routing client has it")
-    sscan_iter = refused("sscan_iter", "it needs replies one after the other; a routing client has it")
-    zscan_iter = refused("zscan_iter", "it needs replies one after the other; a routing client has it")
-    lock = refused("lock", "it needs replies one after the other; a routing client has it")
+    scan_iter = refused("scan_iter", ONE_AFTER_THE_OTHER)
+    hscan_iter = refused("hscan_iter", ONE_AFTER_THE_OTHER)
+    sscan_iter = refused("sscan_iter", ONE_AFTER_THE_OTHER)
+    zscan_iter = refused("zscan_iter", ONE_AFTER_THE_OTHER)
+    lock = refused("lock", ONE_AFTER_THE_OTHER)
     pipeline = refused("pipeline", "it is one: call the commands, then execute()")
     __contains__ = refused("__contains__", "whether a key is there is not known yet; use exists()")
     __getitem__ = refused("__getitem__", "whether a key is there is not known yet; use get()")
