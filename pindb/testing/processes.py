@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -101,8 +101,21 @@ class ServerFolder:
             raise RuntimeError(f"{name} failed with status {done.returncode}:\n{done.stdout}")
         return done.stdout
 
-    def start(self, name: str, command: Sequence[str | Path]) -> None:
-        """Start the server `name`; its output goes to ``<name>.log`` in the folder."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start the server `name`; its output goes to ``<name>.log`` in the folder.
+
+        Arguments:
+            name: what it is called here.
+            command: its program and arguments.
+            cwd: where it runs; in the folder.
+            env: its whole environment; this process's.
+        """
         with (self.path / f"{name}.log").open("ab") as log:
             # A session of its own: Ctrl-C on the terminal must reach the owner first.
             server = subprocess.Popen(
@@ -110,7 +123,8 @@ class ServerFolder:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                cwd=self.path,
+                cwd=cwd or self.path,
+                env=env,
                 start_new_session=True,
                 **self._privileges(),
             )

@@ -46,18 +46,18 @@ class Site:
         address: its URL, without a slash at the end.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    def __init__(self, folder: ServerFolder, name: str, address: str) -> None:
         self.address = address
-        self._process = process
-        self._log = log
+        self._folder = folder
+        self._name = name
 
     def is_running(self) -> bool:
         """Whether the process has not ended."""
-        return self._process.poll() is None
+        return self._folder.is_running(self._name)
 
     def log(self) -> str:
         """The end of what it printed."""
-        return self._log.read_text(errors="replace")[-3000:]
+        return self._folder.log(self._name)[-3000:]
 
     def answers(self) -> bool:
         """Whether it takes requests.
@@ -89,13 +89,7 @@ class Site:
 
     def stop(self) -> None:
         """End the process."""
-        if self.is_running():
-            self._process.terminate()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._folder.stop(self._name, signal.SIGTERM, timeout=5)
 
 
 class Stage:
@@ -122,9 +116,8 @@ class Stage:
         """
         say("Starting a PostgreSQL master and two streaming replicas")
         with PostgresReplicaSet(replicas=2) as databases:
-            # For the logs, and for the helper process of ServerFolder, which ends the sites whatever
-            # happens to this one.
-            folder = ServerFolder("pindb-demo-")
+            # The sites read the checkout, which nobody else may be able to.
+            folder = ServerFolder("pindb-demo-", drop_privileges=False)
             stage = cls(databases, folder, broken)
             try:
                 say("Migrating, posting the first notices")
@@ -148,20 +141,13 @@ class Stage:
     def _open(self, router: str) -> Site:
         port = free_port()
         name = f"site-{port}"
-        log = self._folder.path / f"{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                _manage("runserver", "--noreload", f"127.0.0.1:{port}"),
-                cwd=ROOT,
-                env=self._environment(PINDB_DEMO_ROUTER=router),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                # Ctrl-C on the terminal reaches the demo first, which ends the site in its turn.
-                start_new_session=True,
-            )
-        (self._folder.path / f"{name}.pid").write_text(str(process.pid))
-        site = Site(process, f"http://127.0.0.1:{port}", log)
+        self._folder.start(
+            name,
+            _manage("runserver", "--noreload", f"127.0.0.1:{port}"),
+            cwd=ROOT,
+            env=self._environment(PINDB_DEMO_ROUTER=router),
+        )
+        site = Site(self._folder, name, f"http://127.0.0.1:{port}")
         self._sites.append(site)
         return site
 
