@@ -30,6 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "PINDB_ATOMIC_READS_MASTER": True,
     # Tasks carry the pins of whoever sent them (see pindb.celery).
     "PINDB_CELERY": False,
+    # Clusters of Redis (or other) servers by name, each as pindb.redis.create_cluster takes it.
+    "PINDB_CLUSTERS": {},
     # How long a new pin lasts, in seconds.
     "PINDB_PINNING_SECONDS": 15,
     # The name of the cookie that carries the pins.
@@ -53,6 +55,7 @@ class Conf:
     PINDB_UNPINNED_MODELS: Iterable[str]
     PINDB_ATOMIC_READS_MASTER: bool
     PINDB_CELERY: bool
+    PINDB_CLUSTERS: Any
     PINDB_PINNING_SECONDS: float
     PINDB_PINNING_COOKIE: str
     PINDB_PINNING_COOKIE_DOMAIN: str | None

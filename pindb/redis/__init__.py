@@ -1,7 +1,8 @@
 """Redis servers with keys spread over them, behind one client. Needs redis-py, not Django.
 
 ``Cluster`` holds the hosts; ``cluster.get_routing_client()`` sends one command now, ``cluster.map()`` many at
-once, ``cluster.fanout()`` to hosts by name.
+once, ``cluster.fanout()`` to hosts by name. ``create_cluster`` makes a cluster of one dict, which takes any
+command as a method; ``connections`` has those of the settings by name.
 """
 
 from __future__ import annotations
@@ -13,30 +14,60 @@ except ImportError as error:
 
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.cluster import Cluster
+from pindb.redis.connections import Connections, connections
+from pindb.redis.create import create_cluster
 from pindb.redis.exceptions import (
     BadHostSetup,
+    Call,
     ClusterConfigError,
     CommandCancelled,
+    CommandError,
     HostConnectionError,
+    HostListExhausted,
     HostTimeoutError,
+    MaxRetriesExceededError,
+    ResultPending,
     UnroutableCommand,
 )
+from pindb.redis.face import RoutedCluster
 from pindb.redis.promise import Promise
-from pindb.redis.routers import BaseRouter, ConsistentHashingRouter, PartitionRouter
+from pindb.redis.results import Result, get_value
+from pindb.redis.routers import (
+    BaseRouter,
+    ConsistentHashingRouter,
+    EveryHostRouter,
+    PartitionRouter,
+    RetryableRouter,
+    RoundRobinRouter,
+)
 
 __all__ = [
     "BadHostSetup",
     "BaseRouter",
+    "Call",
     "Cluster",
     "ClusterConfigError",
     "CommandCancelled",
+    "CommandError",
+    "Connections",
     "ConsistentHashingRouter",
+    "EveryHostRouter",
     "FanoutClient",
     "HostConnectionError",
+    "HostListExhausted",
     "HostTimeoutError",
     "MappingClient",
+    "MaxRetriesExceededError",
     "PartitionRouter",
     "Promise",
+    "Result",
+    "ResultPending",
+    "RetryableRouter",
+    "RoundRobinRouter",
+    "RoutedCluster",
     "RoutingClient",
     "UnroutableCommand",
+    "connections",
+    "create_cluster",
+    "get_value",
 ]

@@ -12,13 +12,15 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import DataError, RedisError
 
 from pindb.redis.entries import Callbacks, Command, Entry, Expected, Run, Together, located
-from pindb.redis.exceptions import CommandCancelled
+from pindb.redis.exceptions import CommandCancelled, HostConnectionError
 from pindb.redis.exchange import Conversation, converse
 from pindb.redis.hosts import Host
 from pindb.redis.promise import Promise, for_each, reject_all
 from pindb.redis.resp import Packer
 
 __all__ = ["Buffers"]
+
+TakeBack = Callable[[Host, list[Entry], RedisError], RedisError | None]
 
 
 def _at(places: list[int], items: list[Any]) -> Sequence[Any]:
@@ -73,6 +75,8 @@ class Buffers:
         find_host: Callable[[int], tuple[Host, Any, Callbacks]],
         end: float | None,
         max_concurrency: int | None,
+        take_back: TakeBack,
+        heard_from: Callable[[Host], None],
     ) -> bool:
         """Send everything, wait for the replies, and settle all promises.
 
@@ -80,6 +84,10 @@ class Buffers:
             find_host: for a host's id the host, its pool, and redis-py's response callbacks.
             end: when to give up, by `time.monotonic`.
             max_concurrency: how many hosts are talked to at once; None: all.
+            take_back: given a host, entries that it did not get or whose replies did not come and that may be
+                sent once more, and the error: keeps the entries and returns None, or returns the error that
+                rejects them.
+            heard_from: called with each host that answered.
 
         Returns:
             Whether nothing failed.
@@ -102,7 +110,7 @@ class Buffers:
             finally:
                 for talk in some:
                     talk.conversation.close()
-                for_each(_Talk.settle, ((talk,) for talk in some))
+                for_each(_Talk.settle, ((talk, take_back, heard_from) for talk in some))
         return fine and all(talk.fine for talk in talks)
 
 
@@ -178,17 +186,19 @@ class _Talk:
             else:
                 yield from packed
 
-    def settle(self) -> None:
+    def settle(self, take_back: TakeBack, heard_from: Callable[[Host], None]) -> None:
         """Hand out the replies, and errors in place of those that did not come."""
         conversation = self.conversation
         replies, host = conversation.replies, conversation.host
         missing = conversation.error or CommandCancelled("The command was interrupted.")
         if not self.is_packed:
-            self.fine = False
-            reject_all(chain.from_iterable(entry.promises for entry in self.entries), missing)
+            self._give_back(self.entries, missing, take_back)
             return
+        if replies:
+            heard_from(host)
         # What the callers' callbacks raise is raised when all have what is theirs.
         raised = None
+        unanswered: list[Entry] = []
         start = 0
         for expected in self.expected:
             end = start + expected.count
@@ -196,12 +206,20 @@ class _Talk:
                 if start < len(replies):
                     self.fine &= expected.settle(replies[start:end], host, self.callbacks)
                 if end > len(replies):
-                    # Promises that have their replies are settled, and stay so.
-                    self.fine = False
-                    expected.fail(missing)
+                    entry = None
+                    if isinstance(missing, HostConnectionError):
+                        entry = expected.unanswered(max(len(replies) - start, 0))
+                    if entry is not None:
+                        unanswered.append(entry)
+                    else:
+                        # Promises that have their replies are settled, and stay so.
+                        self.fine = False
+                        expected.fail(missing)
             except Exception as error:
                 raised = raised or error
             start = end
+        if unanswered:
+            self._give_back(unanswered, missing, take_back)
         for command, reason in self.refused:
             self.fine = False
             try:
@@ -210,3 +228,9 @@ class _Talk:
                 raised = raised or error
         if raised is not None:
             raise raised
+
+    def _give_back(self, entries: list[Entry], error: RedisError, take_back: TakeBack) -> None:
+        final = take_back(self.conversation.host, entries, error)
+        if final is not None:
+            self.fine = False
+            reject_all(chain.from_iterable(entry.promises for entry in entries), final)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from threading import RLock
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
+from pindb.redis.calls import find_words
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.hosts import Host
 from pindb.redis.promise import Promise
 from pindb.redis.routers import BaseRouter, PartitionRouter
+from pindb.redis.routers.making import make_router
 
 __all__ = ["Cluster"]
 
@@ -28,17 +29,20 @@ class Cluster:
     Arguments:
         hosts: the hosts: a dict of option dicts by integer id, or an iterable of option dicts that have a
             ``host_id``. Options are ``host``, ``port``, ``db``, ``username``, ``password``,
-            ``unix_socket_path``, ``ssl``, ``ssl_options``, ``url`` and ``name``.
+            ``unix_socket_path``, ``ssl``, ``ssl_options``, ``url``, ``timeout`` (seconds) and ``name``.
         host_defaults: options for all hosts that do not have them.
         pool_cls: the class of the connection pools; redis-py's ``ConnectionPool``.
         pool_options: arguments for the pools and their connections: ``socket_timeout`` (seconds),
             ``decode_responses``, ``protocol``, ``max_connections`` ...
         router_cls: the class of the router; `PartitionRouter`.
         router_options: more arguments for the router: ``weights``, ``hash_tags`` ...
+        max_connection_retries: how often a command whose host refuses the connection may go to another host,
+            where the router knows one (see `RetryableRouter`); 0: every key stays where it is.
 
     Attributes:
         hosts: the hosts by id.
         pool_options: as given.
+        max_connection_retries: as given.
 
     Raises:
         ClusterConfigError: a host, or an option, is not what it should be.
@@ -53,12 +57,18 @@ class Cluster:
         pool_options: Mapping[str, Any] | None = None,
         router_cls: type[BaseRouter] | None = None,
         router_options: Mapping[str, Any] | None = None,
+        max_connection_retries: int = 0,
     ) -> None:
         self.host_defaults = dict(host_defaults or {})
         self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
         self.pool_options = dict(pool_options or {})
         self.router_cls: type[BaseRouter] = router_cls or PartitionRouter
         self.router_options = dict(router_options or {})
+        if type(max_connection_retries) is not int or max_connection_retries < 0:
+            raise ClusterConfigError(
+                f"max_connection_retries is {max_connection_retries!r}. Write how many: 0 or more."
+            )
+        self.max_connection_retries = max_connection_retries
         self.hosts: dict[int, Host] = {}
         self._lock = RLock()
         self._router: BaseRouter | None = None
@@ -202,21 +212,12 @@ class Cluster:
     def _make_router(self) -> BaseRouter:
         with self._lock:
             if self._router is None:
-                self._check_router_options()
-                self._router = self.router_cls(self, **self.router_options)
+                self._router = make_router(self.router_cls, self, self.router_options)
             return self._router
 
-    def _check_router_options(self) -> None:
-        parameters = list(inspect.signature(self.router_cls).parameters.values())[1:]
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return
-        known = [parameter.name for parameter in parameters]
-        unknown = sorted(self.router_options.keys() - known)
-        if unknown:
-            raise ClusterConfigError(
-                f"router_options has {', '.join(unknown)}, which {self.router_cls.__name__} does not take. "
-                f"It takes: {', '.join(known) or 'none'}."
-            )
+    def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The words of the command that a call of a client's method sends; None where it is no command."""
+        return find_words(attr, args, kwargs)
 
     def get_routing_client(self, auto_batch: bool = True, split_multi_key: bool = False) -> RoutingClient:
         """A client that sends each command to the host that has its key, now. See `RoutingClient`."""

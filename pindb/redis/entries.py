@@ -14,6 +14,7 @@ from pindb.redis.hosts import Host
 from pindb.redis.multikey import LONGEST
 from pindb.redis.promise import Promise, for_each, reject_all, settle_all
 from pindb.redis.resp import Packer
+from pindb.redis.retries import reads_only
 
 __all__ = ["Callbacks", "Command", "Entry", "Expected", "Run", "Together", "located"]
 
@@ -34,6 +35,9 @@ class Expected(Protocol):
 
     def fail(self, error: BaseException) -> None:
         """There are no replies."""
+
+    def unanswered(self, replies: int) -> Entry | None:
+        """What to send once more when only so many `replies` came; None where that may do harm."""
 
 
 class Command:
@@ -90,6 +94,9 @@ class Command:
     def fail(self, error: BaseException) -> None:
         self.promise.reject(error)
 
+    def unanswered(self, replies: int) -> Entry | None:
+        return self if reads_only(self.words[0]) else None
+
 
 #: Options that are not the callbacks': what redis-py takes out itself.
 OWN_OPTIONS = frozenset({EMPTY_RESPONSE, NEVER_DECODE, "keys"})
@@ -111,6 +118,13 @@ class Run:
         self.values: list[Any] = []
         self.promises: list[Promise] = []
         self.merges = merges
+
+    @classmethod
+    def of_gets(cls, keys: list[Any], promises: list[Promise], merges: bool) -> Run:
+        """A run of GETs that is there already."""
+        run = cls(merges)
+        run.keys, run.promises = keys, promises
+        return run
 
     def commands(self) -> Iterator[Command]:
         if self.values:
@@ -168,6 +182,9 @@ class _Each:
     def fail(self, error: BaseException) -> None:
         reject_all(self.promises, error)
 
+    def unanswered(self, replies: int) -> Entry | None:
+        return None if self.sets else Run.of_gets(self.keys[replies:], self.promises[replies:], False)
+
 
 class Together:
     """The one reply to a run that was merged: a list of values, or OK."""
@@ -214,6 +231,9 @@ class Together:
 
     def fail(self, error: BaseException) -> None:
         reject_all(self.promises, error)
+
+    def unanswered(self, replies: int) -> Entry | None:
+        return Run.of_gets(self.keys, self.promises, True) if self.name == "MGET" else None
 
 
 def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:

@@ -22,7 +22,7 @@ from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host, connecting_until
 from pindb.redis.resp import NOT_ENOUGH, PUSH, make_reader
 
-__all__ = ["Conversation", "converse", "get_connection"]
+__all__ = ["Conversation", "at_host", "converse", "get_connection"]
 
 #: How much is read at once, in bytes.
 READ_SIZE = 256 * 1024
@@ -63,7 +63,10 @@ def at_host(error: Exception, host: Host) -> RedisError:
     elif kind is RedisConnectionError or not isinstance(error, RedisError):
         kind = HostConnectionError
     # Others are of their own kind: AuthenticationError, BusyLoadingError ...
-    return kind(f"{host}: {error}")  # type: ignore[no-any-return]
+    told: RedisError = kind(f"{host}: {error}")
+    if isinstance(told, (HostConnectionError, HostTimeoutError)):
+        told.sent = getattr(error, "sent", True)
+    return told
 
 
 def undecodable(error: UnicodeDecodeError) -> RedisError:

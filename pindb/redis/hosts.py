@@ -17,8 +17,11 @@ from redis.connection import (
     UnixDomainSocketConnection,
     parse_url,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
+from pindb.redis.loading import check_names
 
 __all__ = ["Host"]
 
@@ -37,11 +40,32 @@ def connecting_until(end: float | None) -> Iterator[None]:
         _end.reset(token)
 
 
+@contextlib.contextmanager
+def _unsent() -> Iterator[None]:
+    """Notes on an error that no connection could be made."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        # Not on an error reply, whose type is more special: the host was there to give it.
+        if type(error) in (RedisConnectionError, RedisTimeoutError):
+            error.sent = False  # type: ignore[union-attr]
+        raise
+
+
 class _EndingMixin:
-    """Connects in the time that is left in `connecting_until`."""
+    """Connects in the time that is left in `connecting_until`, and says so where it could not connect."""
 
     socket_timeout: float | None
     socket_connect_timeout: float | None
+
+    def connect(self) -> None:
+        with _unsent():
+            super().connect()  # type: ignore[misc]
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        # redis-py since 5.3 takes this way when a connection broke while it was out of the pool.
+        with _unsent():
+            super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
 
     def _connect(self) -> Any:
         end = _end.get()
@@ -81,6 +105,8 @@ class Host:
         unix_socket_path: its socket, instead of host and port.
         ssl: connect with TLS.
         ssl_options: redis-py's ``ssl_*`` options, with or without that prefix.
+        timeout: how long to wait for it, while connecting and for a reply, in seconds; None: as the cluster's
+            ``pool_options`` have it.
         name: what it is called on a hash ring, where it should not be its address.
         options: more arguments for its connections, from the query of its URL.
     """
@@ -94,6 +120,7 @@ class Host:
     unix_socket_path: str | None = None
     ssl: bool = False
     ssl_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    timeout: float | None = field(default=None, repr=False)
     name: str | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -119,12 +146,7 @@ class Host:
             raise ClusterConfigError(
                 f"Host {host_id} has the host_id {config.get('host_id')!r} too. Leave it out of the dict."
             )
-        unknown = sorted(str(name) for name in options.keys() - OPTIONS)
-        if unknown:
-            raise ClusterConfigError(
-                f"Host {host_id} has unknown options: {', '.join(unknown)}. "
-                f"There are: {', '.join(sorted(OPTIONS))}."
-            )
+        check_names(f"Host {host_id}", options, OPTIONS)
         url = options.pop("url", None)
         if url is not None:
             if "unix_socket_path" in config or "host" in config or "port" in config:
@@ -139,6 +161,10 @@ class Host:
             raise ClusterConfigError(
                 f"Host {host_id} has ssl and unix_socket_path. TLS runs over TCP only: write host and port, "
                 "or leave ssl out."
+            )
+        if host.timeout is not None and not is_positive(host.timeout):
+            raise ClusterConfigError(
+                f"Host {host_id} has the timeout {host.timeout!r}. Write seconds, above 0, or None."
             )
         return host
 
@@ -164,6 +190,8 @@ class Host:
             for name, value in (self.ssl_options or {}).items():
                 options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
         options |= {**self.options, **pool_options}
+        if self.timeout is not None:
+            options |= {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout}
         cached = sorted({"cache", "cache_config"} & options.keys())
         if cached:
             raise ClusterConfigError(
@@ -209,7 +237,12 @@ def _from_url(host_id: int, url: Any) -> dict[str, Any]:
     return {**found, "options": parsed}
 
 
-def check_gapless(hosts: Mapping[int, Host]) -> None:
+def is_positive(value: Any) -> bool:
+    """Whether it is a number above 0, and not True."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def check_gapless(hosts: Mapping[int, Any]) -> None:
     """Raise `BadHostSetup` unless the ids are 0, 1, 2 ... without a gap."""
     if hosts and set(hosts) != set(range(len(hosts))):
         raise BadHostSetup(

@@ -22,7 +22,8 @@ else:
 
 __all__ = ["BaseClient", "refused"]
 
-ONE_HOST = "use cluster.get_local_client(host_id) or cluster.get_local_client_for_key(key)"
+#: Stands for the class's own `ONE_HOST`.
+ONE_HOST = "{one_host}"
 MODULE = f"modules have clients of their own: {ONE_HOST}"
 TRANSACTION = f"a transaction runs on one server: {ONE_HOST}"
 
@@ -31,15 +32,19 @@ def refused(name: str, why: str) -> Any:
     """A method that is refused."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnroutableCommand(f"{type(self).__name__} has no {name}(): {why}.")
+        reason = why.replace(ONE_HOST, self.ONE_HOST)
+        raise UnroutableCommand(f"{type(self).__name__} has no {name}(): {reason}.")
 
     method.__name__ = name
-    method.__doc__ = f"Refused: {why}."
+    method.__doc__ = f"Refused: {why.replace(ONE_HOST, 'use a client of one host')}."
     return method
 
 
 class BaseClient(Commands):
     """What the clients share: redis-py's methods for all commands, and what is refused in all of them."""
+
+    #: How to get at one host's own client.
+    ONE_HOST = "use cluster.get_local_client(host_id) or cluster.get_local_client_for_key(key)"
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

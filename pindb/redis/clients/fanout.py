@@ -9,7 +9,7 @@ from pindb.redis.clients.promising import PromisingClient
 from pindb.redis.entries import Command
 from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.promise import Promise
-from pindb.redis.routers import check_command
+from pindb.redis.routers.keys import check_command
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.commands.helpers import list_or_args
+from redis.exceptions import RedisError
 
 from pindb.redis.clients.promising import PromisingClient
-from pindb.redis.entries import Command
+from pindb.redis.entries import Command, Entry, Run
+from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
+from pindb.redis.hosts import Host
 from pindb.redis.multikey import can_split, merge_replies, split
-from pindb.redis.promise import Promise
-from pindb.redis.routers import KEY_FIRST
+from pindb.redis.promise import Promise, reject_all
+from pindb.redis.retries import too_many_retries, was_refused
+from pindb.redis.routers.keys import KEY_FIRST
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
@@ -45,6 +49,7 @@ class MappingClient(PromisingClient):
         self.split_multi_key = split_multi_key
         self._router = cluster.get_router()
         self._has_refused = False
+        self._retries_left = self._retry_round = 0
         # The run of plain GETs or SETs that is going on: they are routed together when it ends.
         self._start_run()
 
@@ -112,9 +117,9 @@ class MappingClient(PromisingClient):
         Raises:
             UnroutableCommand: it does not belong to exactly one host.
         """
-        if self.split_multi_key and can_split(args[0]):
-            return self._split(args[0].upper(), args[1:])
         router = self._router
+        if self.split_multi_key and router.by_key and can_split(args[0]):
+            return self._issue_split(args[0].upper(), args[1:])
         if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
             host_id = router.get_host_for_key(args[1])
         else:
@@ -128,31 +133,79 @@ class MappingClient(PromisingClient):
 
     def mget(self, keys: Any, *args: Any) -> Promise:
         """Promise the values at all of the keys, as a list in their order."""
-        return self._split("MGET", list_or_args(keys, args))
+        return self._issue_split("MGET", list_or_args(keys, args))
 
     def mset(self, mapping: Mapping[Any, Any] | None = None, **pairs: Any) -> Promise:
         """Set all keys of `mapping` to their values: atomically on each host, but not over all of them."""
         together = {**(mapping or {}), **pairs}
         if not together:
             return self._issue(Promise.resolved(True))
-        return self._split("MSET", [word for pair in together.items() for word in pair])
+        return self._issue_split("MSET", [word for pair in together.items() for word in pair])
 
-    def _split(self, name: str, args: Sequence[Any]) -> Promise:
+    def _issue_split(self, name: str, args: Sequence[Any]) -> Promise:
         if self._run:
             self._gather()
         if name == "MGET" and not args:
             # As redis-py's mget() has it.
             return self._issue(Promise.resolved([]))
+        if not self._router.by_key:
+            return self.execute_command(name, *args)
+        return self._issue(self._split(name, args))
+
+    def _split(self, name: str, args: Sequence[Any]) -> Promise:
+        """Keep the parts of a command for their hosts, and promise what they come to."""
         parts = split(self._router, name, args)
         promises = []
         for part in parts:
             promise = Promise()
             self._buffers.add(part.host_id, Command((name, *part.words), {}, promise))
             promises.append(promise)
-        return self._issue(Promise.all(promises).then(lambda replies: merge_replies(name, parts, replies)))
+        return Promise.all(promises).then(lambda replies: merge_replies(name, parts, replies))
 
     def _issue(self, promise: Promise) -> Promise:
         if self._run:
             self._gather()
         self._issued.append(promise)
         return promise
+
+    # Another host for what one did not get.
+
+    def _send(self, timeout: float | None) -> bool:
+        self._retries_left = self._cluster.max_connection_retries
+        return super()._send(timeout)
+
+    def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
+        if not self._router.retryable or not isinstance(error, (HostConnectionError, HostTimeoutError)):
+            return error
+        number = self._cluster.max_connection_retries
+        if number and was_refused(error):
+            self._router.mark_connection_down(host.host_id)
+        if self._retry_round != self._round:
+            if not self._retries_left:
+                return too_many_retries(number, error) if number else error
+            self._retries_left -= 1
+            self._retry_round = self._round
+        for entry in entries:
+            try:
+                self._route_again(entry)
+            except RedisError as reason:
+                # It is for that host alone, or there is no other; the latter has an error of its own.
+                reject_all(entry.promises, reason if isinstance(reason, HostConnectionError) else error)
+                self._has_refused = True
+        return None
+
+    def _route_again(self, entry: Entry) -> None:
+        router = self._router
+        if isinstance(entry, Run):
+            groups = router.group_keys(entry.keys)
+            self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges)
+        elif len(entry.words) > 2 and router.by_key and can_split(entry.words[0]):
+            # The keys that were on one host may be on several now.
+            entry.promise.resolve(self._split(entry.words[0].upper(), entry.words[1:]))
+        else:
+            host_id = router.get_host_for_command(entry.words[0], entry.words[1:])
+            self._buffers.add(host_id, entry)
+
+    def _heard_from(self, host: Host) -> None:
+        if self._router.down_connections:
+            self._router.mark_connection_up(host.host_id)

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import RedisError
+
 from pindb.redis.buffers import Buffers
 from pindb.redis.clients.base import BaseClient, refused
+from pindb.redis.entries import Entry
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
+from pindb.redis.hosts import Host
 from pindb.redis.promise import Promise, reject_all
 
 if TYPE_CHECKING:
@@ -38,6 +42,8 @@ class PromisingClient(BaseClient):
         self.auto_batch = auto_batch
         self.timeout: float | None = None
         self._buffers = Buffers()
+        # How often anything was sent.
+        self._round = 0
         # What was returned since the last join, in order: promises, and lists of them.
         self._issued: list[Promise | list[Promise]] = []
 
@@ -131,11 +137,22 @@ class PromisingClient(BaseClient):
     def _send(self, timeout: float | None) -> bool:
         """Send what waits, and what callbacks call meanwhile; whether nothing failed."""
         end = None if timeout is None else time.monotonic() + timeout
+        find_host = self._cluster.get_endpoint
         fine = self._gather()
         while self._buffers:
-            fine &= self._buffers.send(self._cluster.get_endpoint, end, self.max_concurrency)
+            self._round += 1
+            fine &= self._buffers.send(
+                find_host, end, self.max_concurrency, self._take_back, self._heard_from
+            )
             fine &= self._gather()
         return fine
+
+    def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
+        """Keep what a host did not get, for another one; or the error, where there is no other."""
+        return error
+
+    def _heard_from(self, host: Host) -> None:
+        """A host answered."""
 
     scan_iter = refused("scan_iter", ONE_AFTER_THE_OTHER)
     hscan_iter = refused("hscan_iter", ONE_AFTER_THE_OTHER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -13,10 +13,11 @@ from pindb.redis.clients.base import BaseClient
 from pindb.redis.clients.fanout import FanoutClient
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.entries import located
-from pindb.redis.exceptions import UnroutableCommand
+from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
 from pindb.redis.exchange import at_host
 from pindb.redis.multikey import can_split
-from pindb.redis.routers import KEY_FIRST
+from pindb.redis.retries import may_retry, too_many_retries, was_refused
+from pindb.redis.routers.keys import KEY_FIRST
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
@@ -33,7 +34,8 @@ class RoutingClient(BaseClient):
     with several, are refused. Safe under threads, and in forked processes.
 
     A stale connection from the pool is replaced before anything is sent on it. A command that may have run is
-    never sent again, unless the pools were given a ``retry`` of redis-py's.
+    never sent again, unless the pools were given a ``retry`` of redis-py's; but with
+    ``max_connection_retries`` of the cluster, one that only reads is.
 
     Arguments:
         cluster: the cluster.
@@ -58,16 +60,34 @@ class RoutingClient(BaseClient):
         router = cluster.get_router()
         if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
             host_id = router.get_host_for_key(args[1])
-        elif self.split_multi_key and can_split(args[0]):
+        elif self.split_multi_key and router.by_key and can_split(args[0]):
             with self.map(split_multi_key=True) as client:
                 promise = client.execute_command(*args, **options)
             return promise.value
         else:
             host_id = router.get_host_for_command(args[0], args[1:])
+        return self.send_to(host_id, args, options)
+
+    def send_to(self, host_id: int, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Send a command to a host, or to another where that refuses the connection, and return its reply.
+
+        Arguments:
+            host_id: the host that the router has chosen.
+            args: the command's words.
+            options: redis-py's options for the reply.
+
+        Raises:
+            redis.RedisError: see `execute_command`.
+        """
+        client: Any = self._cluster.get_local_client(host_id)
         try:
-            return cluster.get_local_client(host_id).execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            reply = client.execute_command(*args, **options)
         except RedisError as error:
-            raise self._explained(error, host_id, args) from error.__cause__
+            return self._elsewhere(error, host_id, args, options)
+        router = self._cluster.get_router()
+        if router.down_connections:
+            router.mark_connection_up(host_id)
+        return reply
 
     def get(self, name: Any) -> Any:
         """The value at key `name`, or None where there is none."""
@@ -78,9 +98,40 @@ class RoutingClient(BaseClient):
             return self.execute_command("GET", name)
         host_id = router.get_host_for_key(name)
         try:
-            return cluster.get_local_client(host_id).get(name)
+            value = cluster.get_local_client(host_id).get(name)
         except RedisError as error:
-            raise self._explained(error, host_id, ("GET", name)) from error.__cause__
+            return self._elsewhere(error, host_id, ("GET", name), {})
+        if router.down_connections:
+            router.mark_connection_up(host_id)
+        return value
+
+    def _elsewhere(
+        self, error: RedisError, host_id: int, args: Sequence[Any], options: Mapping[str, Any]
+    ) -> Any:
+        """The reply of another host, where one may be asked; else raise the error, with its host."""
+        cluster, router = self._cluster, self._cluster.get_router()
+        retries = cluster.max_connection_retries if router.retryable else 0
+        for retries_left in reversed(range(retries + 1)):
+            cause, error = error.__cause__, self._explained(error, host_id, args)
+            if not isinstance(error, (HostConnectionError, HostTimeoutError)) and router.down_connections:
+                router.mark_connection_up(host_id)
+            if not retries or not may_retry(error, args[0]):
+                raise error from cause
+            if was_refused(error):
+                router.mark_connection_down(host_id)
+            if not retries_left:
+                break
+            host_id = router.get_host_for_command(args[0], args[1:])
+            client: Any = cluster.get_local_client(host_id)
+            try:
+                reply = client.execute_command(*args, **options)
+            except RedisError as again:
+                error = again
+            else:
+                if router.down_connections:
+                    router.mark_connection_up(host_id)
+                return reply
+        raise too_many_retries(retries, error) from error
 
     def _explained(self, error: RedisError, host_id: int, words: Sequence[Any]) -> RedisError:
         """redis-py's error with the host in it."""

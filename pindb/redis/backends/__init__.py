@@ -1,0 +1,8 @@
+"""What `create_cluster` can make clusters of. A site's own kind of server derives from `BaseConnection`."""
+
+from __future__ import annotations
+
+from pindb.redis.backends.base import BaseBackend, ClusterSettings
+from pindb.redis.backends.connection import BaseConnection
+
+__all__ = ["BaseBackend", "BaseConnection", "ClusterSettings"]

@@ -1,0 +1,140 @@
+"""Redis behind `create_cluster`: the hosts, pools and buffers of `pindb.redis.Cluster`, with another face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis
+
+from pindb.redis.backends.base import BaseBackend, ClusterSettings
+from pindb.redis.clients.calling import AimedClient, CallingClient, ResultsClient
+from pindb.redis.cluster import Cluster
+from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.face import CallPath, RoutedCluster, follow
+from pindb.redis.hosts import OPTIONS, Host
+from pindb.redis.loading import check_names
+from pindb.redis.routers import BaseRouter
+
+__all__ = ["Redis", "RoutedRedis"]
+
+
+class Redis(BaseBackend):
+    """The backend for Redis.
+
+    Beside the settings that all backends have, ``pool_cls`` and ``pool_options``, as `Cluster` takes them.
+    The options of a host are those of `Cluster`'s hosts and ``identifier``: what it is called on a hash ring,
+    ``redis://host:port/db`` where it is not given.
+    """
+
+    more_settings = frozenset({"pool_cls", "pool_options"})
+
+    @classmethod
+    def make_cluster(cls, settings: ClusterSettings) -> RoutedRedis:
+        defaults = dict(settings.defaults)
+        check_names("defaults", defaults, OPTIONS - {"name"})
+        hosts = {host_id: _with_name(host_id, config, defaults) for host_id, config in settings.hosts.items()}
+        cluster = Cluster(
+            hosts,
+            host_defaults=defaults,
+            router_cls=settings.router,
+            router_options=settings.router_options,
+            max_connection_retries=settings.max_connection_retries,
+            **settings.more,
+        )
+        return RoutedRedis(cluster)
+
+
+def _with_name(host_id: int, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A host's options, with what it is called on a ring."""
+    options: dict[str, Any] = {"url": config} if isinstance(config, str) else dict(config)
+    check_names(f"Host {host_id}", options, OPTIONS | {"identifier", "host_id"})
+    identifier = options.pop("identifier", None)
+    if identifier is not None and options.setdefault("name", identifier) != identifier:
+        raise ClusterConfigError(
+            f"Host {host_id} has the identifier {identifier!r} and the name {options['name']!r}, which are "
+            "the same thing. Write one of them."
+        )
+    if options.get("name") is None:
+        options["name"] = f"redis://{Host.from_config(host_id, options, defaults).address}"
+    return options
+
+
+class RoutedRedis(RoutedCluster):
+    """A cluster of Redis servers that takes any Redis command as a method; see `RoutedCluster`.
+
+    Arguments:
+        cluster: the hosts, their pools, and the router.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        # Wrong options are known now, and not at the first command.
+        self._takes_commands = not cluster.get_router().routes_calls
+        self._client = CallingClient(cluster)
+
+    @property
+    def router(self) -> BaseRouter:
+        return self._cluster.get_router()
+
+    @property
+    def hosts(self) -> Mapping[int, Host]:
+        return self._cluster.hosts
+
+    def get_connection(self, host_id: int) -> redis.Redis:
+        return self._cluster.get_local_client(host_id)
+
+    def __getattr__(self, name: str) -> Any:
+        path = super().__getattr__(name)
+        if not self._takes_commands:
+            return path
+        method = getattr(self._client, name, path)
+        # Found here from now on.
+        self.__dict__[name] = method
+        return method
+
+    def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if self._cluster.find_words(path, args, kwargs) is not None:
+            return getattr(AimedClient(self._client, hosts), path)(*args, **kwargs)
+        results = [follow(self.get_connection(host_id), path)(*args, **kwargs) for host_id in hosts]
+        return results[0] if len(results) == 1 else results
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command by its words: ``cluster.execute_command("GET", "key")``."""
+        return self._client.execute_command(*args, **options)
+
+    def map(self, workers: int | None = None, fail_silently: bool = False) -> Any:
+        client = ResultsClient(self._cluster, workers, fail_silently)
+        return client if self._takes_commands else _CalledMap(client)
+
+    def disconnect(self) -> None:
+        self._cluster.disconnect_pools()
+
+
+class _CalledMap:
+    """A map whose router looks at calls of methods."""
+
+    def __init__(self, client: ResultsClient) -> None:
+        self._client = client
+
+    def __enter__(self) -> _CalledMap:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._client.__exit__(*exc_info)
+
+    def __len__(self) -> int:
+        return len(self._client)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("join", "cancel", "get_errors"):
+            return getattr(self._client, name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return CallPath(self, name)
+
+    def execute(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return self._client.call(path, args, kwargs)

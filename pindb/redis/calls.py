@@ -1,0 +1,58 @@
+"""What redis-py's methods send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from redis.commands import CoreCommands
+
+__all__ = ["find_words"]
+
+
+class _Found(BaseException):
+    """Ends a method at the point where it sends its command; nothing in redis-py catches it.
+
+    Attributes:
+        words: the command.
+    """
+
+    def __init__(self, words: Sequence[Any]) -> None:
+        super().__init__()
+        self.words = words
+
+
+class _Reader(CoreCommands):
+    """Has redis-py's methods for all commands, and sends none."""
+
+    def execute_command(self, *args: Any, **options: Any) -> NoReturn:
+        raise _Found(args)
+
+
+_reader = _Reader()  # type: ignore[abstract]
+
+
+def find_words(attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
+    """The words of the command that a call of one of redis-py's methods sends.
+
+    Arguments:
+        attr: the method's name.
+        args, kwargs: its arguments.
+
+    Returns:
+        The words; None where there is no such method, or it sends no command at once, or the arguments are
+        not what it takes.
+    """
+    method = getattr(_reader, attr, None)
+    if method is None or attr.startswith("_"):
+        return None
+    if attr == "execute_command":
+        return args or None
+    try:
+        method(*args, **kwargs)
+    except _Found as found:
+        return found.words
+    except Exception:
+        # The method itself says what is wrong, when it is called in earnest.
+        return None
+    return None

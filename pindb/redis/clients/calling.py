@@ -1,0 +1,239 @@
+"""Commands of a cluster that `create_cluster` made: now, and in a map whose results become their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from redis.commands.helpers import list_or_args
+
+from pindb.redis.clients.base import BaseClient, refused
+from pindb.redis.clients.mapping import MappingClient
+from pindb.redis.entries import Command
+from pindb.redis.exceptions import Call, CommandError, HostListExhausted
+from pindb.redis.multikey import can_split
+from pindb.redis.promise import Promise
+from pindb.redis.results import Result, get_value
+from pindb.redis.routers.keys import KEY_FIRST
+
+if TYPE_CHECKING:
+    from pindb.redis.cluster import Cluster
+
+__all__ = ["AimedClient", "CallingClient", "ResultsClient"]
+
+ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
+
+
+class CallingClient(BaseClient):
+    """Sends each command to the hosts that the router names, now.
+
+    Its methods are redis-py's, and return the reply where one host answered, else a list of replies in the
+    hosts' order. Commands with several keys are cut by host where that can be. Safe under threads, and in
+    forked processes.
+    """
+
+    ONE_HOST = ONE_HOST
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._routing = cluster.get_routing_client(split_multi_key=True)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command, and return its reply, or the list of its replies.
+
+        Raises:
+            UnroutableCommand: it has several keys, or is not known.
+            redis.RedisError: the error reply, or what became of the connection.
+        """
+        if Result in map(type, args):
+            args = tuple(map(get_value, args))
+        router = self._cluster.get_router()
+        if router.by_key and (args[0] in KEY_FIRST or can_split(args[0])):
+            return self._routing.execute_command(*args, **options)
+        return self.send_to(router.get_hosts_for_command(args[0], args[1:]), args, options)
+
+    def send_to(self, hosts: Sequence[int], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Send a command to hosts that are named, all at once."""
+        if len(hosts) == 1:
+            return self._routing.send_to(hosts[0], args, options)
+        with self._cluster.fanout(hosts) as client:
+            promise = client.execute_command(*args, **options)
+        return [promise.value[host_id] for host_id in hosts]
+
+
+class AimedClient(BaseClient):
+    """Has redis-py's methods, and sends what they send to hosts that are named."""
+
+    ONE_HOST = ONE_HOST
+
+    def __init__(self, client: CallingClient, hosts: Sequence[int]) -> None:
+        super().__init__(client._cluster)
+        self._client = client
+        self._hosts = hosts
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        return self._client.send_to(self._hosts, tuple(map(get_value, args)), options)
+
+
+class ResultsClient(MappingClient):
+    """Keeps commands until its block ends, and sends them to all hosts at once; see `MappingClient`.
+
+    Its methods return `Result` objects. Not safe under threads; a map for each of them costs next to nothing.
+
+    Arguments:
+        cluster: the cluster.
+        workers: how many hosts are talked to at once; None: all.
+        fail_silently: leave errors as values, and in `get_errors`, instead of raising `CommandError`.
+    """
+
+    ONE_HOST = ONE_HOST
+
+    def __init__(self, cluster: Cluster, workers: int | None = None, fail_silently: bool = False) -> None:
+        super().__init__(cluster, workers, split_multi_key=True)
+        self.fail_silently = fail_silently
+        self._errors: list[tuple[Call, BaseException]] = []
+        # What was called: the keys and values of runs, and the words of other commands, with their promises.
+        self._log: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
+        #: Where the method that is being called goes, if the router has looked at the call.
+        self._aim: Sequence[int] | None = None
+        self._in_runs = self._router.goes_by_key and not self._router.routes_calls
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is None:
+            self.join()
+        else:
+            self.cancel()
+
+    def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call a method whose hosts the router names by `BaseRouter.get_dbs`."""
+        try:
+            self._aim = self._router.get_dbs(path, args, kwargs)
+        except HostListExhausted as error:
+            return Result(self._refused(Call(path, tuple(args), kwargs), error))
+        try:
+            return getattr(self, path)(*args, **kwargs)
+        finally:
+            self._aim = None
+
+    # The names of these, and of their arguments, are MappingClient's.
+
+    def get(self, name: Any) -> Any:
+        """The result-to-be of GET."""
+        if not self._in_runs:
+            return self.execute_command("GET", name)
+        return Result(super().get(name if type(name) is not Result else get_value(name)))
+
+    def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
+        """The result-to-be of SET; see redis-py's method for the options."""
+        if args or options:
+            return super().set(name, value, *args, **options)
+        if not self._in_runs:
+            return self.execute_command("SET", name, value)
+        if Result in (type(name), type(value)):
+            name, value = get_value(name), get_value(value)
+        return Result(super().set(name, value))
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """The result-to-be of a command.
+
+        Raises:
+            UnroutableCommand: it has several keys, or is not known.
+        """
+        if Result in map(type, args):
+            args = tuple(map(get_value, args))
+        try:
+            promise = self._keep(args, options)
+        except HostListExhausted as error:
+            return Result(self._refused(_call(args), error))
+        self._log.append(lambda: iter([(_call(args), promise)]))
+        return Result(promise)
+
+    def _keep(self, args: tuple[Any, ...], options: dict[str, Any]) -> Promise:
+        if self._aim is None:
+            if self._router.by_key and (args[0] in KEY_FIRST or can_split(args[0])):
+                return super().execute_command(*args, **options)
+            hosts: Sequence[int] = self._router.get_hosts_for_command(args[0], args[1:])
+        else:
+            hosts = self._aim
+        promises = [Promise() for _ in hosts]
+        if self._run:
+            self._gather()
+        for host_id, promise in zip(hosts, promises, strict=True):
+            self._buffers.add(host_id, Command(args, dict(options), promise))
+        together = promises[0] if len(promises) == 1 else Promise.all(promises)
+        self._issued.append(together)
+        return together
+
+    def mget(self, keys: Any, *args: Any) -> Any:
+        """The result-to-be of MGET: the values at all of the keys, as a list in their order."""
+        names = list_or_args(get_value(keys), args)
+        return self.execute_command("MGET", *names) if names else Result(Promise.resolved([]))
+
+    def mset(self, mapping: Mapping[Any, Any] | None = None, **pairs: Any) -> Any:
+        """The result-to-be of MSET: atomic on each host, but not over all of them."""
+        together = {**(mapping or {}), **pairs}
+        words = [word for pair in together.items() for word in pair]
+        return self.execute_command("MSET", *words) if words else Result(Promise.resolved(True))
+
+    def _refused(self, call: Call, error: BaseException) -> Promise:
+        if self._run:
+            self._gather()
+        promise = Promise.rejected(error)
+        self._has_refused = True
+        self._issued.append(promise)
+        self._log.append(lambda: iter([(call, promise)]))
+        return promise
+
+    def _gather(self) -> bool:
+        keys, values, run = self._keys, self._values, self._run
+        if run:
+            self._log.append(lambda: _calls_of_run(keys, values, run))
+        return super()._gather()
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._log = []
+
+    # What comes of it.
+
+    execute = refused("execute", "the end of the block sends what was called, and join() does")
+
+    def join(self, timeout: float | None = None) -> None:
+        """Send all commands that wait; their results are there then.
+
+        Arguments:
+            timeout: for all of it, in seconds.
+
+        Raises:
+            CommandError: some failed, after all that could run has run; not with `fail_silently`.
+        """
+        fine = False
+        try:
+            fine = self._send(timeout)
+        finally:
+            called = [] if fine else [pair for calls in self._log for pair in calls()]
+            self._forget()
+            self._errors = [(call, promise.reason) for call, promise in called if promise.is_rejected]
+        if self._errors and not self.fail_silently:
+            raise CommandError(self._errors)
+
+    def get_errors(self) -> list[tuple[Call, BaseException]]:
+        """What failed, in the order of the calls; empty before the end of the block."""
+        return list(self._errors)
+
+
+def _call(words: Sequence[Any]) -> Call:
+    return Call(str(words[0]), tuple(words[1:]), {})
+
+
+def _calls_of_run(
+    keys: Sequence[Any], values: Sequence[Any], promises: Sequence[Promise]
+) -> Iterator[tuple[Call, Promise]]:
+    for i, (key, promise) in enumerate(zip(keys, promises, strict=True)):
+        yield (Call("SET", (key, values[i]), {}) if values else Call("GET", (key,), {})), promise

@@ -1,0 +1,51 @@
+"""Classes that settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from pindb.redis.exceptions import ClusterConfigError
+
+__all__ = ["check_names", "load_class"]
+
+
+def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> type[Any]:
+    """A class from settings.
+
+    Arguments:
+        what: the name of the setting.
+        value: the class, its dotted path, or one of the short names.
+        short: classes, or their dotted paths, by short names.
+
+    Raises:
+        ClusterConfigError: there is no such class; the message lists the short names.
+    """
+    if isinstance(value, type):
+        return value
+    known = ", ".join(map(repr, short))
+    ways = f"Write one of {known}, or a class or its dotted path."
+    if not isinstance(value, str):
+        raise ClusterConfigError(f"{what} is {value!r}. {ways}")
+    if value in short:
+        return load_class(what, short[value], {})
+    module, _, name = value.rpartition(".")
+    if not module:
+        raise ClusterConfigError(f"{what} is {value!r}, which is no {what} that pindb knows. {ways}")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ClusterConfigError(f"{what} is {value!r}, which cannot be imported: {error}. {ways}") from error
+    if not isinstance(found, type):
+        raise ClusterConfigError(f"{what} is {value!r}, which is no class. {ways}")
+    return found
+
+
+def check_names(what: str, given: Mapping[Any, Any], allowed: frozenset[str]) -> None:
+    """Raise `ClusterConfigError` with what is allowed when `given` has other names."""
+    unknown = sorted(str(name) for name in given.keys() - allowed)
+    if unknown:
+        raise ClusterConfigError(
+            f"{what} has unknown options: {', '.join(unknown)}. There are: {', '.join(sorted(allowed))}."
+        )

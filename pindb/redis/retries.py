@@ -1,0 +1,34 @@
+"""When a command may be sent once more, to another host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pindb.redis.commands import READONLY
+from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, MaxRetriesExceededError
+
+__all__ = ["may_retry", "reads_only", "too_many_retries", "was_refused"]
+
+
+def was_refused(error: BaseException | None) -> bool:
+    """Whether no connection to a host could be made, so that nothing was sent."""
+    return isinstance(error, (HostConnectionError, HostTimeoutError)) and not error.sent
+
+
+def may_retry(error: BaseException | None, command: Any) -> bool:
+    """Whether a command that failed with `error` may be sent once more.
+
+    Any command may that was not sent. One that only reads may also after its connection broke; not after a
+    timeout, since what took too long once would take as long again.
+    """
+    return was_refused(error) or (isinstance(error, HostConnectionError) and reads_only(command))
+
+
+def reads_only(command: Any) -> bool:
+    """Whether a command, by its name, changes nothing."""
+    return isinstance(command, str) and command.upper() in READONLY
+
+
+def too_many_retries(number: int, error: BaseException) -> MaxRetriesExceededError:
+    """The error for a command that was refused by so many hosts, after the last one's `error`."""
+    return MaxRetriesExceededError(f"Gave up after {number} retries (max_connection_retries). Last: {error}")

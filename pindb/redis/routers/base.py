@@ -1,0 +1,194 @@
+"""What all routers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
+
+from pindb.hashing import hash_tag
+from pindb.redis.exceptions import UnroutableCommand
+from pindb.redis.routers.keys import FAN_OUT, KEY_FIRST, check_command, find_keys, is_keyless
+
+__all__ = ["BaseRouter", "EveryHostRouter", "RoutedHost", "RoutedHosts"]
+
+
+class RoutedHost(Protocol):
+    """What routers ask of a host: what it is called on a hash ring."""
+
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+class RoutedHosts(Protocol):
+    """What routers ask of a cluster: its hosts by id, and what its methods send."""
+
+    @property
+    def hosts(self) -> Mapping[int, RoutedHost]: ...
+
+    def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The words of the Redis command that a call of a method sends; None where it is no command."""
+
+
+class BaseRouter:
+    """What all routers share. A site's own router overrides one method: `get_host_for_key`, or `get_dbs`.
+
+    A router is made for a cluster's hosts as they are, and anew when they change. Its methods are called by
+    all threads at once.
+
+    Arguments:
+        cluster: the cluster whose commands it routes.
+        hash_tags: place a key with a ``{tag}`` in it by the tag alone, so that keys with the same tag lie on
+            the same host and may stand together in one command. Off, as in rb: every key is placed whole.
+
+    Attributes:
+        cluster: the cluster.
+        hash_tags: as given.
+        goes_by_key: nothing but the key decides, so that a command whose key is known need not be looked at.
+        routes_calls: it has a `get_dbs` of its own, which sees calls of methods instead of commands.
+        by_key: where a command goes depends on its key; a router that sets this to False says with
+            `get_any_hosts` where all commands go.
+        retryable: it knows another host for a command whose own one refuses connections.
+        down_connections: the hosts that it passes over; never any where it is not `retryable`.
+    """
+
+    by_key: ClassVar[bool] = True
+    retryable: ClassVar[bool] = False
+    down_connections: Mapping[int, float] = MappingProxyType({})
+
+    def __init__(self, cluster: RoutedHosts, hash_tags: bool = False) -> None:
+        self.cluster = cluster
+        self.hash_tags = hash_tags
+        kind = type(self)
+        self.routes_calls = kind.get_dbs is not BaseRouter.get_dbs
+        self.goes_by_key = (
+            kind.by_key
+            and kind.get_host_for_command is BaseRouter.get_host_for_command
+            and kind.get_key is BaseRouter.get_key
+        )
+
+    def get_key(self, command: Any, args: Sequence[Any]) -> Any:
+        """The one key that a command operates on.
+
+        Arguments:
+            command: its name, of any case; ``"MEMORY USAGE"`` may stand as one word or as two.
+            args: what follows the name.
+
+        Raises:
+            UnroutableCommand: it has no key, several keys, keys whose places depend on its arguments, or is
+                not known. The message has the way out.
+        """
+        name, keys = find_keys(command, args)
+        if len(keys) == 1:
+            return keys[0]
+        if not keys:
+            raise UnroutableCommand(f"{name} came without the key that it needs: nothing says where it goes.")
+        if self.hash_tags and len({hash_tag(key) for key in keys}) == 1:
+            return keys[0]
+        raise UnroutableCommand(
+            f"{name} has {len(keys)} keys, which may lie on different hosts. Send a command for each, "
+            "or give them the same {hash tag} and the cluster router_options={'hash_tags': True}, or "
+            f"{FAN_OUT}. MGET, MSET, DEL, UNLINK, EXISTS and TOUCH are cut by host with split_multi_key=True."
+        )
+
+    def get_host_for_command(self, command: Any, args: Sequence[Any]) -> int:
+        """The id of the host that a command is for.
+
+        Raises:
+            UnroutableCommand: see `get_key`.
+        """
+        if not self.by_key:
+            if command not in KEY_FIRST:
+                check_command(command, args)
+            return self.get_host_for_key(None)
+        return self.get_host_for_key(self.get_key(command, args))
+
+    def get_hosts_for_command(self, command: Any, args: Sequence[Any]) -> list[int]:
+        """The ids of all hosts that a command is for: of every host, where it has no key.
+
+        Raises:
+            UnroutableCommand: it has several keys, or keys in places that depend on its arguments.
+        """
+        if not self.by_key:
+            if command not in KEY_FIRST:
+                check_command(command, args)
+            return self.get_any_hosts()
+        if is_keyless(command, args):
+            return list(self.cluster.hosts)
+        return [self.get_host_for_command(command, args)]
+
+    def get_dbs(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[int]:
+        """The ids of the hosts for one call of a method of a cluster made by `create_cluster`.
+
+        Arguments:
+            attr: the method's name; a dotted path where it is an attribute's.
+            args, kwargs: its arguments. Where the method is no Redis command's, the first argument (or the
+                one called ``key`` or ``name``) is the key.
+
+        Returns:
+            The host of the key; all hosts for a call without a key.
+
+        Raises:
+            UnroutableCommand: see `get_hosts_for_command`.
+        """
+        if not self.by_key:
+            return self.get_any_hosts()
+        words = self.cluster.find_words(attr, args, kwargs)
+        if words is not None:
+            return self.get_hosts_for_command(words[0], words[1:])
+        keys = [*args[:1], *(kwargs[name] for name in ("key", "name") if name in kwargs)]
+        if not keys:
+            return list(self.cluster.hosts)
+        try:
+            return [self.get_host_for_key(keys[0])]
+        except TypeError as error:
+            raise UnroutableCommand(
+                f"The first argument of {attr}, {keys[0]!r:.60}, is no key ({error}). Call what "
+                "takes one key for each of the keys, in a map."
+            ) from error
+
+    def get_any_hosts(self) -> list[int]:
+        """The hosts for whatever command comes next, of a router that does not go by keys."""
+        raise NotImplementedError(f"{type(self).__name__} has by_key = False and no get_any_hosts().")
+
+    def get_host_for_key(self, key: Any) -> int:
+        """The id of the host that has `key`."""
+        raise NotImplementedError(f"{type(self).__name__} must override get_host_for_key().")
+
+    def mark_connection_down(self, host_id: int) -> None:
+        """A host refused a connection. Nothing, where the router knows no other one."""
+
+    def mark_connection_up(self, host_id: int) -> None:
+        """A host that was down answers."""
+
+    def get_hosts_for_keys(self, keys: Sequence[Any]) -> list[int]:
+        """`get_host_for_key` of each of many keys. Routers that can do that faster override it."""
+        return [self.get_host_for_key(key) for key in keys]
+
+    def group_keys(self, keys: Sequence[Any]) -> dict[int, list[int]]:
+        """For each host that has some of `keys`, their places in `keys`, in order."""
+        groups: dict[int, list[int]] = {}
+        for place, host_id in enumerate(self.get_hosts_for_keys(keys)):
+            groups.setdefault(host_id, []).append(place)
+        return groups
+
+    def _tagged(self, keys: Iterable[Any]) -> list[Any]:
+        return [hash_tag(key) for key in keys]
+
+
+class EveryHostRouter(BaseRouter):
+    """Sends every command to every host: what a cluster made by `create_cluster` does without a router."""
+
+    by_key: ClassVar[bool] = False
+
+    def get_host_for_key(self, key: Any) -> int:
+        raise UnroutableCommand(
+            "Every host has every key here: the cluster has no router. Name one, 'partition' say, or take "
+            "a host by its id."
+        )
+
+    def get_any_hosts(self) -> list[int]:
+        return list(self.cluster.hosts)

@@ -1,0 +1,110 @@
+"""The keys of commands: which they have, and which commands nobody may send on shared connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pindb.redis.commands import COMMANDS, MOVABLE, Keys
+from pindb.redis.exceptions import UnroutableCommand
+
+__all__ = ["FAN_OUT", "KEY_FIRST", "check_command", "find_keys", "is_keyless"]
+
+FAN_OUT = (
+    "send it to hosts that you name, with cluster.fanout(hosts=[...]) or cluster.get_local_client(host_id), "
+    "or cluster[host_id] of one that create_cluster() made"
+)
+
+
+#: What changes the connection that it runs on. Connections go back to a pool, so no client here sends it.
+PER_CONNECTION = frozenset(
+    {
+        *("ASKING", "AUTH", "HELLO", "QUIT", "READONLY", "READWRITE", "RESET", "SELECT"),
+        *("MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "MONITOR", "SYNC", "PSYNC"),
+        *("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"),
+        *("CLIENT CACHING", "CLIENT NO-EVICT", "CLIENT NO-TOUCH", "CLIENT REPLY", "CLIENT SETNAME"),
+        *("CLIENT SETINFO", "CLIENT TRACKING", "SCRIPT DEBUG"),
+    }
+)
+
+
+#: The commands of one word that have their keys in fixed places.
+ROUTABLE: dict[Any, Keys] = {
+    name: places
+    for name, places in COMMANDS.items()
+    if " " not in name and places is not MOVABLE and places[0] and name not in PER_CONNECTION
+}
+
+#: Those of them that have one key, and have it first.
+KEY_FIRST = frozenset(name for name, places in ROUTABLE.items() if places == (1, 1, 1))
+
+
+def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """The full name of a command, and its keys.
+
+    Raises:
+        UnroutableCommand: it is not known, has no key, or the places of its keys depend on its arguments.
+    """
+    places = ROUTABLE.get(command)
+    if places is None:
+        command, args, places = _full_name(command, args)
+    first, last, step = places
+    # Places count from 1, the name being at 0; a command's name may be more than one word.
+    if last == first:
+        return command, args[first - 1 : first]
+    end = len(args) + last + 1 if last < 0 else last
+    return command, args[first - 1 : end : step]
+
+
+def check_command(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """The name of a command as the table has it, and the words that follow the first one of it.
+
+    Raises:
+        UnroutableCommand: it changes the connection that it runs on, which others share.
+    """
+    words = (command.decode("latin-1") if isinstance(command, bytes) else str(command)).upper().split()
+    # Subcommands are words of their own on the wire, and count.
+    args = [*words[1:], *args]
+    name = words[0] if words else ""
+    if args:
+        sub = args[0].decode("latin-1") if isinstance(args[0], bytes) else str(args[0])
+        if f"{name} {sub.upper()}" in COMMANDS:
+            name = f"{name} {sub.upper()}"
+    if name in PER_CONNECTION:
+        raise UnroutableCommand(
+            f"{name} changes the connection that it runs on, and those are shared: hold one of your own "
+            "(client(), pipeline() or pubsub() of cluster.get_local_client(host_id)), or set pool_options of "
+            "the cluster, for all connections."
+        )
+    return name, args
+
+
+def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], tuple[int, int, int]]:
+    """The command as the table has it, with its places and the arguments that they count."""
+    name, args = check_command(command, args)
+    places = COMMANDS.get(name)
+    if places is None:
+        raise UnroutableCommand(
+            f"{name or repr(command)} is not a command that pindb knows, so nothing says which host has its "
+            f"key: {FAN_OUT}."
+        )
+    if places is MOVABLE:
+        raise UnroutableCommand(
+            f"The keys of {name} are in places that depend on its arguments, so it is not routed: "
+            f"{FAN_OUT}, or with cluster.get_local_client_for_key(key)."
+        )
+    if not places[0]:
+        raise UnroutableCommand(f"{name} has no key, so it belongs to no host: {FAN_OUT}.")
+    return name, args, places
+
+
+def is_keyless(command: Any, args: Sequence[Any]) -> bool:
+    """Whether a command, which is known, has no key at all, so that it means something on every host.
+
+    Raises:
+        UnroutableCommand: it changes the connection that it runs on.
+    """
+    if command in ROUTABLE:
+        return False
+    places = COMMANDS.get(check_command(command, args)[0])
+    return places is not None and not places[0]

@@ -1,0 +1,62 @@
+"""Routers by their names, and from their options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.loading import load_class
+from pindb.redis.routers.base import BaseRouter, EveryHostRouter, RoutedHosts
+from pindb.redis.routers.partition import PartitionRouter
+from pindb.redis.routers.ring import ConsistentHashingRouter
+from pindb.redis.routers.rotation import RoundRobinRouter
+
+__all__ = ["ROUTERS", "find_router", "make_router"]
+
+#: The short names that settings may have in place of dotted paths.
+ROUTERS: dict[str, type[BaseRouter]] = {
+    "partition": PartitionRouter,
+    "consistent": ConsistentHashingRouter,
+    "round_robin": RoundRobinRouter,
+}
+
+
+def find_router(router: Any) -> type[BaseRouter]:
+    """The class of a router.
+
+    Arguments:
+        router: one of `ROUTERS`, a dotted path, or a class; None: every command goes to every host.
+
+    Raises:
+        ClusterConfigError: it is none of these, or not a `BaseRouter`.
+    """
+    if router is None:
+        return EveryHostRouter
+    found = load_class("router", router, ROUTERS)
+    if not issubclass(found, BaseRouter):
+        raise ClusterConfigError(
+            f"router is {router!r}, which is no subclass of pindb.redis.BaseRouter. Derive it from that, or "
+            f"write one of: {', '.join(map(repr, ROUTERS))}."
+        )
+    return found
+
+
+def make_router(router_cls: type[BaseRouter], cluster: RoutedHosts, options: Mapping[str, Any]) -> BaseRouter:
+    """A router for a cluster.
+
+    Raises:
+        BadHostSetup: the hosts do not suit it.
+        ClusterConfigError: it does not take the options.
+    """
+    parameters = list(inspect.signature(router_cls).parameters.values())[1:]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        known = [parameter.name for parameter in parameters]
+        unknown = sorted(options.keys() - known)
+        if unknown:
+            raise ClusterConfigError(
+                f"router_options has {', '.join(unknown)}, which {router_cls.__name__} does not take. "
+                f"It takes: {', '.join(known) or 'none'}."
+            )
+    return router_cls(cluster, **options)

@@ -1,0 +1,36 @@
+"""Keys by their checksum modulo the number of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pindb.hashing import Key, hash_tag, partition, partition_groups, partition_many
+from pindb.redis.hosts import check_gapless
+from pindb.redis.routers.base import BaseRouter, RoutedHosts
+
+__all__ = ["PartitionRouter"]
+
+
+class PartitionRouter(BaseRouter):
+    """Places keys by signed CRC-32 modulo the number of hosts. Hosts must be numbered without a gap.
+
+    Raises:
+        BadHostSetup: there is a gap in the ids, or no host.
+    """
+
+    def __init__(self, cluster: RoutedHosts, hash_tags: bool = False) -> None:
+        super().__init__(cluster, hash_tags)
+        check_gapless(cluster.hosts)
+        self._count = len(cluster.hosts)
+
+    def get_host_for_key(self, key: Key) -> int:
+        if self.hash_tags:
+            key = hash_tag(key)
+        return partition(key, self._count)
+
+    def get_hosts_for_keys(self, keys: Sequence[Key]) -> list[int]:
+        return partition_many(self._tagged(keys) if self.hash_tags else keys, self._count)
+
+    def group_keys(self, keys: Sequence[Key]) -> dict[int, list[int]]:
+        groups = partition_groups(self._tagged(keys) if self.hash_tags else keys, self._count)
+        return {host_id: places for host_id, places in enumerate(groups) if places}

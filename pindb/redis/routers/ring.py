@@ -1,0 +1,102 @@
+"""Keys on a ring of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pindb.hashing import Ketama, Key, hash_tag
+from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.hosts import check_gapless
+from pindb.redis.routers.base import RoutedHosts
+from pindb.redis.routers.down import RetryableRouter
+
+__all__ = ["ConsistentHashingRouter"]
+
+#: How many rings with hosts missing are remembered.
+REMEMBERED = 32
+
+
+class ConsistentHashingRouter(RetryableRouter):
+    """Places keys on a ring of hosts, so that few of them move when a host comes or goes.
+
+    The ring goes by the hosts' names: a host's own ``name`` where it has one, else ``host:port/db``. Hosts
+    must be numbered without a gap. While a host is down, its keys, and no others, are on the hosts that come
+    next on the ring; when it is up again, they come home.
+
+    Arguments:
+        cluster: the cluster whose commands it routes.
+        weights: by host id, how much of the keys a host gets in proportion to the others; 1 where none is
+            given.
+        hash_tags: see `BaseRouter`.
+        retry_timeout, attempt_reconnect_threshold: see `RetryableRouter`.
+
+    Raises:
+        BadHostSetup: there is a gap in the ids, or no host.
+        ClusterConfigError: a weight is not above 0 or is of no host, or two hosts have the same name.
+    """
+
+    def __init__(
+        self,
+        cluster: RoutedHosts,
+        weights: Mapping[int, float] | None = None,
+        hash_tags: bool = False,
+        retry_timeout: float | None = None,
+        attempt_reconnect_threshold: int | None = None,
+    ) -> None:
+        super().__init__(cluster, hash_tags, retry_timeout, attempt_reconnect_threshold)
+        check_gapless(cluster.hosts)
+        weights = weights or {}
+        unknown = sorted(map(repr, weights.keys() - cluster.hosts.keys()))
+        if unknown:
+            raise ClusterConfigError(
+                f"weights has {', '.join(unknown)}, but the hosts are {', '.join(map(str, cluster.hosts))}."
+            )
+        ids: dict[str, int] = {}
+        for host_id, host in cluster.hosts.items():
+            name = host.name or host.address
+            if name in ids:
+                raise ClusterConfigError(
+                    f"Hosts {ids[name]} and {host_id} are both called {name!r} on the ring. "
+                    "Give one of them a 'name' of its own."
+                )
+            ids[name] = host_id
+        try:
+            by_name = {name: weights.get(host_id, 1) for name, host_id in ids.items()}
+            ring = Ketama(ids, by_name, steady=True)
+        except (TypeError, ValueError) as error:
+            raise ClusterConfigError(f"weights: {error}") from error
+        self._ids = ids
+        self._ring = ring
+        # The ring without the hosts that are down, by their ids; made when it is needed.
+        self._rings: dict[frozenset[int], Ketama[str]] = {}
+
+    def get_host_for_key(self, key: Key) -> int:
+        ring = self._ring if not self.down_connections else self._ring_now()
+        return self._ids[ring.get_node(hash_tag(key) if self.hash_tags else key)]  # type: ignore[index]
+
+    def get_hosts_for_keys(self, keys: Sequence[Key]) -> list[int]:
+        if self.hash_tags:
+            keys = self._tagged(keys)
+        if not self.down_connections:
+            return self._placed(self._ring, keys)
+        at_once = self.attempt_reconnect_threshold
+        parts = [keys[start : start + at_once] for start in range(0, len(keys), at_once)]
+        return [host_id for part in parts for host_id in self._placed(self._ring_now(), part)]
+
+    def _placed(self, ring: Ketama[str], keys: Sequence[Key]) -> list[int]:
+        ids = self._ids
+        return [ids[node] for node in ring.get_node_many(keys)]  # type: ignore[index]
+
+    def _ring_now(self) -> Ketama[str]:
+        down = self.check_down_connections()
+        if not down:
+            return self._ring
+        ring = self._rings.get(down)
+        if ring is None:
+            left = {name: self._ring.weights[name] for name, id_ in self._ids.items() if id_ not in down}
+            if not left:
+                raise self.exhausted()
+            ring = Ketama(left, left, steady=True)
+            # Hosts go down in few combinations.
+            self._rings = {**(self._rings if len(self._rings) < REMEMBERED else {}), down: ring}
+        return ring
