@@ -15,7 +15,7 @@ from pindb.middleware import PinDbMiddleware
 from pindb.routers import PinDbRouter, load_delegates, unpinned_models
 from pindb.sets import get_sets
 
-__all__ = ["check_middleware", "check_sets", "check_values"]
+__all__ = ["check_clusters", "check_middleware", "check_sets", "check_values"]
 
 POPULATE = "DATABASES.update(pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS))"
 MIDDLEWARE = "pindb.middleware.PinDbMiddleware"
@@ -162,4 +162,29 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
             find()
         except PinDbConfigError as error:
             errors.append(Error(str(error), hint="Correct the setting or drop the entry.", id=code))
+    return errors
+
+
+@register("pindb")
+def check_clusters(**kwargs: Any) -> list[CheckMessage]:
+    """The clusters: E008. Nothing is connected to."""
+    if conf.PINDB_CLUSTERS == {}:
+        return []
+    try:
+        # Only here: a site without clusters need not have redis-py.
+        from pindb.redis import ClusterConfigError, Connections
+    except ImportError as error:
+        hint = "Install it, or drop the setting."
+        return [Error(f"PINDB_CLUSTERS is set, but {error}", hint=hint, id="pindb.E008")]
+    hint = "See the chapter on create_cluster in pindb's documentation."
+    errors: list[CheckMessage] = []
+    clusters = Connections(conf.PINDB_CLUSTERS)
+    try:
+        for name in clusters:
+            try:
+                clusters[name]
+            except (ClusterConfigError, ImportError) as error:
+                errors.append(Error(f"PINDB_CLUSTERS: {error}", hint=hint, id="pindb.E008"))
+    except ClusterConfigError as error:
+        errors.append(Error(str(error), hint=hint, id="pindb.E008"))
     return errors

@@ -112,6 +112,29 @@ def test_unpinned_models_that_do_not_exist() -> None:
     assert list(found(PINDB_UNPINNED_MODELS=["testapp.Nothing"])) == ["pindb.E007"]
 
 
+@pytest.mark.parametrize(
+    ("clusters", "words"),
+    [
+        (
+            {"good": {"hosts": [{}]}, "bad": {"hosts": [{}], "router": "ring"}},
+            ["'bad'", "'ring'", "'partition'"],
+        ),
+        ({"bad": {}}, ["'bad'", "no hosts"]),
+        ({"bad": None}, ["'bad'", "NoneType"]),
+        ([{}], ["PINDB_CLUSTERS", "list"]),
+        (None, ["PINDB_CLUSTERS", "NoneType"]),
+    ],
+)
+def test_clusters_that_cannot_be_made(clusters: Any, words: list[str]) -> None:
+    messages = found(PINDB_CLUSTERS=clusters)
+    assert list(messages) == ["pindb.E008"]
+    assert all(word in messages["pindb.E008"].msg for word in words)
+
+
+def test_clusters_are_not_connected_to() -> None:
+    assert found(PINDB_CLUSTERS={"default": {"hosts": [{"host": "192.0.2.1"}], "router": "partition"}}) == {}
+
+
 def test_a_site_that_does_not_use_pindb_yet_has_nothing_to_mend() -> None:
     assert found(MASTER_DATABASES=None, DATABASE_SETS=None, DATABASE_ROUTERS=[], MIDDLEWARE=[SESSIONS]) == {}
 

@@ -51,7 +51,7 @@ class Connections:
         Raises:
             ClusterConfigError: there are none, or they are no dict.
         """
-        settings = _django_settings() if self._given is None else self._given
+        settings = self._django_settings() if self._given is None else self._given
         if not isinstance(settings, Mapping):
             raise ClusterConfigError(
                 f"The settings of clusters (PINDB_CLUSTERS) are a {type(settings).__name__}. Write a dict by "
@@ -105,24 +105,29 @@ class Connections:
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self._clusters)} made>"
 
+    def _django_settings(self) -> Any:
+        try:
+            from pindb.conf import conf
+        except ImportError as error:
+            raise ClusterConfigError(
+                "There are no settings of clusters: call connections.configure({...}); in a Django project "
+                "they are those of PINDB_CLUSTERS."
+            ) from error
+        from django.core.exceptions import ImproperlyConfigured
+        from django.core.signals import setting_changed
 
-def _django_settings() -> Any:
-    try:
-        from pindb.conf import conf
-    except ImportError as error:
-        raise ClusterConfigError(
-            "There are no settings of clusters: call connections.configure({...}); in a Django project they "
-            "are those of PINDB_CLUSTERS."
-        ) from error
-    from django.core.exceptions import ImproperlyConfigured
+        setting_changed.connect(self._setting_changed)
+        try:
+            return conf.PINDB_CLUSTERS
+        except ImproperlyConfigured as error:
+            raise ClusterConfigError(
+                "There are no settings of clusters: call connections.configure({...}), or configure Django, "
+                f"where they are those of PINDB_CLUSTERS. ({error})"
+            ) from error
 
-    try:
-        return conf.PINDB_CLUSTERS
-    except ImproperlyConfigured as error:
-        raise ClusterConfigError(
-            "There are no settings of clusters: call connections.configure({...}), or configure Django, "
-            f"where they are those of PINDB_CLUSTERS. ({error})"
-        ) from error
+    def _setting_changed(self, *, setting: str, **kwargs: Any) -> None:
+        if setting == "PINDB_CLUSTERS" and self._given is None:
+            self.configure(None)
 
 
 connections = Connections()
