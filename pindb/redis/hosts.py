@@ -40,32 +40,37 @@ def connecting_until(end: float | None) -> Iterator[None]:
         _end.reset(token)
 
 
-@contextlib.contextmanager
-def _unsent() -> Iterator[None]:
-    """Notes on an error that no connection could be made."""
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError) as error:
-        # Not on an error reply, whose type is more special: the host was there to give it.
-        if type(error) in (RedisConnectionError, RedisTimeoutError):
-            error.sent = False  # type: ignore[union-attr]
-        raise
+def _note(error: Exception) -> None:
+    """Note on an error while connecting that nothing was sent."""
+    # Not an error reply, whose type is more special: the host was there to give it.
+    if type(error) in (RedisConnectionError, RedisTimeoutError):
+        error.sent = False  # type: ignore[attr-defined]
 
 
 class _EndingMixin:
     """Connects in the time that is left in `connecting_until`, and says so where it could not connect."""
 
+    _sock: Any
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
     def connect(self) -> None:
-        with _unsent():
+        # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
+        if self._sock:
+            return
+        try:
             super().connect()  # type: ignore[misc]
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            _note(error)
+            raise
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         # redis-py since 5.3 takes this way when a connection broke while it was out of the pool.
-        with _unsent():
+        try:
             super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            _note(error)
+            raise
 
     def _connect(self) -> Any:
         end = _end.get()
