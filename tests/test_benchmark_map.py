@@ -57,6 +57,8 @@ def test_everybody_has_a_figure_and_pindb_a_ratio_to_each(
 ) -> None:
     printed, rows = report
     everybody = REDIS if "rb is left out" in printed else REDIS | {"rb"}
+    if case in (GET_BATCHED, SET_BATCHED):
+        everybody |= {"create_cluster"}
     of_case = [row for row in rows if row["case"] == case]
     assert {row["subject"] for row in of_case if row["unit"] == UNITS[case]} == everybody
     ratios = {row["unit"] for row in of_case if row["subject"] == "pindb"} - {UNITS[case]}
@@ -83,6 +85,7 @@ def test_it_says_whether_the_targets_are_met(report: tuple[str, list[dict[str, A
     verdicts = [line for line in lines if line.startswith(("met: ", "missed: "))]
     assert any("redis-py" in line for line in verdicts)
     assert any("floor" in line for line in verdicts)
+    assert any("create_cluster / pindb" in line for line in verdicts)
 
 
 def test_the_profile_names_functions_of_pindb(report: tuple[str, list[dict[str, Any]]]) -> None:

@@ -10,6 +10,7 @@ from statistics import median
 from timeit import Timer
 
 from benchmarks.map.cores import CAN_PIN, on_one_core
+from benchmarks.map.created import created_jobs
 from benchmarks.map.floor import Floor
 from benchmarks.map.jobs import (
     GET,
@@ -31,7 +32,7 @@ from benchmarks.peers import Unavailable
 from benchmarks.report import RATIO, Report, Row, Target
 from benchmarks.timing import Candidate, Case, Measured, Stopwatch, measure
 from pindb.hashing import partition
-from pindb.redis import Cluster
+from pindb.redis import Cluster, create_cluster
 from pindb.testing.redis import TestSetup
 
 __all__ = ["compare"]
@@ -44,7 +45,7 @@ ROUNDS = 31
 #: A job that takes longer is done once in a round, after another time that does not count.
 SECONDS = 0.03
 
-PINDB, RB, REDIS, FLOOR = "pindb", "rb", "redis-py", "floor"
+PINDB, CREATED, RB, REDIS, FLOOR = "pindb", "create_cluster", "rb", "redis-py", "floor"
 
 UNITS = {
     GET_BATCHED: "GET/s",
@@ -66,12 +67,15 @@ TARGETS = (
     (SET, FLOOR, 0.4),
     (SINGLE_GET, REDIS, 0.95),
 )
+#: As much of the rate of `Cluster.map` is left behind the other face, at least.
+CREATED_LEAVES = 0.6
 
 NOTES = (
     "{servers} servers on Unix sockets, {keys:,} keys, values of 32 bytes. The ratio says how many times as "
     "fast (or, for memory, as large); the targets are shares of the other's time: 0.4 is 2.5 times as fast.",
     "redis-py: `pipeline(transaction=False)` on one server, the same in both cases, and `Redis.get`. floor: "
     "raw sockets and hiredis, no promises, keys grouped beforehand; MGET and MSET where the others batch.",
+    "create_cluster: the maps of a cluster that it made, which always batch.",
     "single GET: all talk to the first server, {cores}.",
 )
 ONE_CORE = "on the same core as the server: which core it is matters more than what the client does"
@@ -94,6 +98,12 @@ def compare(quick: bool, profile: bool) -> Report:
         check(ours, load)
         setup.flush()
 
+        created = create_cluster({"hosts": hosts, "router": "partition"})
+        stack.callback(created.disconnect)
+        others = created_jobs(created, load)
+        check(others, load)
+        setup.flush()
+
         floor = stack.enter_context(Floor(hosts, load, places))
         floor.check()
         setup.flush()
@@ -111,7 +121,7 @@ def compare(quick: bool, profile: bool) -> Report:
         check(theirs, load)
 
         processes = [os.getpid(), *([rb.pid] if rb else []), single.info("server")["process_id"]]
-        work = {REDIS: theirs, FLOOR: floor.jobs(), PINDB: ours}
+        work = {REDIS: theirs, FLOOR: floor.jobs(), CREATED: others, PINDB: ours}
         cases = [_case(case, rb, work, processes) for case in UNITS]
         measured = measure(cases, 3 if quick else ROUNDS, 0.001 if quick else SECONDS)
         remembered = {RB: rb.ask(MEMORY)} if rb else {}
@@ -138,7 +148,7 @@ def _case(
     """A case in which an iteration is all keys once."""
     around = partial(on_one_core, processes) if case == SINGLE_GET else nullcontext
     stopwatches: dict[str, Stopwatch] = {RB: rb.stopwatch(case)} if rb else {}
-    stopwatches |= {subject: Timer(jobs_[case]).timeit for subject, jobs_ in work.items()}
+    stopwatches |= {subject: Timer(jobs_[case]).timeit for subject, jobs_ in work.items() if case in jobs_}
     candidates = [Candidate(subject, watch, around=around) for subject, watch in stopwatches.items()]
     return Case(case, "s", RB if rb else REDIS, candidates)
 
@@ -171,6 +181,9 @@ def _targets(measured: Measured, remembered: Mapping[str, float]) -> list[Target
         for case, other, times in TARGETS
         if (case, other) in measured.seconds
     ]
+    for case in (GET_BATCHED, SET_BATCHED):
+        ratio = measured.ratio(case, CREATED, PINDB)
+        targets.append(Target(f"{case}: time of {CREATED} / {PINDB}", ratio, round(1 / CREATED_LEAVES, 3)))
     if RB in remembered:
         # Less, not just no more.
         targets.append(Target(f"{MEMORY}: {PINDB} / {RB}", remembered[PINDB] / remembered[RB], 0.99))

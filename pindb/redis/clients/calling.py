@@ -125,19 +125,29 @@ class ResultsClient(MappingClient):
 
     def get(self, name: Any) -> Any:
         """The result-to-be of GET."""
-        if not self._in_runs:
+        if not self._in_runs or type(name) is Result:
             return self.execute_command("GET", name)
-        return Result(super().get(name if type(name) is not Result else get_value(name)))
+        # MappingClient's method, without a call of it for each of ten thousand keys.
+        if self._values:
+            self._gather()
+        promise = Promise()
+        self._add_key(name)
+        self._add_promise(promise)
+        return Result(promise)
 
     def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
         """The result-to-be of SET; see redis-py's method for the options."""
         if args or options:
             return super().set(name, value, *args, **options)
-        if not self._in_runs:
+        if not self._in_runs or type(name) is Result or type(value) is Result:
             return self.execute_command("SET", name, value)
-        if Result in (type(name), type(value)):
-            name, value = get_value(name), get_value(value)
-        return Result(super().set(name, value))
+        if not self._values and self._keys:
+            self._gather()
+        promise = Promise()
+        self._add_key(name)
+        self._add_value(value)
+        self._add_promise(promise)
+        return Result(promise)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """The result-to-be of a command.
