@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from pindb.redis.exceptions import ClusterConfigError, MaxRetriesExceededError
+from pindb.redis.results import get_value
 from pindb.redis.routers import BaseRouter
 
 __all__ = ["CallPath", "Called", "RoutedCluster"]
@@ -120,7 +121,8 @@ class RoutedCluster(ABC):
         Returns:
             The connection; a list of all of them without a key.
         """
-        connections = [self.get_connection(host) for host in self.router.get_dbs("get_conn", args, kwargs)]
+        hosts = self.router.get_dbs("get_conn", *_plain(args, kwargs))
+        connections = [self.get_connection(host_id) for host_id in hosts]
         return connections[0] if len(connections) == 1 else connections
 
     def execute(self, path: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
@@ -137,8 +139,13 @@ class RoutedCluster(ABC):
             UnroutableCommand: it does not say where it goes.
             HostConnectionError: a host could not be reached, nor another one in its place.
         """
-        kwargs = kwargs or {}
+        args, kwargs = _plain(args, kwargs or {})
         return self.call(self.router.get_dbs(path, args, kwargs), path, args, kwargs)
+
+
+def _plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments with values in place of the results of maps."""
+    return tuple(map(get_value, args)), {name: get_value(value) for name, value in kwargs.items()}
 
 
 def no_such_host(host_id: Any, hosts: Mapping[int, Any]) -> ClusterConfigError:

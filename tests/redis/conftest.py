@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from pindb.redis import Cluster
+from pindb.redis import Cluster, RoutedCluster, create_cluster
 from pindb.testing.redis import TestSetup
+from tests.redis.tools import Clock
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +50,27 @@ def make_cluster(servers: TestSetup) -> Iterator[Callable[..., Cluster]]:
 def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
     """A cluster of the four servers, one host each."""
     return make_cluster()
+
+
+@pytest.fixture
+def create(servers: TestSetup) -> Iterator[Callable[..., RoutedCluster]]:
+    """Makes clusters by settings, and closes their connections; without hosts, of the four servers."""
+    made: list[RoutedCluster] = []
+
+    def make(router: Any = None, hosts: Any = None, **settings: Any) -> RoutedCluster:
+        if hosts is None:
+            hosts = {server: servers.host(server) for server in range(servers.servers)}
+        made.append(create_cluster({"router": router, "hosts": hosts, **settings}))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.disconnect()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which routers decide when to try a host again; it stands still."""
+    clock = Clock()
+    monkeypatch.setattr("pindb.redis.routers.down.time", clock)
+    return clock

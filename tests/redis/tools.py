@@ -10,14 +10,50 @@ from collections.abc import Callable
 from itertools import count
 from types import TracebackType
 
-from pindb.redis import Cluster
+from pindb.redis import BaseRouter, Cluster
+from pindb.testing.redis import TestSetup
 
 
 def keys_on(cluster: Cluster, host_id: int, number: int, prefix: str = "key") -> list[str]:
     """Keys that lie on one host."""
-    router = cluster.get_router()
+    return keys_of(cluster.get_router(), host_id, number, prefix)
+
+
+def keys_of(router: BaseRouter, host_id: int, number: int, prefix: str = "key") -> list[str]:
+    """Keys that a router has on one host."""
     names = (f"{prefix}:{i}" for i in count())
     return [next(name for name in names if router.get_host_for_key(name) == host_id) for _ in range(number)]
+
+
+def forget_calls(servers: TestSetup) -> None:
+    """Let `calls_on` count from now on."""
+    for server in range(servers.servers):
+        with servers.client(server) as client:
+            client.config_resetstat()
+
+
+def calls_on(servers: TestSetup, server: int, *commands: str) -> list[int]:
+    """How often each of the commands has run on a server since `forget_calls`."""
+    with servers.client(server) as client:
+        stats = client.info("commandstats")
+    return [stats.get(f"cmdstat_{command}", {"calls": 0})["calls"] for command in commands]
+
+
+class Clock:
+    """Stands in for the module `time`.
+
+    Attributes:
+        now: the time.
+        looks: how often somebody looked.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return self.now
 
 
 class Proxy:

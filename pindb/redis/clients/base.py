@@ -23,20 +23,20 @@ else:
 __all__ = ["BaseClient", "refused"]
 
 #: Stands for the class's own `ONE_HOST`.
-ONE_HOST = "{one_host}"
-MODULE = f"modules have clients of their own: {ONE_HOST}"
-TRANSACTION = f"a transaction runs on one server: {ONE_HOST}"
+WAY_OUT = "{one_host}"
+MODULE = f"modules have clients of their own: {WAY_OUT}"
+TRANSACTION = f"a transaction runs on one server: {WAY_OUT}"
 
 
 def refused(name: str, why: str) -> Any:
     """A method that is refused."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        reason = why.replace(ONE_HOST, self.ONE_HOST)
+        reason = why.replace(WAY_OUT, self.ONE_HOST)
         raise UnroutableCommand(f"{type(self).__name__} has no {name}(): {reason}.")
 
     method.__name__ = name
-    method.__doc__ = f"Refused: {why.replace(ONE_HOST, 'use a client of one host')}."
+    method.__doc__ = f"Refused: {why.replace(WAY_OUT, 'use a client of one host')}."
     return method
 
 
@@ -64,14 +64,14 @@ class BaseClient(Commands):
 
     # What belongs to one server, and would be half right here.
 
-    pubsub = refused("pubsub", f"a channel lives on one server: {ONE_HOST}")
-    monitor = refused("monitor", f"it watches one server: {ONE_HOST}")
+    pubsub = refused("pubsub", f"a channel lives on one server: {WAY_OUT}")
+    monitor = refused("monitor", f"it watches one server: {WAY_OUT}")
     transaction = refused("transaction", TRANSACTION)
     unwatch = refused("unwatch", TRANSACTION)
     watch = refused("watch", TRANSACTION)
-    client = refused("client", f"it holds a connection to one server: {ONE_HOST}")
-    scan = refused("scan", f"a cursor is one server's: {ONE_HOST}, or scan_iter() of a routing client")
-    shutdown = refused("shutdown", f"shut down servers one by one: {ONE_HOST}")
+    client = refused("client", f"it holds a connection to one server: {WAY_OUT}")
+    scan = refused("scan", f"a cursor is one server's: {WAY_OUT}, or scan_iter() of a routing client")
+    shutdown = refused("shutdown", f"shut down servers one by one: {WAY_OUT}")
     register_script = refused(
         "register_script",
         "pass the script to cluster.execute_commands({key: [(Script(client, lua), keys, args)]})",
