@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import io
 import re
 import textwrap
@@ -21,7 +22,11 @@ import pindb
 import pindb.hashing
 import pindb.redis
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
+from pindb.redis import connections
+from pindb.redis.backends.redis import Redis
+from pindb.redis.create import BACKENDS, COMMON
 from pindb.redis.hosts import OPTIONS, Host
+from pindb.redis.routers.making import ROUTERS
 from pindb.testing.redis import ENVIRONMENT, TestSetup
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,31 +159,51 @@ def hosts_of_examples(servers: TestSetup, monkeypatch: pytest.MonkeyPatch) -> It
     make_pool = Host.make_pool
     pools: list[Any] = []
 
-    def make_pool_there(host: Host, pool_cls: type[Any], pool_options: Mapping[str, Any]) -> Any:
+    def make_pool_there(host: Host, *args: Any) -> Any:
         if host.unix_socket_path is None:
             host = Host.from_config(host.host_id, servers.hosts[host.host_id])
-        pools.append(make_pool(host, pool_cls, pool_options))
+        pools.append(make_pool(host, *args))
         return pools[-1]
 
     monkeypatch.setattr(Host, "make_pool", make_pool_there)
     yield
+    connections.configure(None)
     for pool in pools:
         pool.disconnect()
 
 
 @pytest.mark.usefixtures("hosts_of_examples")
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/coming-from-rb.md", "docs/redis-api.md", "docs/redis.md"]
+    "name",
+    [
+        "README.md",
+        "docs/coming-from-nydus.md",
+        "docs/coming-from-rb.md",
+        "docs/create-cluster.md",
+        "docs/redis-api.md",
+        "docs/redis.md",
+    ],
 )
 def test_examples_of_the_redis_half_run(name: str) -> None:
     names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
     page = ROOT / name
     for line, language, code in blocks(page):
-        if language == "python" and (page.parent.name == "docs" or "pindb.redis" in code):
-            tree = ast.fix_missing_locations(Checks(comments(code)).visit(ast.parse(code)))
-            ast.increment_lineno(tree, line)
+        is_ours = page.parent.name == "docs" or "pindb.redis" in code
+        if language == "python" and is_ours and other_server(code) is None:
             # One after the other, in one namespace, as a reader would type them.
-            exec(compile(tree, str(page), "exec", dont_inherit=True), names)
+            run(code, page, line, names)
+
+
+def run(code: str, page: Path, line: int, names: dict[str, Any]) -> None:
+    tree = ast.fix_missing_locations(Checks(comments(code)).visit(ast.parse(code)))
+    ast.increment_lineno(tree, line)
+    exec(compile(tree, str(page), "exec", dont_inherit=True), names)
+
+
+def other_server(code: str) -> str | None:
+    """The backend that an example names, where that is not Redis."""
+    named = re.search(r'"backend": "(\w+)"', code)
+    return named[1] if named is not None and named[1] != "redis" else None
 
 
 @pytest.mark.parametrize("module", [pindb.redis, pindb.hashing], ids=lambda module: module.__name__)
@@ -195,6 +220,40 @@ def test_name_of_pindb_redis_is_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize("option", sorted(OPTIONS))
 def test_option_of_hosts_is_documented(option: str) -> None:
     assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "redis.md").read_text(), re.M)
+
+
+def row_of(name: str, after: str) -> re.Match[str] | None:
+    """The row of a table for a name, below a heading of docs/create-cluster.md."""
+    text = (ROOT / "docs" / "create-cluster.md").read_text()
+    section = re.split(r"^#", text.split(f"{after}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+    return re.search(rf"^\| [^|]*`{name}`[^|]*\|.*", section, re.M)
+
+
+@pytest.mark.parametrize("name", sorted(COMMON | Redis.more_settings))
+def test_setting_of_create_cluster_is_documented(name: str) -> None:
+    assert row_of(name, "## Settings")
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS | {"host_id", "identifier"}))
+def test_option_of_hosts_of_create_cluster_is_documented(name: str) -> None:
+    assert row_of(name, "### Options of a host")
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_router_is_documented(name: str) -> None:
+    assert row_of(f'"{name}"', "## Routers")
+
+
+@pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
+def test_options_of_router_are_documented(router: type[Any]) -> None:
+    own = inspect.signature(router).parameters.keys() - {"cluster"}
+    assert [name for name in sorted(own) if not row_of(name, "## Routers")] == []
+
+
+def test_backends_are_documented() -> None:
+    row = row_of("backend", "## Settings")
+    assert row is not None
+    assert [name for name in BACKENDS if f'`"{name}"`' not in row[0]] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
