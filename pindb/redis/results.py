@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Callable
@@ -39,8 +40,13 @@ class Result:
         return dir(get_value(self))
 
     def __repr__(self) -> str:
+        # Debuggers and logs show results as they are, whenever that is.
         promise = self._pindb_promise
-        return "<Result that is not there yet>" if promise.is_pending else repr(_plain(promise))
+        if promise.is_pending:
+            return "<Result that is not there yet>"
+        if promise.is_rejected and isinstance(promise.reason, CommandCancelled):
+            return "<Result of a command that was cancelled>"
+        return repr(_plain(promise))
 
     def __getitem__(self, item: Any) -> Any:
         return get_value(self)[get_value(item)]
@@ -59,6 +65,15 @@ class Result:
 
     def __round__(self, digits: int | None = None) -> Any:
         return round(get_value(self), digits)
+
+    def __pow__(self, exponent: Any, modulus: Any = None) -> Any:
+        return pow(get_value(self), get_value(exponent), get_value(modulus))
+
+    def __rpow__(self, base: Any) -> Any:
+        return pow(get_value(base), get_value(self))
+
+    def __copy__(self) -> Any:
+        return copy.copy(get_value(self))
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         # Copies and pickles are the value's.
@@ -111,7 +126,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     **{kind.__name__: kind for kind in (bool, int, float, complex, str, bytes)},
     **{call.__name__: call for call in (len, iter, reversed, hash, math.trunc, math.floor, math.ceil)},
 }
-ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift")
+ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "lshift", "rshift")
 REFLECTED: dict[str, Callable[[Any, Any], Any]] = {
     **{name: getattr(operator, f"__{name}__") for name in (*ARITHMETIC, "and", "or", "xor")},
     "divmod": divmod,
