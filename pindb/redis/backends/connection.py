@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakValueDictionary
 
 from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.backends.calls import ConnectionCluster
@@ -18,11 +20,18 @@ __all__ = ["BaseConnection", "keywords"]
 
 Connection = TypeVar("Connection", bound="BaseConnection")
 
+#: All hosts, for processes that are forked.
+_hosts: WeakValueDictionary[int, BaseConnection] = WeakValueDictionary()
+#: The clients of the process that this one was forked from. Kept: at their end, some would say goodbye to
+#: the server on sockets that the other process uses.
+_inherited: list[Any] = []
+
 
 class BaseConnection(BaseBackend):
     """One host of a cluster, and the backend for its kind of server. A site's own overrides `connect`.
 
-    Its methods are the client's, which is made at the first use and has to be safe under threads.
+    Its methods are the client's, which is made at the first use, anew in a forked process, and has to be safe
+    under threads.
 
     Arguments:
         num: its number in the cluster.
@@ -43,6 +52,7 @@ class BaseConnection(BaseBackend):
         self.name = identifier
         self._connection: Any = None
         self._connecting = threading.Lock()
+        _hosts[id(self)] = self
 
     def connect(self) -> Any:
         """Make the client. What it raises of `network_errors` counts as refused."""
@@ -77,6 +87,14 @@ class BaseConnection(BaseBackend):
             connection, self._connection = self._connection, None
         if connection is not None:
             self.close(connection)
+
+    def _forget(self) -> None:
+        """Leave the client to the process that this one was forked from: its sockets are that one's too."""
+        if self._connection is not None:
+            _inherited.append(self._connection)
+            self._connection = None
+        # Whoever held it is a thread of the other process.
+        self._connecting = threading.Lock()
 
     def __str__(self) -> str:
         return f"host {self.num} ({self.address})"
@@ -149,3 +167,12 @@ def keywords(call: Callable[..., Any], positional: int) -> frozenset[str] | None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return frozenset(parameter.name for parameter in parameters)
+
+
+def _forget_clients() -> None:
+    for host in list(_hosts.values()):
+        host._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_clients)
