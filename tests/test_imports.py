@@ -39,7 +39,7 @@ FLOORS = [
     ["pindb.redis.backends.calls"],
     ["pindb.redis.backends.connection"],
     ["pindb.redis.backends"],
-    ["pindb.redis.backends.redis"],
+    ["pindb.redis.backends.memcached", "pindb.redis.backends.redis"],
     ["pindb.redis.create"],
     ["pindb.redis.connections"],
     ["pindb.redis"],
@@ -126,6 +126,16 @@ cluster = pindb.redis.Cluster({0: {}, 1: {"port": 6380}})
 print(cluster.get_router().get_host_for_key("a"), "pin" in dir(pindb))
 """
     assert run(code) == "1 True"
+
+
+def test_the_clients_of_other_servers_are_imported_for_their_clusters_only() -> None:
+    code = """
+import sys
+import pindb.redis
+pindb.redis.create_cluster({"router": "partition", "hosts": {0: {}}})
+print([name for name in ("pymemcache", "cassandra") if name in sys.modules])
+"""
+    assert run(code) == "[]"
 
 
 def test_the_redis_half_says_what_it_needs() -> None:

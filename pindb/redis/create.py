@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from pindb.redis.backends.base import MAX_CONNECTION_RETRIES, BaseBackend, ClusterSettings
@@ -49,6 +50,7 @@ def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
     Raises:
         ClusterConfigError: a key is unknown, or a value is not what it should be.
         BadHostSetup: the hosts do not suit the router.
+        ImportError: the client of the backend is missing; the message says what to install.
     """
     if not isinstance(settings, Mapping):
         raise ClusterConfigError(
@@ -58,7 +60,7 @@ def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
     if "backend" in settings and "engine" in settings:
         raise ClusterConfigError("The cluster has a backend and an engine, which are the same. Write one.")
     named = settings.get("backend", settings.get("engine", "redis"))
-    backend = load_class("backend", named, BACKENDS)
+    backend = _find_backend(named)
     if not issubclass(backend, BaseBackend):
         raise ClusterConfigError(
             f"backend is {named!r}, which is no backend. Derive it from "
@@ -83,6 +85,14 @@ def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
             more={name: settings[name] for name in settings.keys() - COMMON},
         )
     )
+
+
+def _find_backend(named: Any) -> type[Any]:
+    if not (isinstance(named, str) and named in BACKENDS):
+        return load_class("backend", named, BACKENDS)
+    module, _, name = BACKENDS[named].rpartition(".")
+    found: type[Any] = getattr(import_module(module), name)
+    return found
 
 
 def _hosts(hosts: Any) -> dict[int, Any]:

@@ -41,7 +41,8 @@ class BaseConnection(BaseBackend):
     Attributes:
         num: as given.
         network_errors: what the client raises when the server cannot be reached, or breaks off.
-        refused_errors: those of them after which nothing can have been sent.
+        refused_errors: those of them after which nothing can have been sent. An error with an attribute
+            ``sent`` says itself whether something was.
     """
 
     network_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
@@ -120,8 +121,8 @@ class BaseConnection(BaseBackend):
             return method(*args, **kwargs)
         except self.network_errors as error:
             kind = HostTimeoutError if isinstance(error, TimeoutError) else HostConnectionError
-            lost = kind(f"{self}: {error}")
-            lost.sent = not isinstance(error, refused)
+            lost = kind(f"{self}: {str(error) or type(error).__name__}")
+            lost.sent = getattr(error, "sent", not isinstance(error, refused))
             raise lost from error
 
     @classmethod

@@ -1,0 +1,194 @@
+"""memcached behind `create_cluster`, by the package pymemcache."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from typing import Any
+
+from pindb.redis.backends.connection import BaseConnection, keywords
+from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.hosts import is_positive
+
+try:
+    from pymemcache.client.base import Client, PooledClient
+    from pymemcache.exceptions import MemcacheUnexpectedCloseError
+    from pymemcache.pool import ObjectPool
+except ImportError as error:
+    raise ImportError(
+        'The backend "memcached" needs pymemcache: pip install "django-pindb[memcached]"'
+    ) from error
+
+__all__ = ["Memcached"]
+
+
+class Memcached(BaseConnection):
+    """A memcached server, and the backend for memcached. Its methods are those of pymemcache's clients.
+
+    Error replies are raised as pymemcache has them, and never take a host for one that is down.
+
+    Arguments:
+        num: its number in the cluster.
+        host, port: its TCP address.
+        unix_socket_path: its socket, instead of host and port.
+        timeout: how long to wait for a reply, in seconds; None: for ever.
+        connect_timeout: how long to wait for a connection; None: `timeout`.
+        identifier: what it is called on a hash ring; ``memcached://host:port`` where it is not given.
+        options: more arguments for `pymemcache.client.base.PooledClient`, by name. ``default_noreply`` is off
+            unless it is given, since what waits for no reply learns of no error. There is no ``ignore_exc``:
+            a router could not tell a host that is down from one that lacks a key.
+
+    Raises:
+        ClusterConfigError: an argument is not what it should be.
+    """
+
+    network_errors = (OSError, MemcacheUnexpectedCloseError)
+
+    def __init__(
+        self,
+        num: int,
+        host: str = "localhost",
+        port: int = 11211,
+        unix_socket_path: str | None = None,
+        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        identifier: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(num, identifier)
+        for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
+            if seconds is not None and not is_positive(seconds):
+                raise ClusterConfigError(
+                    f"Host {num} has the {name} {seconds!r}. Write seconds, above 0, or None."
+                )
+        if type(port) is not int or not 0 < port < 65536:
+            raise ClusterConfigError(f"Host {num} has the port {port!r}. Write a number from 1 to 65535.")
+        for name, text in (("host", host), ("unix_socket_path", unix_socket_path)):
+            if text is not None and not (isinstance(text, str) and text):
+                raise ClusterConfigError(f"Host {num} has the {name} {text!r}. Write a string.")
+        self.host = host
+        self.port = port
+        self.unix_socket_path = unix_socket_path
+        self._options = {
+            "default_noreply": False,
+            **options,
+            "timeout": timeout,
+            "connect_timeout": timeout if connect_timeout is None else connect_timeout,
+        }
+        try:
+            # Looks at all options, and connects to nothing.
+            self.connect().client_pool.get()
+        except (TypeError, ValueError, SystemError) as error:
+            raise ClusterConfigError(f"Host {num}: its options do not fit: {error}") from error
+
+    @classmethod
+    def host_options(cls) -> frozenset[str]:
+        own = frozenset({"host", "port", "unix_socket_path", "identifier"})
+        return own | (keywords(PooledClient, 1) or frozenset()) - {"ignore_exc"}
+
+    @property
+    def address(self) -> str:
+        if self.unix_socket_path is not None:
+            return f"memcached://{self.unix_socket_path}"
+        return f"memcached://{self.host}:{self.port}"
+
+    def connect(self) -> PooledClient:
+        server: Any = (self.host, self.port)
+        if self.unix_socket_path is not None:
+            # pymemcache takes what does not begin with a slash for a host's name.
+            server = os.path.abspath(self.unix_socket_path)
+        return _PooledClient(server, **self._options)
+
+
+class _Client(Client):  # type: ignore[misc]
+    """A connection that says of an error whether it was connecting."""
+
+    def _connect(self) -> None:
+        try:
+            self._connect_to_any()
+        except OSError as error:
+            error.sent = False  # type: ignore[attr-defined]
+            raise
+
+    def _connect_to_any(self) -> None:
+        """Connect to the first of the host's addresses that answers; pymemcache tries the first."""
+        if not isinstance(self.server, tuple):
+            super()._connect()
+            return
+        module: Any = self.socket_module
+        found = module.getaddrinfo(*self.server, module.AF_UNSPEC, module.SOCK_STREAM, module.IPPROTO_TCP)
+        for address in found:
+            self.socket_module: Any = _OneAddress(module, address)
+            try:
+                super()._connect()
+                return
+            except OSError:
+                if address is found[-1]:
+                    raise
+            finally:
+                self.socket_module = module
+
+
+class _OneAddress:
+    """The module `socket` on a network where every host has the same one address."""
+
+    def __init__(self, module: Any, address: Any) -> None:
+        self._module = module
+        self._address = address
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def getaddrinfo(self, *args: Any) -> list[Any]:
+        return [self._address]
+
+
+class _PooledClient(PooledClient):  # type: ignore[misc]
+    client_class = _Client
+
+    def __init__(
+        self,
+        server: Any,
+        max_pool_size: int | None = None,
+        pool_idle_timeout: float = 0,
+        lock_generator: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(server, **options)
+        self.client_pool = _Pool(
+            self._create_client,
+            after_remove=lambda client: client.close(),
+            max_size=max_pool_size,
+            idle_timeout=pool_idle_timeout,
+            lock_generator=lock_generator,
+        )
+
+    def _create_client(self) -> Client:
+        client = super()._create_client()
+        # pymemcache's forgets it.
+        client.encoding = self.encoding
+        return client
+
+
+class _Pool(ObjectPool):  # type: ignore[misc]
+    """Closes connections that the server has closed while they were here: the client connects anew then.
+
+    Otherwise the next command on each would be lost to a server that was restarted, and might have been run
+    for all that its caller knows.
+    """
+
+    def get(self) -> Client:
+        client = super().get()
+        if client.sock is not None and _is_readable(client.sock):
+            client.close()
+        return client
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Whether something came where nothing was asked for: the end of the connection, as a rule."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
