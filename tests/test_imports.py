@@ -39,7 +39,7 @@ FLOORS = [
     ["pindb.redis.backends.calls"],
     ["pindb.redis.backends.connection"],
     ["pindb.redis.backends"],
-    ["pindb.redis.backends.memcached", "pindb.redis.backends.redis"],
+    ["pindb.redis.backends.cassandra", "pindb.redis.backends.memcached", "pindb.redis.backends.redis"],
     ["pindb.redis.create"],
     ["pindb.redis.connections"],
     ["pindb.redis"],
