@@ -10,9 +10,13 @@ import importlib.util
 import inspect
 import io
 import re
+import shutil
+import sqlite3
 import textwrap
 import tokenize
-from collections.abc import Callable, Iterator, Mapping
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +26,12 @@ import pindb
 import pindb.hashing
 import pindb.redis
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
-from pindb.redis import connections
+from pindb.redis import RoutedCluster, connections
 from pindb.redis.backends.redis import Redis
 from pindb.redis.create import BACKENDS, COMMON
 from pindb.redis.hosts import OPTIONS, Host
 from pindb.redis.routers.making import ROUTERS
+from pindb.testing.processes import ServerFolder, wait_for
 from pindb.testing.redis import ENVIRONMENT, TestSetup
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -206,6 +211,79 @@ def other_server(code: str) -> str | None:
     return named[1] if named is not None and named[1] != "redis" else None
 
 
+def run_examples_of(backend: str) -> None:
+    page = ROOT / "docs" / "create-cluster.md"
+    examples = [(code, line) for line, _, code in blocks(page) if other_server(code) == backend]
+    assert examples
+    names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
+    try:
+        for code, line in examples:
+            run(code, page, line, names)
+    finally:
+        for value in names.values():
+            if isinstance(value, RoutedCluster):
+                value.disconnect()
+
+
+def test_examples_of_memcached_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pymemcache")
+    from pindb.redis.backends.memcached import Memcached
+
+    program = shutil.which("memcached")
+    if program is None:
+        pytest.skip('needs the program "memcached", of your system\'s package of that name')
+    connect = Memcached.connect
+    with closing(ServerFolder("pindb-memcached-")) as folder:
+        paths = [folder.path / f"{server}.sock" for server in range(2)]
+
+        def connect_there(host: Memcached) -> Any:
+            host.unix_socket_path = str(paths[host.num])
+            return connect(host)
+
+        for path in paths:
+            folder.start(path.stem, [program, "-s", path, "-a", "0700", "-t", "1", "-m", "8"])
+        for path in paths:
+            wait_for(path.is_socket, f"memcached to listen at {path}", 20)
+        monkeypatch.setattr(Memcached, "connect", connect_there)
+        run_examples_of("memcached")
+
+
+class Driver:
+    """Stands in for the `Cluster` of Cassandra's driver, with a table in memory."""
+
+    def __init__(self, contact_points: Sequence[str], **options: Any) -> None:
+        self.contact_points = contact_points
+
+    def connect(self, keyspace: str | None) -> Session:
+        assert self.contact_points
+        self.database = sqlite3.connect(":memory:")
+        self.database.execute("CREATE TABLE notes (id INT, text TEXT)")
+        return Session(self)
+
+    def shutdown(self) -> None:
+        self.database.close()
+
+
+class Session:
+    """Stands in for the driver's session."""
+
+    def __init__(self, cluster: Driver) -> None:
+        self.cluster = cluster
+
+    def execute(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
+        cursor = self.cluster.database.execute(statement.replace("%s", "?"), parameters)
+        row = namedtuple("row", [column[0] for column in cursor.description or ()])  # type: ignore[misc]
+        return [row(*values) for values in cursor]
+
+
+def test_examples_of_cassandra_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cassandra")
+    from pindb.redis.backends.cassandra import Cassandra
+
+    monkeypatch.setattr(Cassandra, "cluster_class", Driver)
+    run_examples_of("cassandra")
+
+
 @pytest.mark.parametrize("module", [pindb.redis, pindb.hashing], ids=lambda module: module.__name__)
 def test_names_of_the_redis_half_are_documented(module: Any) -> None:
     assert [name for name in module.__all__ if not re.search(rf"\b{name}\b", TEXT)] == []
@@ -237,6 +315,14 @@ def test_setting_of_create_cluster_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(OPTIONS | {"host_id", "identifier"}))
 def test_option_of_hosts_of_create_cluster_is_documented(name: str) -> None:
     assert row_of(name, "### Options of a host")
+
+
+def test_options_of_hosts_of_memcached_are_documented() -> None:
+    pytest.importorskip("pymemcache")
+    from pindb.redis.backends.memcached import Memcached
+
+    own = inspect.signature(Memcached).parameters.keys() - {"num", "options"}
+    assert [name for name in sorted(own) if not row_of(name, "### memcached")] == []
 
 
 @pytest.mark.parametrize("name", ROUTERS)
