@@ -50,13 +50,17 @@ class Buffers:
         values: list[Any],
         promises: list[Promise],
         merges: bool,
+        tail: tuple[Any, ...] = (),
     ) -> None:
-        """A GET of each key, or a SET of each key to its value; `groups` has each host's places in `keys`."""
+        """A GET of each key, or a SET of each key to its value; `groups` has each host's places in `keys`.
+
+        See `Run` for the rest.
+        """
         for host_id, places in groups.items():
             entries = self._entries.setdefault(host_id, [])
             run = entries[-1] if entries else None
-            if not isinstance(run, Run) or bool(run.values) != bool(values):
-                run = Run(merges)
+            if not isinstance(run, Run) or bool(run.values) != bool(values) or run.tail != tail:
+                run = Run(merges, tail)
                 entries.append(run)
             run.keys += _at(places, keys)
             run.promises += _at(places, promises)

@@ -10,9 +10,10 @@ import redis
 from redis.commands.core import Script
 
 from pindb.redis.calls import find_words
+from pindb.redis.circuit import Circuit
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.hosts import Host
+from pindb.redis.hosts import Host, is_positive
 from pindb.redis.promise import Promise
 from pindb.redis.routers import BaseRouter, PartitionRouter
 from pindb.redis.routers.making import make_router
@@ -38,11 +39,13 @@ class Cluster:
         router_options: more arguments for the router: ``weights``, ``hash_tags`` ...
         max_connection_retries: how often a command whose host refuses the connection may go to another host,
             where the router knows one (see `RetryableRouter`); 0: every key stays where it is.
+        retry_timeout: for how many seconds nobody tries to connect to a host again that refused a connection:
+            what needs it fails at once. None: everybody always tries.
 
     Attributes:
         hosts: the hosts by id.
         pool_options: as given.
-        max_connection_retries: as given.
+        max_connection_retries, retry_timeout: as given.
 
     Raises:
         ClusterConfigError: a host, or an option, is not what it should be.
@@ -58,6 +61,7 @@ class Cluster:
         router_cls: type[BaseRouter] | None = None,
         router_options: Mapping[str, Any] | None = None,
         max_connection_retries: int = 0,
+        retry_timeout: float | None = None,
     ) -> None:
         self.host_defaults = dict(host_defaults or {})
         self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
@@ -69,6 +73,9 @@ class Cluster:
                 f"max_connection_retries is {max_connection_retries!r}. Write how many: 0 or more."
             )
         self.max_connection_retries = max_connection_retries
+        if retry_timeout is not None and not is_positive(retry_timeout):
+            raise ClusterConfigError(f"retry_timeout is {retry_timeout!r}. Write seconds, above 0, or None.")
+        self.retry_timeout = retry_timeout
         self.hosts: dict[int, Host] = {}
         self._lock = RLock()
         self._router: BaseRouter | None = None
@@ -157,7 +164,9 @@ class Cluster:
                 host = self._host(host_id)
                 pool = self._pools.get(host_id)
                 if pool is None:
-                    pool = self._pools[host_id] = host.make_pool(self.pool_cls, self.pool_options)
+                    circuit = None if self.retry_timeout is None else Circuit(self.retry_timeout)
+                    pool = host.make_pool(self.pool_cls, self.pool_options, circuit)
+                    self._pools[host_id] = pool
         return pool
 
     def disconnect_pools(self) -> None:

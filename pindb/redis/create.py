@@ -12,7 +12,7 @@ from pindb.redis.face import RoutedCluster
 from pindb.redis.loading import check_names, load_class
 from pindb.redis.routers.making import find_router
 
-__all__ = ["create_cluster"]
+__all__ = ["create_cluster", "read_settings"]
 
 #: The short names that settings may have in place of dotted paths.
 BACKENDS = {
@@ -52,6 +52,12 @@ def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
         BadHostSetup: the hosts do not suit the router.
         ImportError: the client of the backend is missing; the message says what to install.
     """
+    backend, read = read_settings(settings)
+    return backend.make_cluster(read)
+
+
+def read_settings(settings: Mapping[str, Any]) -> tuple[type[BaseBackend], ClusterSettings]:
+    """The backend of a cluster's settings, and what they say; see `create_cluster`."""
     if not isinstance(settings, Mapping):
         raise ClusterConfigError(
             f"The settings of a cluster are a {type(settings).__name__}. Write a dict: "
@@ -75,15 +81,13 @@ def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
                 f"The cluster has a {name}, but the client of {backend.__name__} chooses its hosts itself. "
                 "Leave it out."
             )
-    return backend.make_cluster(
-        ClusterSettings(
-            hosts=_hosts(settings.get("hosts")),
-            router=find_router(settings.get("router")),
-            defaults=_dict(settings, "defaults"),
-            router_options=_dict(settings, "router_options"),
-            max_connection_retries=_retries(settings),
-            more={name: settings[name] for name in settings.keys() - COMMON},
-        )
+    return backend, ClusterSettings(
+        hosts=_hosts(settings.get("hosts")),
+        router=find_router(settings.get("router")),
+        defaults=_dict(settings, "defaults"),
+        router_options=_dict(settings, "router_options"),
+        max_connection_retries=_retries(settings),
+        more={name: settings[name] for name in settings.keys() - COMMON},
     )
 
 

@@ -103,17 +103,19 @@ OWN_OPTIONS = frozenset({EMPTY_RESPONSE, NEVER_DECODE, "keys"})
 
 
 class Run:
-    """A run of plain GETs, or of plain SETs. Where it `merges`, it is sent as MGETs or MSETs.
+    """A run of plain GETs, or of SETs. Where it `merges`, it is sent as MGETs or MSETs.
 
     Attributes:
         keys: their keys.
         values: what is set; empty for GETs.
         promises: their promises.
+        tail: more words for each SET, which keep it from being merged: ``("PX", 5000)``.
     """
 
-    __slots__ = ("keys", "merges", "promises", "values")
+    __slots__ = ("keys", "merges", "promises", "tail", "values")
 
-    def __init__(self, merges: bool) -> None:
+    def __init__(self, merges: bool, tail: tuple[Any, ...] = ()) -> None:
+        self.tail = tail
         self.keys: list[Any] = []
         self.values: list[Any] = []
         self.promises: list[Promise] = []
@@ -129,15 +131,18 @@ class Run:
     def commands(self) -> Iterator[Command]:
         if self.values:
             for key, value, promise in zip(self.keys, self.values, self.promises, strict=True):
-                yield Command(("SET", key, value), {}, promise)
+                yield Command(("SET", key, value, *self.tail), {}, promise)
         else:
             for key, promise in zip(self.keys, self.promises, strict=True):
                 yield Command(("GET", key), {}, promise)
 
     def pack(self, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
         keys, values, promises = self.keys, self.values, self.promises
-        if not self.merges or len(keys) == 1:
-            packed = pack.many(repeat("SET"), keys, values) if values else pack.many(repeat("GET"), keys)
+        if not self.merges or self.tail or len(keys) == 1:
+            if values:
+                packed = pack.many(repeat("SET"), keys, values, *map(repeat, self.tail))
+            else:
+                packed = pack.many(repeat("GET"), keys)
             yield packed, _Each(keys, promises, bool(values))
             return
         for start in range(0, len(keys), LONGEST):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -20,6 +20,7 @@ from redis.connection import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from pindb.redis.circuit import Circuit
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.loading import check_names
 
@@ -47,30 +48,54 @@ def _note(error: Exception) -> None:
         error.sent = False  # type: ignore[attr-defined]
 
 
-class _EndingMixin:
-    """Connects in the time that is left in `connecting_until`, and says so where it could not connect."""
+#: redis-py since 5.3 connects by this method, also when a connection broke while it was out of the pool.
+CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
+
+
+class _ConnectingMixin:
+    """Connects in the time that is left in `connecting_until`, and says so where it could not connect.
+
+    Arguments:
+        circuit: what is known of the host; None: everybody always tries.
+    """
 
     _sock: Any
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
+    def __init__(self, *args: Any, circuit: Circuit | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._circuit = circuit
+
     def connect(self) -> None:
         # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
         if self._sock:
             return
-        try:
+        if CONNECTS_BY_CHECK:
             super().connect()  # type: ignore[misc]
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            _note(error)
-            raise
+        else:
+            self._guarded(super().connect)  # type: ignore[misc]
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        # redis-py since 5.3 takes this way when a connection broke while it was out of the pool.
+        if not self._sock:
+            self._guarded(super().connect_check_health, *args, **kwargs)  # type: ignore[misc]
+
+    def _guarded(self, connect: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Connect, if it is time to; note on an error that nothing was sent."""
+        circuit = self._circuit
+        if circuit is not None:
+            circuit.enter()
         try:
-            super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+            connect(*args, **kwargs)
         except (RedisConnectionError, RedisTimeoutError) as error:
-            _note(error)
+            # Not on an error reply, whose type is more special: the host was there to give it.
+            if type(error) in (RedisConnectionError, RedisTimeoutError):
+                error.sent = False  # type: ignore[union-attr]
+                if circuit is not None:
+                    circuit.refused()
             raise
+        if circuit is not None:
+            circuit.connected()
 
     def _connect(self) -> Any:
         end = _end.get()
@@ -87,15 +112,15 @@ class _EndingMixin:
             self.socket_timeout, self.socket_connect_timeout = usual
 
 
-class _TcpConnection(_EndingMixin, Connection):
+class _TcpConnection(_ConnectingMixin, Connection):
     pass
 
 
-class _TlsConnection(_EndingMixin, SSLConnection):
+class _TlsConnection(_ConnectingMixin, SSLConnection):
     pass
 
 
-class _UnixConnection(_EndingMixin, UnixDomainSocketConnection):
+class _UnixConnection(_ConnectingMixin, UnixDomainSocketConnection):
     pass
 
 
@@ -183,8 +208,17 @@ class Host:
     def __str__(self) -> str:
         return f"host {self.host_id} ({self.address})"
 
-    def make_pool(self, pool_cls: type[Any], pool_options: Mapping[str, Any]) -> Any:
-        """A pool of connections to this host: an instance of `pool_cls`."""
+    def make_pool(
+        self, pool_cls: type[Any], pool_options: Mapping[str, Any], circuit: Circuit | None = None
+    ) -> Any:
+        """A pool of connections to this host: an instance of `pool_cls`.
+
+        Arguments:
+            pool_cls: the class.
+            pool_options: arguments for the pool and its connections.
+            circuit: keeps the host from being tried again and again; of no effect on connections of a class
+                of the caller's own.
+        """
         options: dict[str, Any] = {"db": self.db, "username": self.username, "password": self.password}
         if self.unix_socket_path is not None:
             options |= {"connection_class": _UnixConnection, "path": self.unix_socket_path}
@@ -197,6 +231,8 @@ class Host:
         options |= {**self.options, **pool_options}
         if self.timeout is not None:
             options |= {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout}
+        if circuit is not None and issubclass(options["connection_class"], _ConnectingMixin):
+            options["circuit"] = circuit
         cached = sorted({"cache", "cache_config"} & options.keys())
         if cached:
             raise ClusterConfigError(

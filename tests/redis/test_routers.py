@@ -70,6 +70,9 @@ def router() -> BaseRouter:
         ("VADD", ["k", "VALUES", 1, 1, "e"], "k"),
         ("HGETEX", ["k", "FIELDS", 1, "f"], "k"),
         ("GET", [5], 5),
+        ("EVAL", ["return 1", 1, "k", "value"], "k"),
+        ("evalsha", ["sha", "1", "k"], "k"),
+        ("FCALL_RO", ["function", 1, "k"], "k"),
     ],
 )
 def test_the_key_of_a_command(router: BaseRouter, command: Any, args: Sequence[Any], key: Any) -> None:
@@ -117,13 +120,11 @@ def test_the_key_of_a_command(router: BaseRouter, command: Any, args: Sequence[A
         ("", [], ["is not a command"]),
         (5, ["a"], ["5 is not a command"]),
         # Depends.
-        (
-            "EVAL",
-            ["return 1", 1, "a"],
-            ["The keys of EVAL", "depend on its arguments", "get_local_client_for_key"],
-        ),
-        ("EVALSHA", ["sha", 1, "a"], ["EVALSHA", "depend on its arguments", "fanout"]),
-        ("SORT", ["a"], ["SORT", "depend on its arguments"]),
+        ("EVAL", ["return 1", 0], ["EVAL has no key", "fanout"]),
+        ("EVALSHA", ["sha"], ["EVALSHA has no key", "fanout"]),
+        ("FCALL", ["function", "many", "a"], ["FCALL has no key", "fanout"]),
+        ("EVAL", ["return 1", 2, "a", "b", "value"], ["EVAL has 2 keys", "{hash tag}"]),
+        ("SORT", ["a"], ["The keys of SORT", "depend on its arguments", "get_local_client_for_key"]),
         ("XREAD", ["STREAMS", "a", 0], ["XREAD", "depend on its arguments"]),
         ("ZUNIONSTORE", ["a", 1, "b"], ["ZUNIONSTORE", "depend on its arguments"]),
         ("MIGRATE", ["h", 1, "a", 0, 5], ["MIGRATE", "depend on its arguments"]),

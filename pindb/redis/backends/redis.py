@@ -31,6 +31,16 @@ class Redis(BaseBackend):
 
     @classmethod
     def make_cluster(cls, settings: ClusterSettings) -> RoutedRedis:
+        return RoutedRedis(cls.make_servers(settings))
+
+    @classmethod
+    def make_servers(cls, settings: ClusterSettings, **more: Any) -> Cluster:
+        """The hosts, their pools, and the router.
+
+        Arguments:
+            settings: what they are.
+            more: other arguments for `Cluster`.
+        """
         defaults = dict(settings.defaults)
         check_names("defaults", defaults, OPTIONS - {"name"})
         hosts = {host_id: _with_name(host_id, config, defaults) for host_id, config in settings.hosts.items()}
@@ -40,9 +50,11 @@ class Redis(BaseBackend):
             router_cls=settings.router,
             router_options=settings.router_options,
             max_connection_retries=settings.max_connection_retries,
-            **settings.more,
+            **{**settings.more, **more},
         )
-        return RoutedRedis(cluster)
+        # Options that do not suit the router are known now, and not at the first command.
+        cluster.get_router()
+        return cluster
 
 
 def _with_name(host_id: int, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +81,6 @@ class RoutedRedis(RoutedCluster):
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        # Wrong options are known now, and not at the first command.
         self._takes_commands = not cluster.get_router().routes_calls
         self._client = CallingClient(cluster)
 

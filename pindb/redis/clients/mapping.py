@@ -12,7 +12,7 @@ from pindb.redis.clients.promising import PromisingClient
 from pindb.redis.entries import Command, Entry, Run
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host
-from pindb.redis.multikey import can_split, merge_replies, split
+from pindb.redis.multikey import Part, can_split, merge_replies, split
 from pindb.redis.promise import Promise, reject_all
 from pindb.redis.retries import too_many_retries, was_refused
 from pindb.redis.routers.keys import KEY_FIRST
@@ -82,25 +82,63 @@ class MappingClient(PromisingClient):
         self._add_promise(promise)
         return promise
 
+    def get_many(self, keys: Sequence[Any]) -> list[Promise]:
+        """Promise the value at each of the keys, as many calls of `get` do, in less time."""
+        return self._issue_run(list(keys), [], ())
+
+    def set_many(self, keys: Sequence[Any], values: Sequence[Any], px: int | None = None) -> list[Promise]:
+        """Set each of the keys to its value, as many calls of `set` do, in less time.
+
+        Arguments:
+            keys: the keys.
+            values: as many values.
+            px: after how many milliseconds they expire; None: never.
+        """
+        tail = () if px is None else ("PX", px)
+        return self._issue_run(list(keys), list(values), tail) if keys else []
+
+    def delete_many(self, keys: Sequence[Any]) -> list[tuple[Part, Promise]]:
+        """Delete keys: a command for each host that has some of them, of 1,000 keys at the most.
+
+        Returns:
+            Each command's keys, by their places, with a promise for how many of them there were.
+        """
+        if self._run:
+            self._gather()
+        pairs = self._keep_parts("DEL", keys) if keys else []
+        self._issued.append([promise for _, promise in pairs])
+        return pairs
+
+    def _issue_run(self, keys: list[Any], values: list[Any], tail: tuple[Any, ...]) -> list[Promise]:
+        if self._run:
+            self._gather()
+        run = [Promise() for _ in keys]
+        self._add_run(keys, values, run, tail)
+        return run
+
     def _gather(self) -> bool:
         keys, values, run = self._keys, self._values, self._run
-        if not run:
-            return not self._has_refused
-        self._start_run()
+        if run:
+            self._start_run()
+            self._add_run(keys, values, run, ())
+        return not self._has_refused
+
+    def _add_run(self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]) -> None:
         self._issued.append(run)
         try:
             groups = self._router.group_keys(keys)
         except Exception:
-            self._gather_singly(keys, values, run)
+            self._gather_singly(keys, values, run, tail)
         else:
-            self._buffers.add_run(groups, keys, values, run, self.auto_batch)
-        return not self._has_refused
+            self._buffers.add_run(groups, keys, values, run, self.auto_batch, tail)
 
     def _forget(self) -> None:
         super()._forget()
         self._has_refused = False
 
-    def _gather_singly(self, keys: list[Any], values: list[Any], run: list[Promise]) -> None:
+    def _gather_singly(
+        self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]
+    ) -> None:
         """A run with a key that the router refuses: only that key's promise is rejected."""
         for i, (key, promise) in enumerate(zip(keys, run, strict=True)):
             try:
@@ -109,7 +147,9 @@ class MappingClient(PromisingClient):
                 self._has_refused = True
                 promise.reject(error)
             else:
-                self._buffers.add_run({host_id: [0]}, [key], values[i : i + 1], [promise], self.auto_batch)
+                self._buffers.add_run(
+                    {host_id: [0]}, [key], values[i : i + 1], [promise], self.auto_batch, tail
+                )
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Keep a command for the host that has its key, and promise its reply.
@@ -154,13 +194,16 @@ class MappingClient(PromisingClient):
 
     def _split(self, name: str, args: Sequence[Any]) -> Promise:
         """Keep the parts of a command for their hosts, and promise what they come to."""
-        parts = split(self._router, name, args)
-        promises = []
-        for part in parts:
-            promise = Promise()
+        pairs = self._keep_parts(name, args)
+        parts = [part for part, _ in pairs]
+        promise = Promise.all([promise for _, promise in pairs])
+        return promise.then(lambda replies: merge_replies(name, parts, replies))
+
+    def _keep_parts(self, name: str, args: Sequence[Any]) -> list[tuple[Part, Promise]]:
+        pairs = [(part, Promise()) for part in split(self._router, name, args)]
+        for part, promise in pairs:
             self._buffers.add(part.host_id, Command((name, *part.words), {}, promise))
-            promises.append(promise)
-        return Promise.all(promises).then(lambda replies: merge_replies(name, parts, replies))
+        return pairs
 
     def _issue(self, promise: Promise) -> Promise:
         if self._run:
@@ -198,7 +241,7 @@ class MappingClient(PromisingClient):
         router = self._router
         if isinstance(entry, Run):
             groups = router.group_keys(entry.keys)
-            self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges)
+            self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges, entry.tail)
         elif len(entry.words) > 2 and router.by_key and can_split(entry.words[0]):
             # The keys that were on one host may be on several now.
             entry.promise.resolve(self._split(entry.words[0].upper(), entry.words[1:]))

@@ -124,10 +124,13 @@ class PromisingClient(BaseClient):
         """
         self._gather()
         promises = list(self._promises())
+        fine = False
         try:
-            self._send(self.timeout)
+            fine = self._send(self.timeout)
         finally:
             self._forget()
+        if fine:
+            return [promise.value for promise in promises]
         if raise_on_error:
             for promise in promises:
                 if promise.is_rejected:

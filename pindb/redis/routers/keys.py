@@ -35,7 +35,10 @@ ROUTABLE: dict[Any, Keys] = {
     if " " not in name and places is not MOVABLE and places[0] and name not in PER_CONNECTION
 }
 
-#: Those of them that have one key, and have it first.
+#: The commands whose second argument says how many keys follow it.
+COUNTED = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"})
+
+#: Those of the routable that have one key, and have it first.
 KEY_FIRST = frozenset(name for name, places in ROUTABLE.items() if places == (1, 1, 1))
 
 
@@ -48,6 +51,8 @@ def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     places = ROUTABLE.get(command)
     if places is None:
         command, args, places = _full_name(command, args)
+        if places is MOVABLE:
+            return command, args[2 : 2 + _count(args)]
     first, last, step = places
     # Places count from 1, the name being at 0; a command's name may be more than one word.
     if last == first:
@@ -88,14 +93,22 @@ def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], t
             f"{name or repr(command)} is not a command that pindb knows, so nothing says which host has its "
             f"key: {FAN_OUT}."
         )
-    if places is MOVABLE:
+    if places is MOVABLE and name not in COUNTED:
         raise UnroutableCommand(
             f"The keys of {name} are in places that depend on its arguments, so it is not routed: "
             f"{FAN_OUT}, or with cluster.get_local_client_for_key(key)."
         )
-    if not places[0]:
+    if not places[0] or (places is MOVABLE and not _count(args)):
         raise UnroutableCommand(f"{name} has no key, so it belongs to no host: {FAN_OUT}.")
     return name, args, places
+
+
+def _count(args: Sequence[Any]) -> int:
+    """How many keys a command has, of those that are `COUNTED`."""
+    try:
+        return max(int(args[1]), 0)
+    except (IndexError, TypeError, ValueError):
+        return 0
 
 
 def is_keyless(command: Any, args: Sequence[Any]) -> bool:
