@@ -1,0 +1,144 @@
+"""Operations on several sets, which may lie on different servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from pindb.cache.missing import LOST
+from pindb.redis import Cluster
+
+if TYPE_CHECKING:
+    from pindb.cache.shards import Shards
+
+__all__ = ["SetOperations"]
+
+Combine = Callable[..., "set[Any]"]
+
+#: Makes a set of these members, and of no others, in one step. (Lua's unpack() takes some thousands.)
+REPLACE = """
+redis.call('DEL', KEYS[1])
+for i = 1, #ARGV, 1000 do
+    redis.call('SADD', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+return #ARGV
+"""
+
+
+class SetOperations:
+    """django-redis's methods for several sets, for keys on any servers.
+
+    Where all keys are on one server (give them the same ``{hash tag}`` and the cache ``HASH_TAGS``), that
+    server does it at once. Where they are not, the members are fetched and put together here, and moved in
+    two steps: right, but not atomic.
+    """
+
+    shards: Shards
+    cluster: Cluster
+
+    if TYPE_CHECKING:
+
+        def make_key(self, key: Any, version: int | None = None, prefix: str | None = None) -> Any: ...
+
+        def encode(self, value: Any) -> Any: ...
+
+        def decode(self, value: Any) -> Any: ...
+
+    def sdiff(self, *keys: Any, version: int | None = None, client: Any = None) -> set[Any]:
+        """The members of the first set that are in none of the others."""
+        return self._decoded(self._combine("SDIFF", set.difference, self._names(keys, version)))
+
+    def sinter(self, *keys: Any, version: int | None = None, client: Any = None) -> set[Any]:
+        """The members that all sets have."""
+        return self._decoded(self._combine("SINTER", set.intersection, self._names(keys, version)))
+
+    def sunion(self, *keys: Any, version: int | None = None, client: Any = None) -> set[Any]:
+        """The members that any of the sets has."""
+        return self._decoded(self._combine("SUNION", set.union, self._names(keys, version)))
+
+    def sdiffstore(
+        self,
+        dest: Any,
+        *keys: Any,
+        version_dest: int | None = None,
+        version_keys: int | None = None,
+        client: Any = None,
+    ) -> int:
+        """Store `sdiff` of the keys at another key; returns how many members it has."""
+        names = self._names(keys, version_keys)
+        return self._store("SDIFFSTORE", set.difference, self.make_key(dest, version_dest), names)
+
+    def sinterstore(self, dest: Any, *keys: Any, version: int | None = None, client: Any = None) -> int:
+        """Store `sinter` of the keys at another key; returns how many members it has."""
+        names = self._names(keys, version)
+        return self._store("SINTERSTORE", set.intersection, self.make_key(dest, version), names)
+
+    def sunionstore(
+        self, destination: Any, *keys: Any, version: int | None = None, client: Any = None
+    ) -> int:
+        """Store `sunion` of the keys at another key; returns how many members it has."""
+        names = self._names(keys, version)
+        return self._store("SUNIONSTORE", set.union, self.make_key(destination, version), names)
+
+    def smove(
+        self, source: Any, destination: Any, member: Any, version: int | None = None, client: Any = None
+    ) -> bool:
+        """Move a member from one set to another; False where it was not there."""
+        names = self._names((source, destination), version)
+        stored = self.encode(member)
+        moved = self._on_one_server("SMOVE", names, stored)
+        if moved is not None:
+            return bool(moved)
+        if not self.shards.client.srem(names[0], stored):
+            return False
+        try:
+            self.shards.client.sadd(names[1], stored)
+        except BaseException:
+            self.shards.client.sadd(names[0], stored)
+            raise
+        return True
+
+    def _names(self, keys: Sequence[Any], version: int | None) -> list[Any]:
+        return [self.make_key(key, version) for key in keys]
+
+    def _decoded(self, members: set[Any]) -> set[Any]:
+        return {self.decode(member) for member in members}
+
+    def _on_one_server(self, command: str, names: Sequence[Any], *words: Any) -> Any:
+        """The reply of the server that has all of the keys; None where there is none such."""
+        servers = set(self.cluster.get_router().get_hosts_for_keys(names))
+        if len(servers) > 1:
+            return None
+        (server,) = servers
+        try:
+            return self.shards.at_hosts({server: (command, *names, *words)}).get(server)
+        except LOST:
+            if self.shards.on_down != "rehash":
+                raise
+            # What it had is on several others now.
+            return None
+
+    def _combine(self, command: str, combine: Combine, names: Sequence[Any]) -> set[Any]:
+        members = self._on_one_server(command, names)
+        if members is not None:
+            return set(members)
+        batch = self.shards.client.get_mapping_client(max_concurrency=None)
+        for name in names:
+            batch.smembers(name)
+        first, *others = map(self._set_or_nothing, batch.execute(raise_on_error=False))
+        return combine(first, *others)
+
+    def _set_or_nothing(self, members: Any) -> set[Any]:
+        if isinstance(members, RedisError):
+            self.shards.lost(members, "SMEMBERS")
+            return set()
+        return set(members)
+
+    def _store(self, command: str, combine: Combine, target: Any, names: Sequence[Any]) -> int:
+        stored = self._on_one_server(command, [target, *names])
+        if stored is not None:
+            return int(stored)
+        members = self._combine(command.removesuffix("STORE"), combine, names)
+        return int(self.shards.client.eval(REPLACE, 1, target, *members) or 0)

@@ -1,0 +1,209 @@
+"""What a cache's settings mean: its servers, its router, and what to do when a server is down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from pindb.redis import ClusterConfigError, connections
+from pindb.redis.backends import ClusterSettings
+from pindb.redis.backends.redis import Redis
+from pindb.redis.create import read_settings
+from pindb.redis.hosts import is_positive
+
+__all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "read_options"]
+
+#: What ``ON_DOWN`` may be.
+ON_DOWN = ("error", "miss", "rehash")
+
+#: After how many seconds a server that refused a connection is tried again.
+RETRY_TIMEOUT = 5.0
+
+CONNECTING = frozenset(
+    {
+        *("CONNECTION_POOL_CLASS", "CONNECTION_POOL_KWARGS", "PARSER_CLASS", "USERNAME", "PASSWORD"),
+        *("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"),
+    }
+)
+
+#: What the cluster says, where ``LOCATION`` names one of ``PINDB_CLUSTERS``.
+OF_CLUSTER = CONNECTING | {"ROUTER", "ROUTER_OPTIONS", "HASH_TAGS"}
+
+#: Those of pindb, and those of django-redis and Django that mean something with many servers.
+OPTIONS = OF_CLUSTER | {
+    *("ON_DOWN", "RETRY_TIMEOUT", "CLIENT_CLASS", "IGNORE_EXCEPTIONS", "CLOSE_CONNECTION"),
+    *("SERIALIZER", "PICKLE_VERSION", "COMPRESSOR", "REPLICA_READ_ONLY", "MAX_ENTRIES", "CULL_FREQUENCY"),
+}
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """A cache's settings, read.
+
+    Attributes:
+        servers: the servers and the router.
+        on_down: one of `ON_DOWN`.
+        retry_timeout: after how many seconds a server that refused a connection is tried again.
+    """
+
+    servers: ClusterSettings
+    on_down: str
+    retry_timeout: float
+
+
+def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
+    """Read a cache's settings.
+
+    Arguments:
+        location: its ``LOCATION``: URLs, in a list or with commas between them, or the name of a cluster.
+        options: its ``OPTIONS``.
+
+    Raises:
+        ImproperlyConfigured: something is not what it should be; the message lists what is allowed.
+    """
+    unknown = sorted(str(name) for name in options.keys() - OPTIONS)
+    if unknown and not _has_own_options(options):
+        raise ImproperlyConfigured(
+            f"The cache's OPTIONS have {', '.join(unknown)}. Allowed are: {', '.join(sorted(OPTIONS))}."
+        )
+    on_down = options.get("ON_DOWN", "error")
+    if on_down not in ON_DOWN:
+        raise ImproperlyConfigured(
+            f"The cache's ON_DOWN is {on_down!r}. Write one of: {', '.join(map(repr, ON_DOWN))}."
+        )
+    urls = _urls(location)
+    name = urls[0] if len(urls) == 1 and "://" not in urls[0] else None
+    try:
+        settings = _of_urls(urls, options) if name is None else _of_cluster(name, options)
+        backend, servers = read_settings(settings)
+    except ClusterConfigError as error:
+        raise ImproperlyConfigured(f"The cache's settings: {error}") from error
+    if not issubclass(backend, Redis):
+        raise ImproperlyConfigured(
+            f"The cache's LOCATION is the cluster {name!r}, whose backend is {backend.__name__}. A cache "
+            "needs a cluster of Redis servers."
+        )
+    if not servers.router.by_key:
+        raise ImproperlyConfigured(
+            f"The cache's router is {servers.router.__name__}, which does not go by keys: what is written "
+            "would not be found again. Write one of: 'partition', 'consistent', or a dotted path."
+        )
+    router_options = dict(servers.router_options)
+    timeout = options.get("RETRY_TIMEOUT", router_options.pop("retry_timeout", RETRY_TIMEOUT))
+    if not is_positive(timeout):
+        raise ImproperlyConfigured(f"The cache's RETRY_TIMEOUT is {timeout!r}. Write seconds, above 0.")
+    if on_down == "rehash":
+        if not servers.router.retryable:
+            raise ImproperlyConfigured(
+                f"The cache's ON_DOWN is 'rehash', but its router, {servers.router.__name__}, knows one "
+                "server for each key. Write \"ROUTER\": \"consistent\", or for ON_DOWN 'error' or 'miss'."
+            )
+        router_options["retry_timeout"] = timeout
+    retries = len(servers.hosts) if on_down == "rehash" else 0
+    servers = replace(servers, router_options=router_options, max_connection_retries=retries)
+    return CacheOptions(servers, on_down, timeout)
+
+
+def _has_own_options(options: Mapping[str, Any]) -> bool:
+    """Whether a serializer or compressor of the site's own gets the options, and may have some of its own."""
+    paths = [options.get(name) for name in ("SERIALIZER", "COMPRESSOR")]
+    return any(path is not None and not str(path).startswith("django_redis.") for path in paths)
+
+
+def _urls(location: Any) -> list[str]:
+    if isinstance(location, str):
+        location = location.split(",")
+    urls = [url.strip() for url in location if isinstance(url, str)] if _is_list(location) else []
+    if not urls or not all(urls) or len(urls) != len(location):
+        raise ImproperlyConfigured(
+            'The cache\'s LOCATION is no list of URLs. Write ["redis://host:6379/0", ...] '
+            f"({', '.join(SCHEMES)}), or the name of a cluster in PINDB_CLUSTERS."
+        )
+    return urls
+
+
+def _is_list(location: Any) -> bool:
+    return isinstance(location, (list, tuple))
+
+
+def _of_cluster(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a cluster in ``PINDB_CLUSTERS``."""
+    both = sorted(OF_CLUSTER & options.keys())
+    if both:
+        raise ImproperlyConfigured(
+            f"The cache's LOCATION is the cluster {name!r}, and its OPTIONS have {', '.join(both)}, which "
+            "PINDB_CLUSTERS says of it. Write it there."
+        )
+    clusters = connections.settings
+    if name not in clusters:
+        raise ImproperlyConfigured(
+            f"The cache's LOCATION is {name!r}, which is neither a URL ({', '.join(SCHEMES)}) nor a cluster "
+            f"in PINDB_CLUSTERS; those are: {', '.join(map(repr, clusters)) or 'none'}."
+        )
+    return clusters[name]
+
+
+def _of_urls(urls: list[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same settings for servers by their URLs."""
+    wrong = [place for place, url in enumerate(urls) if not url.startswith(SCHEMES)]
+    if wrong:
+        # Not the URL itself, which may hold a password.
+        raise ImproperlyConfigured(
+            f"The cache's LOCATION has something at place {wrong[0]} that is no URL of Redis. Allowed are "
+            f"{', '.join(SCHEMES)}."
+        )
+    router_options = _dict(options, "ROUTER_OPTIONS")
+    if "HASH_TAGS" in options:
+        router_options["hash_tags"] = bool(options["HASH_TAGS"])
+    pool_options = {
+        **{name.lower(): _seconds(options, name) for name in ("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT")},
+        "parser_class": _class(options, "PARSER_CLASS"),
+    }
+    given = {name: value for name, value in pool_options.items() if value is not None}
+    given |= _dict(options, "CONNECTION_POOL_KWARGS")
+    if given.get("decode_responses"):
+        raise ImproperlyConfigured(
+            "The cache's CONNECTION_POOL_KWARGS have decode_responses, but what the cache stores is no text. "
+            "Leave it out."
+        )
+    defaults = {name: options[name.upper()] for name in ("username", "password") if options.get(name.upper())}
+    return {
+        "hosts": [{"url": url} for url in urls],
+        "router": options.get("ROUTER", "consistent"),
+        "router_options": router_options,
+        "defaults": defaults,
+        "pool_cls": _class(options, "CONNECTION_POOL_CLASS"),
+        "pool_options": given,
+    }
+
+
+def _dict(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = options.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise ImproperlyConfigured(f"The cache's {name} is a {type(value).__name__}. Write a dict.")
+    return dict(value or {})
+
+
+def _seconds(options: Mapping[str, Any], name: str) -> float | None:
+    value = options.get(name)
+    if value and not is_positive(value):
+        raise ImproperlyConfigured(f"The cache's {name} is {value!r}. Write seconds, above 0.")
+    return value or None
+
+
+def _class(options: Mapping[str, Any], name: str) -> Any:
+    value = options.get(name)
+    if not isinstance(value, str):
+        return value
+    try:
+        return import_string(value)
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"The cache's {name} is {value!r}, which cannot be imported: {error}"
+        ) from error

@@ -1,0 +1,118 @@
+"""The servers of a cache: one cluster for all threads of a process that use the same settings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from redis.exceptions import RedisError
+
+from pindb.cache.missing import LOST, Losses, MissingClient
+from pindb.cache.options import OF_CLUSTER, CacheOptions, read_options
+from pindb.redis import ClusterConfigError, RoutingClient, connections
+from pindb.redis.backends.redis import Redis
+
+__all__ = ["Shards", "get_shards"]
+
+#: The options that make a difference to the servers.
+RELEVANT = OF_CLUSTER | {"ON_DOWN", "RETRY_TIMEOUT"}
+
+
+class Shards:
+    """The servers of a cache, and what it does when one is down. Safe under threads, and in forked processes.
+
+    Arguments:
+        options: the cache's settings.
+
+    Attributes:
+        cluster: the servers.
+        client: sends each command to the server that has its key.
+        on_down: ``"error"``, ``"miss"`` or ``"rehash"``.
+        losses: what dead servers cost, with ``"miss"``.
+
+    Raises:
+        ImproperlyConfigured: the servers do not suit the router, say.
+    """
+
+    def __init__(self, options: CacheOptions) -> None:
+        try:
+            self.cluster = Redis.make_servers(options.servers, retry_timeout=options.retry_timeout)
+        except ClusterConfigError as error:
+            raise ImproperlyConfigured(f"The cache's settings: {error}") from error
+        self.on_down = options.on_down
+        self.losses = Losses()
+        self.client = RoutingClient(self.cluster, split_multi_key=True)
+        if self.on_down == "miss":
+            self.client = MissingClient(self.cluster, self.losses)
+
+    def lost(self, error: RedisError, command: str, number: int = 1) -> None:
+        """A command of a batch failed, for so many keys: raise the error, unless dead servers are misses."""
+        if self.on_down != "miss" or not isinstance(error, LOST):
+            raise error
+        self.losses.count(command, number)
+
+    def everywhere(self, *words: Any) -> dict[int, Any]:
+        """Send a command to all servers at once.
+
+        Returns:
+            The reply of each server by its id; of those that are up, unless dead servers are errors.
+
+        Raises:
+            redis.RedisError: the first error, or that of a dead server if no server is up.
+        """
+        return self.at_hosts(dict.fromkeys(self.cluster.hosts, words))
+
+    def at_hosts(self, commands: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """Send each server its own command, all at once; see `everywhere`."""
+        fanout = self.client.get_fanout_client(max_concurrency=None)
+        for host_id, words in commands.items():
+            fanout.target([host_id]).execute_command(*words)
+        replies: dict[int, Any] = {}
+        lost = None
+        for host_id, reply in zip(commands, fanout.execute(raise_on_error=False), strict=True):
+            if not isinstance(reply, RedisError):
+                replies[host_id] = reply[host_id]
+            elif self.on_down != "error" and isinstance(reply, LOST):
+                lost = reply
+            else:
+                raise reply
+        if lost is not None and not replies and self.on_down == "rehash":
+            raise lost
+        return replies
+
+
+_shards: dict[str, Shards] = {}
+_making = threading.Lock()
+
+
+def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
+    """The servers for a cache's ``LOCATION`` and ``OPTIONS``: the same for the same settings.
+
+    Raises:
+        ImproperlyConfigured: see `read_options` and `Shards`.
+    """
+    relevant = {name: options[name] for name in sorted(RELEVANT & options.keys())}
+    clusters = connections.settings if isinstance(location, str) and "://" not in location else {}
+    settings = repr((location, relevant, clusters))
+    shards = _shards.get(settings)
+    if shards is None:
+        with _making:
+            shards = _shards.get(settings)
+            if shards is None:
+                shards = _shards[settings] = Shards(read_options(location, options))
+    return shards
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting in ("CACHES", "PINDB_CLUSTERS"):
+        with _making:
+            forgotten = list(_shards.values())
+            _shards.clear()
+        for shards in forgotten:
+            shards.cluster.disconnect_pools()
+
+
+setting_changed.connect(_forget, dispatch_uid="pindb.cache.shards")
