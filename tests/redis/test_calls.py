@@ -148,7 +148,7 @@ def test_nothing_to_get_is_nothing(partitioned: RoutedCluster) -> None:
         ("smove", ("a", "b", "m")),
         ("pfcount", ("a", "b")),
         ("blpop", (["a", "b"], 0)),
-        ("eval", ("return 1", 1, "a")),
+        ("eval", ("return 1", 2, "a", "b")),
         ("sort", ("a",)),
         ("execute_command", ("NOSUCH", "a")),
     ],
