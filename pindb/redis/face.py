@@ -21,7 +21,7 @@ class Called(Protocol):
 
 
 class CallPath:
-    """A method of each host's connection, or an attribute on the way to one: ``cluster.json.get``.
+    """A method of each host's connection, or an attribute that has one: ``cluster.connection_pool.reset``.
 
     Arguments:
         target: gets the calls.
@@ -153,6 +153,12 @@ def no_such_host(host_id: Any, hosts: Mapping[int, Any]) -> ClusterConfigError:
     return ClusterConfigError(
         f"There is no host {host_id!r}; there are {', '.join(map(str, hosts)) or 'none'}."
     )
+
+
+def check_workers(workers: Any) -> None:
+    """Raise `ClusterConfigError` unless it is a number of workers, or None."""
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise ClusterConfigError(f"workers is {workers!r}. Write how many: 1 or more, or None for all.")
 
 
 def follow(connection: Any, path: str) -> Any:

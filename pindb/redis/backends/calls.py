@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pindb.redis.backends.base import ClusterSettings
 from pindb.redis.exceptions import (
     Call,
-    ClusterConfigError,
     CommandCancelled,
     CommandError,
     HostConnectionError,
     HostListExhausted,
     HostTimeoutError,
 )
-from pindb.redis.face import CallPath, RoutedCluster, no_such_host
+from pindb.redis.face import CallPath, RoutedCluster, check_workers, no_such_host
 from pindb.redis.promise import Promise, reject_all
 from pindb.redis.results import Result, get_value
 from pindb.redis.retries import too_many_retries, was_refused
@@ -103,8 +102,7 @@ class CallsMap:
     """
 
     def __init__(self, cluster: ConnectionCluster, workers: int | None, fail_silently: bool) -> None:
-        if workers is not None and (type(workers) is not int or workers < 1):
-            raise ClusterConfigError(f"workers is {workers!r}. Write how many: 1 or more, or None for all.")
+        check_workers(workers)
         self._cluster = cluster
         self._workers = workers
         self._fail_silently = fail_silently

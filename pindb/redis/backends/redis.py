@@ -11,7 +11,7 @@ from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.clients.calling import AimedClient, CallingClient, ResultsClient
 from pindb.redis.cluster import Cluster
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.face import CallPath, RoutedCluster, follow
+from pindb.redis.face import CallPath, RoutedCluster, check_workers, follow
 from pindb.redis.hosts import OPTIONS, Host
 from pindb.redis.loading import check_names
 from pindb.redis.routers import BaseRouter
@@ -112,9 +112,12 @@ class RoutedRedis(RoutedCluster):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command by its words: ``cluster.execute_command("GET", "key")``."""
+        if not self._takes_commands:
+            return self.execute("execute_command", args, options)
         return self._client.execute_command(*args, **options)
 
     def map(self, workers: int | None = None, fail_silently: bool = False) -> Any:
+        check_workers(workers)
         client = ResultsClient(self._cluster, workers, fail_silently)
         return client if self._takes_commands else _CalledMap(client)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["AimedClient", "CallingClient", "ResultsClient"]
 
 ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
+SCRIPT = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
+BATCHED = "call what takes one key for each of them, and the map sends them together"
 
 
 class CallingClient(BaseClient):
@@ -34,6 +36,7 @@ class CallingClient(BaseClient):
     """
 
     ONE_HOST = ONE_HOST
+    register_script = SCRIPT
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
@@ -66,6 +69,7 @@ class AimedClient(BaseClient):
     """Has redis-py's methods, and sends what they send to hosts that are named."""
 
     ONE_HOST = ONE_HOST
+    register_script = SCRIPT
 
     def __init__(self, client: CallingClient, hosts: Sequence[int]) -> None:
         super().__init__(client._cluster)
@@ -88,6 +92,7 @@ class ResultsClient(MappingClient):
     """
 
     ONE_HOST = ONE_HOST
+    register_script = SCRIPT
 
     def __init__(self, cluster: Cluster, workers: int | None = None, fail_silently: bool = False) -> None:
         super().__init__(cluster, workers, split_multi_key=True)
@@ -212,6 +217,9 @@ class ResultsClient(MappingClient):
 
     # What comes of it.
 
+    get_many = refused("get_many", BATCHED)
+    set_many = refused("set_many", BATCHED)
+    delete_many = refused("delete_many", BATCHED)
     execute = refused("execute", "the end of the block sends what was called, and join() does")
 
     def join(self, timeout: float | None = None) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PromisingClient"]
 
-ONE_AFTER_THE_OTHER = "it needs replies one after the other; a routing client has it"
+ONE_AFTER_THE_OTHER = "it needs replies one after the other; call it outside of the map"
 
 
 class PromisingClient(BaseClient):
