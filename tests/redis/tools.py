@@ -27,7 +27,7 @@ def keys_of(router: BaseRouter, host_id: int, number: int, prefix: str = "key") 
 
 def forget_calls(servers: TestSetup) -> None:
     """Let `calls_on` count from now on."""
-    for server in range(servers.servers):
+    for server in filter(servers.is_running, range(servers.servers)):
         with servers.client(server) as client:
             client.config_resetstat()
 

@@ -1,0 +1,444 @@
+"""What is sent once more when a connection fails, what never is, and how often."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from pindb.redis import (
+    Cluster,
+    ClusterConfigError,
+    CommandError,
+    ConsistentHashingRouter,
+    HostConnectionError,
+    HostTimeoutError,
+    MaxRetriesExceededError,
+    RoundRobinRouter,
+    RoutedCluster,
+)
+from pindb.testing.redis import TestSetup
+from tests.redis.tools import Clock, Proxy
+
+Create = Callable[..., RoutedCluster]
+Make = Callable[..., Cluster]
+
+RETRYING = ["consistent", "round_robin"]
+
+
+class Broken:
+    """A connection that breaks as soon as a command was sent on it: nothing says whether the command ran.
+
+    Attributes:
+        breaks: how often it still does.
+        received: how often each of the commands came.
+    """
+
+    def __init__(self, *commands: str) -> None:
+        self.breaks = 0
+        self.received = dict.fromkeys(commands, 0)
+
+    def __call__(self, data: bytes) -> bytes | None:
+        found = [data.count(b"\r\n%s\r\n" % command.encode()) for command in self.received]
+        for command, number in zip(self.received, found, strict=True):
+            self.received[command] += number
+        if any(found) and self.breaks:
+            self.breaks -= 1
+            return None
+        return data
+
+
+@pytest.fixture
+def broken() -> Broken:
+    return Broken("INCRBY", "GET", "MGET", "SET")
+
+
+@pytest.fixture
+def host(servers: TestSetup, broken: Broken) -> Iterator[dict[str, Any]]:
+    """The first server behind connections that break."""
+    with Proxy(servers.host(0)["unix_socket_path"], forward=broken) as proxy:
+        yield {"host": "127.0.0.1", "port": proxy.port}
+
+
+def down(cluster: RoutedCluster) -> list[int]:
+    return list(cluster.router.down_connections)
+
+
+# ---- connections that break ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_what_may_have_run_is_not_sent_again(
+    create: Create, broken: Broken, host: dict[str, Any], router: str
+) -> None:
+    cluster = create(router, [host])
+    cluster.ping()
+    broken.breaks = 1
+    with pytest.raises(HostConnectionError, match="host 0") as caught:
+        cluster.incr("n")
+    assert caught.value.sent is True
+    assert not isinstance(caught.value, MaxRetriesExceededError)
+    assert broken.received["INCRBY"] == 1
+    assert down(cluster) == []
+    assert cluster.incr("n") == 1
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_what_only_reads_is_sent_again(
+    create: Create, broken: Broken, host: dict[str, Any], router: str
+) -> None:
+    cluster = create(router, [host])
+    cluster.set("k", "v")
+    broken.breaks = 2
+    assert cluster.get("k") == b"v"
+    assert broken.received["GET"] == 3
+    assert down(cluster) == []
+    broken.breaks = 2
+    assert cluster.mget("k", "nothing") == [b"v", None]
+    assert broken.received["MGET"] == 3
+
+
+def test_what_only_reads_goes_to_the_next_host(
+    create: Create, broken: Broken, host: dict[str, Any], servers: TestSetup
+) -> None:
+    cluster = create("round_robin", [host, servers.host(1)])
+    cluster[1].set("k", "the other's")
+    broken.breaks = 1
+    assert cluster.get("k") == b"the other's"
+    assert broken.received["GET"] == 1
+    assert down(cluster) == []
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_a_map_sends_again_what_only_reads(
+    create: Create, broken: Broken, host: dict[str, Any], router: str
+) -> None:
+    cluster = create(router, [host])
+    cluster.mset({"a": 1, "b": 2})
+    broken.breaks = 1
+    with pytest.raises(CommandError) as caught, cluster.map() as conn:  # noqa: PT012
+        first, length = conn.get("a"), conn.strlen("b")
+        counted = conn.incr("n")
+        stored = conn.set("c", "x")
+        rest = [conn.get("a"), conn.get("b")]
+        together = conn.mget("a", "b", "nothing")
+    assert (first, length, rest, together) == (b"1", 1, [b"1", b"2"], [b"1", b"2", None])
+    assert [call.name for call, _ in caught.value.errors] == ["INCRBY", "SET"]
+    for failed in (counted, stored):
+        assert isinstance(failed, HostConnectionError)
+        assert failed.sent is True
+    assert (broken.received["INCRBY"], broken.received["SET"]) == (1, 1)
+    assert down(cluster) == []
+
+
+def test_what_was_answered_before_a_connection_broke_stands(create: Create, servers: TestSetup) -> None:
+    cutting = threading.Event()
+
+    def cut(data: bytes) -> bytes:
+        if not cutting.is_set():
+            return data
+        cutting.clear()
+        return data[: len(b":1\r\n$1\r\n")]
+
+    with Proxy(servers.host(0)["unix_socket_path"], back=cut) as proxy:
+        cluster = create("round_robin", [{"host": "127.0.0.1", "port": proxy.port}])
+        cluster.set("a", "1")
+        cutting.set()
+        with pytest.raises(CommandError) as caught, cluster.map() as conn:
+            counted, value, again, last = conn.incr("n"), conn.get("a"), conn.incr("n"), conn.get("n")
+        assert (counted, value) == (1, b"1")
+        assert isinstance(again, HostConnectionError)
+        # It did run, though nobody can know.
+        assert last == b"2"
+        assert [call.name for call, _ in caught.value.errors] == ["INCRBY"]
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_what_breaks_every_time_is_given_up(
+    create: Create, broken: Broken, host: dict[str, Any], router: str
+) -> None:
+    cluster = create(router, [host], max_connection_retries=2)
+    cluster.ping()
+    broken.breaks = 100
+    with pytest.raises(MaxRetriesExceededError, match=r"Gave up after 2 retries .*Last: host 0"):
+        cluster.get("k")
+    assert broken.received["GET"] == 3
+    with pytest.raises(CommandError, match="Gave up after 2 retries") as caught, cluster.map() as conn:
+        conn.get("k")
+    assert [type(error) for _, error in caught.value.errors] == [MaxRetriesExceededError]
+    assert broken.received["GET"] == 6
+
+
+@pytest.mark.parametrize(("router", "retries"), [("partition", 20), (None, 20), ("round_robin", 0)])
+def test_where_nothing_is_retried_nothing_is_sent_twice(
+    create: Create, broken: Broken, host: dict[str, Any], router: str | None, retries: int
+) -> None:
+    cluster = create(router, [host], max_connection_retries=retries)
+    cluster.ping()
+    broken.breaks = 2
+    with pytest.raises(HostConnectionError, match="host 0") as caught:
+        cluster.get("k")
+    assert not isinstance(caught.value, MaxRetriesExceededError)
+    with pytest.raises(CommandError) as in_map, cluster.map() as conn:
+        conn.get("k")
+    assert [type(error) for _, error in in_map.value.errors] == [HostConnectionError]
+    assert broken.received["GET"] == 2
+    assert cluster.get("k") is None
+
+
+@pytest.mark.parametrize("kind", [RoundRobinRouter, ConsistentHashingRouter])
+def test_a_cluster_class_retries_where_it_is_told_to(
+    make_cluster: Make, broken: Broken, host: dict[str, Any], kind: Any
+) -> None:
+    cluster = make_cluster({0: host}, router_cls=kind, max_connection_retries=3)
+    client = cluster.get_routing_client()
+    client.set("k", "v")
+    broken.breaks = 1
+    assert client.get("k") == b"v"
+    broken.breaks = 1
+    assert client.strlen("k") == 1
+    broken.breaks = 1
+    with pytest.raises(HostConnectionError):
+        client.incr("n")
+    broken.breaks = 1
+    with pytest.raises(HostConnectionError), cluster.map() as mapping:
+        value, counted = mapping.get("k"), mapping.incr("n")
+    assert value.value == b"v"
+    assert isinstance(counted.reason, HostConnectionError)
+    assert broken.received["INCRBY"] == 2
+    assert cluster.get_router().down_connections == {}
+
+
+def test_a_cluster_class_that_is_not_told_to_sends_once(
+    make_cluster: Make, broken: Broken, host: dict[str, Any]
+) -> None:
+    cluster = make_cluster({0: host}, router_cls=RoundRobinRouter)
+    client = cluster.get_routing_client()
+    client.ping()
+    broken.breaks = 2
+    with pytest.raises(HostConnectionError):
+        client.get("k")
+    with pytest.raises(HostConnectionError), cluster.map() as mapping:
+        mapping.get("k")
+    assert broken.received["GET"] == 2
+
+
+# ---- hosts that are slow -------------------------------------------------------------------------
+
+
+def test_a_timeout_is_waited_for_once(create: Create, servers: TestSetup) -> None:
+    received, hanging, going_on = Broken("GET", "INCRBY"), threading.Event(), threading.Event()
+
+    def hold(data: bytes) -> bytes:
+        if hanging.is_set():
+            going_on.wait(10)
+        return data
+
+    with Proxy(servers.host(0)["unix_socket_path"], forward=received, back=hold) as proxy:
+        hosts = [{"host": "127.0.0.1", "port": proxy.port, "timeout": 0.15}, servers.host(1)]
+        cluster = create("round_robin", hosts)
+        assert cluster.ping() and cluster.ping()  # noqa: PT018
+        hanging.set()
+        with pytest.raises(HostTimeoutError, match="host 0") as caught:
+            cluster.get("k")
+        assert caught.value.sent is True
+        assert cluster.get("k") is None
+        going_on.set()
+        assert received.received["GET"] == 1
+        assert down(cluster) == []
+
+
+def test_a_map_waits_for_a_timeout_once(create: Create, servers: TestSetup) -> None:
+    cluster = create("round_robin", [{**servers.host(server), "timeout": 0.15} for server in (0, 1)])
+    assert cluster.ping() and cluster.ping()  # noqa: PT018
+    servers.pause(0)
+    with pytest.raises(CommandError) as caught, cluster.map() as conn:
+        values = [conn.get("k") for _ in range(4)]
+    assert [type(error) for _, error in caught.value.errors] == [HostTimeoutError] * 2
+    assert values[1] == values[3] == None  # noqa: E711
+    assert down(cluster) == []
+
+
+def test_a_host_that_takes_too_long_to_connect_is_down(create: Create, servers: TestSetup) -> None:
+    cluster = create("round_robin", [{**servers.host(server), "timeout": 0.15} for server in (0, 1)])
+    servers.pause(0)
+    assert [cluster.incr("n") for _ in range(3)] == [1, 2, 3]
+    assert down(cluster) == [0]
+
+
+# ---- hosts that refuse ---------------------------------------------------------------------------
+
+
+def test_a_connection_that_went_stale_is_replaced(create: Create, servers: TestSetup) -> None:
+    cluster = create("round_robin", [servers.host(0)])
+    assert cluster.incr("n") == 1
+    servers.kill(0)
+    servers.start(0)
+    assert cluster.incr("n") == 1
+    servers.kill(0)
+    servers.start(0)
+    with cluster.map() as conn:
+        counted = conn.incr("n")
+    assert counted == 1
+    assert down(cluster) == []
+
+
+def test_a_connection_that_breaks_while_it_is_made_is_refused(create: Create, servers: TestSetup) -> None:
+    with Proxy(servers.host(0)["unix_socket_path"], forward=lambda data: None) as proxy:
+        hosts = [{"host": "127.0.0.1", "port": proxy.port}, servers.host(1)]
+        cluster = create("round_robin", hosts)
+        assert [cluster.incr("n") for _ in range(3)] == [1, 2, 3]
+        assert down(cluster) == [0]
+        assert proxy.accepted == 1
+
+
+@pytest.mark.parametrize("router", RETRYING)
+@pytest.mark.parametrize("retries", [1, 3])
+def test_a_host_that_always_refuses_is_given_up(
+    create: Create, servers: TestSetup, clock: Clock, router: str, retries: int
+) -> None:
+    servers.kill(0)
+    options = {"retry_timeout": 0}
+    cluster = create(router, [servers.host(0)], router_options=options, max_connection_retries=retries)
+    message = rf"Gave up after {retries} retries \(max_connection_retries\)\. Last: host 0"
+    for _ in range(2):
+        with pytest.raises(MaxRetriesExceededError, match=message) as caught:
+            cluster.incr("n")
+        assert isinstance(caught.value, cluster.MaxRetriesExceededError)
+        assert caught.value.sent is False
+        with pytest.raises(CommandError) as in_map, cluster.map() as conn:
+            results = [conn.incr("n"), conn.get("k"), conn.mget("a", "b")]
+        assert [type(error) for _, error in in_map.value.errors] == [MaxRetriesExceededError] * 3
+        assert all(isinstance(result, MaxRetriesExceededError) for result in results)
+    servers.start(0)
+    assert cluster.incr("n") == 1
+
+
+def test_hosts_that_all_refuse_are_given_up(create: Create, servers: TestSetup) -> None:
+    for server in range(4):
+        servers.kill(server)
+    cluster = create("round_robin", router_options={"retry_timeout": 0}, max_connection_retries=6)
+    # Seven hosts were asked, one after the other.
+    with pytest.raises(MaxRetriesExceededError, match=r"Gave up after 6 retries.*Last: host 2 "):
+        cluster.incr("n")
+    with pytest.raises(CommandError, match="Gave up after 6 retries"), cluster.map() as conn:
+        conn.incr("n")
+
+
+def test_no_more_hosts_are_asked_than_there_are_retries(
+    create: Create, servers: TestSetup, clock: Clock
+) -> None:
+    for server in (0, 1, 2):
+        servers.kill(server)
+    cluster = create("round_robin", max_connection_retries=1)
+    with pytest.raises(MaxRetriesExceededError, match=r"Gave up after 1 retries.*Last: host 1 "):
+        cluster.incr("n")
+    assert down(cluster) == [0, 1]
+    assert [cluster.incr("n"), cluster.incr("n")] == [1, 2]
+    assert down(cluster) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_without_retries_no_host_is_ever_down(create: Create, servers: TestSetup, router: str) -> None:
+    servers.kill(0)
+    cluster = create(router, [servers.host(0)], max_connection_retries=0)
+    for _ in range(2):
+        with pytest.raises(HostConnectionError, match="host 0") as caught:
+            cluster.incr("n")
+        assert not isinstance(caught.value, MaxRetriesExceededError)
+        with pytest.raises(CommandError, match="host 0"), cluster.map() as conn:
+            conn.incr("n")
+    assert down(cluster) == []
+
+
+def test_a_cluster_class_gives_up_too(make_cluster: Make, servers: TestSetup) -> None:
+    servers.kill(0)
+    cluster = make_cluster(
+        {0: servers.host(0)},
+        router_cls=RoundRobinRouter,
+        router_options={"retry_timeout": 0},
+        max_connection_retries=2,
+    )
+    with pytest.raises(MaxRetriesExceededError, match="Gave up after 2 retries"):
+        cluster.get_routing_client().incr("n")
+    with pytest.raises(MaxRetriesExceededError, match="Gave up after 2 retries"), cluster.map() as mapping:
+        mapping.get("k")
+    assert cluster.max_connection_retries == 2
+
+
+@pytest.mark.parametrize("retries", [-1, "2", 1.5, True])
+def test_the_retries_of_a_cluster_class_are_a_number(make_cluster: Make, retries: Any) -> None:
+    with pytest.raises(ClusterConfigError, match=f"max_connection_retries is {retries!r}"):
+        make_cluster(max_connection_retries=retries)
+
+
+# ---- error replies -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_an_error_reply_is_an_answer(create: Create, servers: TestSetup, router: str) -> None:
+    cluster = create(router, [servers.host(0)])
+    cluster.rpush("l", "x")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        cluster.incr("l")
+    with pytest.raises(CommandError, match="WRONGTYPE"), cluster.map() as conn:
+        conn.incr("l")
+    assert down(cluster) == []
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_a_wrong_password_is_no_reason_to_go_elsewhere(
+    create: Create, servers: TestSetup, router: str
+) -> None:
+    hosts = [{**servers.host(server), "username": "nobody", "password": "wrong"} for server in range(2)]
+    cluster = create(router, hosts)
+    for _ in range(2):
+        with pytest.raises(redis.AuthenticationError, match="host "):
+            cluster.get("k")
+        with pytest.raises(CommandError) as caught, cluster.map() as conn:
+            conn.get("k")
+        assert [type(error) for _, error in caught.value.errors] == [redis.AuthenticationError]
+    assert down(cluster) == []
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_server_that_is_loading_is_there(create: Create, servers: TestSetup, connected: bool) -> None:
+    loading = threading.Event()
+
+    def answer(data: bytes) -> bytes:
+        return b"-LOADING Redis is loading the dataset in memory\r\n" if loading.is_set() else data
+
+    with Proxy(servers.host(0)["unix_socket_path"], back=answer) as proxy:
+        cluster = create("consistent", [{"host": "127.0.0.1", "port": proxy.port, "db": 1}])
+        if connected:
+            cluster.ping()
+        loading.set()
+        with pytest.raises(redis.BusyLoadingError, match="loading"):
+            cluster.get("k")
+        with pytest.raises(CommandError, match="loading") as caught, cluster.map() as conn:
+            conn.get("k")
+        assert [type(error) for _, error in caught.value.errors] == [redis.BusyLoadingError]
+        assert down(cluster) == []
+
+
+def test_a_host_that_answers_with_an_error_is_up_again(
+    create: Create, servers: TestSetup, clock: Clock
+) -> None:
+    cluster = create("round_robin", [servers.host(0), servers.host(1)], router_options={"retry_timeout": 5})
+    for host_id in cluster:
+        cluster[host_id].rpush("l", "x")
+    for fail in (lambda: cluster.incr("l"), lambda: fail_in_map(cluster)):
+        cluster.router.mark_connection_down(0)
+        clock.now += 5
+        for _ in range(2):
+            with pytest.raises(redis.RedisError, match="WRONGTYPE"):
+                fail()
+        assert down(cluster) == []
+
+
+def fail_in_map(cluster: RoutedCluster) -> None:
+    with cluster.map() as conn:
+        conn.incr("l")
