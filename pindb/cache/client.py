@@ -57,7 +57,9 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         # One "server", which has no replicas: the client that knows all of them.
         own = {**options, "REPLICA_READ_ONLY": True}
         super().__init__(["pindb"], {**params, "OPTIONS": own}, backend)
-        self._loads = self._decompress_and_load if self._has_compression_enabled() else self._serializer.loads
+        compresses = self._has_compression_enabled()
+        self._loads = self._decompress_and_load if compresses else self._serializer.loads
+        self._dumps = self._dump_and_compress if compresses else self._serializer.dumps
 
     # ---- the client ----------------------------------------------------------------------------
 
@@ -127,6 +129,14 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
             timeout = self._backend.default_timeout
         return None if timeout is None else int(timeout * 1000)
 
+    def encode(self, value: Any, *, allow_int: bool = True) -> Any:
+        """What is stored for an object: integers as they are, so that servers can count with them."""
+        kind = type(value)
+        if kind is int and allow_int:
+            return value
+        # Enumerations and booleans are integers too: django-redis tells them apart.
+        return super().encode(value, allow_int=allow_int) if issubclass(kind, int) else self._dumps(value)
+
     def decode(self, value: Any) -> Any:
         """The object that a stored value stands for."""
         # Pickles begin with this byte, and no number does. To find that out by int() takes longer than to
@@ -134,6 +144,9 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         if type(value) is bytes and value[:1] == b"\x80":
             return self._loads(value)
         return super().decode(value)
+
+    def _dump_and_compress(self, value: Any) -> Any:
+        return self._compressor.compress(self._serializer.dumps(value))
 
     def _decompress_and_load(self, value: bytes) -> Any:
         # Short values are stored as they are.
