@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from pindb.conf import conf
@@ -15,7 +16,7 @@ from pindb.middleware import PinDbMiddleware
 from pindb.routers import PinDbRouter, load_delegates, unpinned_models
 from pindb.sets import get_sets
 
-__all__ = ["check_clusters", "check_middleware", "check_sets", "check_values"]
+__all__ = ["check_caches", "check_clusters", "check_middleware", "check_sets", "check_values"]
 
 POPULATE = "DATABASES.update(pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS))"
 MIDDLEWARE = "pindb.middleware.PinDbMiddleware"
@@ -187,4 +188,25 @@ def check_clusters(**kwargs: Any) -> list[CheckMessage]:
                 errors.append(Error(f"PINDB_CLUSTERS: {error}", hint=hint, id="pindb.E008"))
     except ClusterConfigError as error:
         errors.append(Error(str(error), hint=hint, id="pindb.E008"))
+    return errors
+
+
+@register("pindb")
+def check_caches(**kwargs: Any) -> list[CheckMessage]:
+    """The caches that are pindb's: E009. Nothing is connected to."""
+    errors: list[CheckMessage] = []
+    for alias, cache in settings.CACHES.items():
+        options = cache.get("OPTIONS") or {}
+        paths = (cache.get("BACKEND"), options.get("CLIENT_CLASS"))
+        if not any(str(path).startswith("pindb.cache.") for path in paths):
+            continue
+        try:
+            # Only here: a site without such a cache need not have django-redis.
+            from pindb.cache.options import read_options
+            from pindb.cache.shards import Shards
+
+            Shards(read_options(cache.get("LOCATION"), options))
+        except (ImproperlyConfigured, ImportError) as error:
+            hint = "See the chapter on the cache in pindb's documentation."
+            errors.append(Error(f"CACHES[{alias!r}]: {error}", hint=hint, id="pindb.E009"))
     return errors

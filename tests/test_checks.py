@@ -13,6 +13,7 @@ from pindb.middleware import PinDbMiddleware
 
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 PINDB = "pindb.middleware.PinDbMiddleware"
+DUMMY = "django.core.cache.backends.dummy.DummyCache"
 
 
 class OwnMiddleware(PinDbMiddleware):
@@ -133,6 +134,36 @@ def test_clusters_that_cannot_be_made(clusters: Any, words: list[str]) -> None:
 
 def test_clusters_are_not_connected_to() -> None:
     assert found(PINDB_CLUSTERS={"default": {"hosts": [{"host": "192.0.2.1"}], "router": "partition"}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("cache", "words"),
+    [
+        ({"LOCATION": ["redis://a"], "OPTIONS": {"ROUTR": "ring"}}, ["ROUTR", "ROUTER_OPTIONS"]),
+        ({"LOCATION": ["redis://a"], "OPTIONS": {"ROUTER": "ring"}}, ["'ring'", "'consistent'"]),
+        ({"LOCATION": ["redis://a"], "OPTIONS": {"ON_DOWN": "wait"}}, ["'wait'", "'rehash'"]),
+        ({"LOCATION": "sessions"}, ["'sessions'", "PINDB_CLUSTERS"]),
+        ({}, ["LOCATION"]),
+    ],
+)
+@pytest.mark.parametrize("by_backend", [True, False])
+def test_caches_that_cannot_be_made(cache: dict[str, Any], words: list[str], by_backend: bool) -> None:
+    if by_backend:
+        cache = {"BACKEND": "pindb.cache.ShardedRedisCache", **cache}
+    else:
+        options = {"CLIENT_CLASS": "pindb.cache.ShardedClient", **cache.get("OPTIONS", {})}
+        cache = {"BACKEND": "django_redis.cache.RedisCache", **cache, "OPTIONS": options}
+    messages = found(CACHES={"default": {"BACKEND": DUMMY}, "shards": cache})
+    assert list(messages) == ["pindb.E009"]
+    assert all(word in messages["pindb.E009"].msg for word in ["CACHES['shards']", *words])
+
+
+def test_caches_are_not_connected_to() -> None:
+    cache = {
+        "BACKEND": "pindb.cache.ShardedRedisCache",
+        "LOCATION": ["redis://192.0.2.1", "redis://192.0.2.2"],
+    }
+    assert found(CACHES={"default": cache}) == {}
 
 
 def test_a_site_that_does_not_use_pindb_yet_has_nothing_to_mend() -> None:
