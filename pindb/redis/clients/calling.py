@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from redis.commands.helpers import list_or_args
@@ -103,17 +102,6 @@ class ResultsClient(MappingClient):
         #: Where the method that is being called goes, if the router has looked at the call.
         self._aim: Sequence[int] | None = None
         self._in_runs = self._router.goes_by_key and not self._router.routes_calls
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is None:
-            self.join()
-        else:
-            self.cancel()
 
     def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method whose hosts the router names by `BaseRouter.get_dbs`."""
