@@ -106,7 +106,8 @@ class RoutedRedis(RoutedCluster):
 
     def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if self._cluster.find_words(path, args, kwargs) is not None:
-            return getattr(AimedClient(self._client, hosts), path)(*args, **kwargs)
+            client = AimedClient(self._client, hosts, lambda: self.router.get_dbs(path, args, kwargs)[0])
+            return getattr(client, path)(*args, **kwargs)
         results = [follow(self.get_connection(host_id), path)(*args, **kwargs) for host_id in hosts]
         return results[0] if len(results) == 1 else results
 

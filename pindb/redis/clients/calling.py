@@ -9,8 +9,8 @@ from redis.commands.helpers import list_or_args
 
 from pindb.redis.clients.base import BaseClient, refused
 from pindb.redis.clients.mapping import MappingClient
-from pindb.redis.entries import Command
-from pindb.redis.exceptions import Call, CommandError, HostListExhausted
+from pindb.redis.entries import Command, Entry
+from pindb.redis.exceptions import Call, CommandError, HostListExhausted, UnroutableCommand
 from pindb.redis.multikey import can_split
 from pindb.redis.promise import Promise
 from pindb.redis.results import Result, get_value
@@ -55,28 +55,55 @@ class CallingClient(BaseClient):
             return self._routing.execute_command(*args, **options)
         return self.send_to(router.get_hosts_for_command(args[0], args[1:]), args, options)
 
-    def send_to(self, hosts: Sequence[int], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """Send a command to hosts that are named, all at once."""
+    def send_to(
+        self,
+        hosts: Sequence[int],
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        choose: Callable[[], int] | None = None,
+    ) -> Any:
+        """Send a command to hosts that are named, all at once; see `RoutingClient.send_to` for the rest."""
         if len(hosts) == 1:
-            return self._routing.send_to(hosts[0], args, options)
+            return self._routing.send_to(hosts[0], args, options, choose)
         with self._cluster.fanout(hosts) as client:
             promise = client.execute_command(*args, **options)
         return [promise.value[host_id] for host_id in hosts]
 
 
 class AimedClient(BaseClient):
-    """Has redis-py's methods, and sends what they send to hosts that are named."""
+    """Has redis-py's methods, and sends what they send to hosts that are named.
+
+    Arguments:
+        client: sends it.
+        hosts: the ids of the hosts.
+        choose: see `RoutingClient.send_to`.
+    """
 
     ONE_HOST = ONE_HOST
     register_script = SCRIPT
 
-    def __init__(self, client: CallingClient, hosts: Sequence[int]) -> None:
+    def __init__(self, client: CallingClient, hosts: Sequence[int], choose: Callable[[], int]) -> None:
         super().__init__(client._cluster)
         self._client = client
         self._hosts = hosts
+        self._choose = choose
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        return self._client.send_to(self._hosts, tuple(map(get_value, args)), options)
+        return self._client.send_to(self._hosts, tuple(map(get_value, args)), options, self._choose)
+
+
+class AimedCommand(Command):
+    """A command that goes where the router has sent the call of a method.
+
+    Attributes:
+        call: the call; None where several hosts have it, so that none may take another's place.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self, *command: Any, call: Call | None) -> None:
+        super().__init__(*command)
+        self.call = call
 
 
 class ResultsClient(MappingClient):
@@ -99,18 +126,19 @@ class ResultsClient(MappingClient):
         self._errors: list[tuple[Call, BaseException]] = []
         # What was called: the keys and values of runs, and the words of other commands, with their promises.
         self._log: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
-        #: Where the method that is being called goes, if the router has looked at the call.
-        self._aim: Sequence[int] | None = None
+        #: The method that is being called, and its hosts, if the router has looked at the call.
+        self._aim: tuple[Call, list[int]] | None = None
         self._in_runs = self._router.goes_by_key and not self._router.routes_calls
 
     def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method whose hosts the router names by `BaseRouter.get_dbs`."""
+        call = Call(path, tuple(map(get_value, args)), {n: get_value(value) for n, value in kwargs.items()})
         try:
-            self._aim = self._router.get_dbs(path, args, kwargs)
+            self._aim = call, self._router.get_dbs(*call)
         except HostListExhausted as error:
-            return Result(self._refused(Call(path, tuple(args), kwargs), error))
+            return Result(self._refused(call, error))
         try:
-            return getattr(self, path)(*args, **kwargs)
+            return getattr(self, path)(*call.args, **call.kwargs)
         finally:
             self._aim = None
 
@@ -161,14 +189,17 @@ class ResultsClient(MappingClient):
         if self._aim is None:
             if self._router.by_key and (args[0] in KEY_FIRST or can_split(args[0])):
                 return super().execute_command(*args, **options)
-            hosts: Sequence[int] = self._router.get_hosts_for_command(args[0], args[1:])
+            call, hosts = None, self._router.get_hosts_for_command(args[0], args[1:])
         else:
-            hosts = self._aim
+            call, hosts = self._aim
         promises = [Promise() for _ in hosts]
         if self._run:
             self._gather()
         for host_id, promise in zip(hosts, promises, strict=True):
-            self._buffers.add(host_id, Command(args, dict(options), promise))
+            command = Command(args, dict(options), promise)
+            if call is not None:
+                command = AimedCommand(args, dict(options), promise, call=call if len(hosts) == 1 else None)
+            self._buffers.add(host_id, command)
         together = promises[0] if len(promises) == 1 else Promise.all(promises)
         self._issued.append(together)
         return together
@@ -198,6 +229,14 @@ class ResultsClient(MappingClient):
         if run:
             self._log.append(lambda: _calls_of_run(keys, values, run))
         return super()._gather()
+
+    def _route_again(self, entry: Entry) -> None:
+        if not isinstance(entry, AimedCommand):
+            super()._route_again(entry)
+        elif entry.call is None:
+            raise UnroutableCommand("It is for each of several hosts.")
+        else:
+            self._buffers.add(self._router.get_dbs(*entry.call)[0], entry)
 
     def _forget(self) -> None:
         super()._forget()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -68,13 +68,20 @@ class RoutingClient(BaseClient):
             host_id = router.get_host_for_command(args[0], args[1:])
         return self.send_to(host_id, args, options)
 
-    def send_to(self, host_id: int, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    def send_to(
+        self,
+        host_id: int,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        choose: Callable[[], int] | None = None,
+    ) -> Any:
         """Send a command to a host, or to another where that refuses the connection, and return its reply.
 
         Arguments:
             host_id: the host that the router has chosen.
             args: the command's words.
             options: redis-py's options for the reply.
+            choose: asks the router for another host; None: it is asked for that of the command.
 
         Raises:
             redis.RedisError: see `execute_command`.
@@ -83,7 +90,7 @@ class RoutingClient(BaseClient):
         try:
             reply = client.execute_command(*args, **options)
         except RedisError as error:
-            return self._elsewhere(error, host_id, args, options)
+            return self._elsewhere(error, host_id, args, options, choose)
         router = self._cluster.get_router()
         if router.down_connections:
             router.mark_connection_up(host_id)
@@ -106,7 +113,12 @@ class RoutingClient(BaseClient):
         return value
 
     def _elsewhere(
-        self, error: RedisError, host_id: int, args: Sequence[Any], options: Mapping[str, Any]
+        self,
+        error: RedisError,
+        host_id: int,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        choose: Callable[[], int] | None = None,
     ) -> Any:
         """The reply of another host, where one may be asked; else raise the error, with its host."""
         cluster, router = self._cluster, self._cluster.get_router()
@@ -121,7 +133,7 @@ class RoutingClient(BaseClient):
                 router.mark_connection_down(host_id)
             if not retries_left:
                 break
-            host_id = router.get_host_for_command(args[0], args[1:])
+            host_id = router.get_host_for_command(args[0], args[1:]) if choose is None else choose()
             client: Any = cluster.get_local_client(host_id)
             try:
                 reply = client.execute_command(*args, **options)
