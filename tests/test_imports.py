@@ -52,6 +52,9 @@ FLOORS = [
     ["pindb.cache.options", "pindb.cache.missing"],
     ["pindb.cache.shards"],
     ["pindb.cache.operations", "pindb.cache.patterns", "pindb.cache.statistics"],
+    ["pindb.cache.change", "pindb.cache.scan"],
+    ["pindb.cache.plan"],
+    ["pindb.cache.move"],
     ["pindb.cache.backend", "pindb.cache.client"],
     ["pindb.cache"],
     ["pindb.exceptions", "pindb.testing.processes"],
@@ -61,6 +64,8 @@ FLOORS = [
     ["pindb.routers", "pindb.middleware", "pindb.celery"],
     ["pindb.checks"],
     ["pindb.apps", "pindb"],
+    ["pindb.management.tables"],
+    ["pindb.management", "pindb.management.commands", "pindb.management.commands.pindb"],
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
