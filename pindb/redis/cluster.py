@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from threading import RLock
 from typing import Any
 
@@ -169,12 +170,20 @@ class Cluster:
                     self._pools[host_id] = pool
         return pool
 
-    def disconnect_pools(self) -> None:
-        """Close all connections; they are made anew when they are needed."""
+    def disconnect_pools(self, idle_only: bool = False) -> None:
+        """Close all connections; they are made anew when they are needed.
+
+        Arguments:
+            idle_only: leave those open that threads are using now. (Pools of a class that cannot tell them
+                apart close all.)
+        """
         with self._lock:
             pools = list(self._pools.values())
         for pool in pools:
-            pool.disconnect()
+            if idle_only and "inuse_connections" in signature(pool.disconnect).parameters:
+                pool.disconnect(inuse_connections=False)
+            else:
+                pool.disconnect()
 
     def get_local_client(self, host_id: int) -> redis.Redis:
         """redis-py's own client for one host.

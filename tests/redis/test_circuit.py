@@ -453,7 +453,7 @@ def test_functions_go_to_the_host_of_their_key(servers: TestSetup, cluster: Clus
     client = cluster.get_routing_client()
     for host_id in range(4):
         (key,) = keys_on(cluster, host_id, 1)
-        client.fcall("put", 1, key, "x")  # type: ignore[no-untyped-call]
+        client.fcall("put", 1, key, "x")
         assert client.get(key) == b"x"
     with cluster.all() as fanout:
         fanout.function_delete("pindb")

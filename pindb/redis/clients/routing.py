@@ -11,6 +11,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.clients.base import BaseClient
 from pindb.redis.clients.fanout import FanoutClient
+from pindb.redis.clients.locks import RoutedLock
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.entries import located
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
@@ -272,7 +273,11 @@ class RoutingClient(BaseClient):
 
     def lock(self, name: Any, *args: Any, **kwargs: Any) -> Any:
         """A lock on the host that has the key `name`; see redis-py's method."""
-        return self._cluster.get_local_client_for_key(name).lock(name, *args, **kwargs)
+        options = {"lock_class": RoutedLock, **kwargs}
+        lock = self._cluster.get_local_client_for_key(name).lock(name, *args, **options)
+        if isinstance(lock, RoutedLock) and self._cluster.get_router().by_key:
+            lock.redis = self
+        return lock
 
     def __enter__(self) -> RoutingClient:
         return self
