@@ -70,10 +70,11 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         return self.shards.client
 
     def disconnect(self, index: int = 0, client: Any = None) -> None:
-        self.cluster.disconnect_pools()
+        # Other threads share the connections, and are not done with theirs.
+        self.cluster.disconnect_pools(idle_only=True)
 
     def do_close_clients(self) -> None:
-        self.cluster.disconnect_pools()
+        self.disconnect()
 
     # ---- one key -------------------------------------------------------------------------------
 
@@ -163,12 +164,19 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         if version is None:
             version = self._backend.version
         old, new = self.make_key(key, version), self.make_key(key, version + delta)
-        with self.cluster.map() as both:
-            value, left = both.get(old), both.pttl(old)
-        if value.value is None:
+        batch = self._batch()
+        batch.get(old)
+        batch.pttl(old)
+        value, left = batch.execute(raise_on_error=False)
+        for error in (value, left):
+            if isinstance(error, RedisError):
+                self.shards.lost(error, "GET")
+                value = None
+                break
+        if value is None:
             raise ValueError(f"Key {key!r} not found")
-        words = ("PX", left.value) if left.value > 0 else ()
-        self.shards.client.execute_command("SET", new, value.value, *words)
+        words = ("PX", left) if left > 0 else ()
+        self.shards.client.execute_command("SET", new, value, *words)
         self.shards.client.delete(old)
         return version + delta
 
@@ -203,12 +211,13 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
             The keys that could not be set, because their server was down, say.
         """
         milliseconds = self._milliseconds(timeout)
+        names = self._names(data, version)
         if milliseconds is not None and milliseconds <= 0:
-            self.delete_many(list(data), version=version)
-            return []
-        batch = self._batch()
-        batch.set_many(self._names(data, version), list(map(self.encode, data.values())), milliseconds)
-        replies = batch.execute(raise_on_error=False)
+            replies = self._delete_each(names)
+        else:
+            batch = self._batch()
+            batch.set_many(names, list(map(self.encode, data.values())), milliseconds)
+            replies = batch.execute(raise_on_error=False)
         failed = [key for key, reply in zip(data, replies, strict=True) if reply is not True]
         if failed:
             first = next(reply for reply in replies if reply is not True)
@@ -237,6 +246,18 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
                 self.shards.lost(promise.reason, "DEL", len(part.places))
         return deleted
 
+    def _delete_each(self, names: list[str]) -> list[Any]:
+        """Delete keys: True for each, or why it could not be deleted."""
+        batch = self._batch()
+        parts = batch.delete_many(names)
+        batch.execute(raise_on_error=False)
+        replies: list[Any] = [True] * len(names)
+        for part, promise in parts:
+            if promise.is_rejected:
+                for place in part.places:
+                    replies[place] = promise.reason
+        return replies
+
     def _batch(self) -> MappingClient:
         return self.shards.client.get_mapping_client(max_concurrency=None)
 
@@ -261,6 +282,9 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
     ) -> Iterator[Any]:
         """The keys that match a pattern, one server after the other."""
         pattern = self.make_pattern(search, version=version)
+        if self.shards.on_down == "rehash":
+            # The servers are asked one by one: some may be down, but not all.
+            self.shards.everywhere("PING")
         for host_id in self.cluster.hosts:
             cursor = None
             while cursor != 0:

@@ -102,6 +102,10 @@ class MissingClient(RoutingClient):
         except LOST as error:
             return self._nothing(error, ("GET", name))
 
+    def lock(self, name: Any, *args: Any, **kwargs: Any) -> Any:
+        """A lock that raises an error while its server is down: nobody would ever hold it."""
+        return RoutingClient(self._cluster).lock(name, *args, **kwargs)
+
     def _nothing(self, error: RedisError, args: Sequence[Any]) -> Any:
         nothing = NOTHING.get(args[0])
         if nothing is None:

@@ -61,7 +61,7 @@ class Shards:
             The reply of each server by its id; of those that are up, unless dead servers are errors.
 
         Raises:
-            redis.RedisError: the first error, or that of a dead server if no server is up.
+            redis.RedisError: the first error; with ``"rehash"`` that of a dead server if no server is up.
         """
         return self.at_hosts(dict.fromkeys(self.cluster.hosts, words))
 
@@ -79,7 +79,12 @@ class Shards:
                 lost = reply
             else:
                 raise reply
-        if lost is not None and not replies and self.on_down == "rehash":
+        if (
+            lost is not None
+            and not replies
+            and self.on_down == "rehash"
+            and len(commands) == len(self.cluster.hosts)
+        ):
             raise lost
         return replies
 
