@@ -64,6 +64,14 @@ class Cluster:
         max_connection_retries: int = 0,
         retry_timeout: float | None = None,
     ) -> None:
+        named = {
+            "host_defaults": host_defaults,
+            "pool_options": pool_options,
+            "router_options": router_options,
+        }
+        for name, value in named.items():
+            if value is not None and not isinstance(value, Mapping):
+                raise ClusterConfigError(f"{name} is a {type(value).__name__}. Write a dict.")
         self.host_defaults = dict(host_defaults or {})
         self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
         self.pool_options = dict(pool_options or {})

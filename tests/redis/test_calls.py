@@ -309,3 +309,9 @@ def test_one_cluster_serves_many_threads(partitioned: RoutedCluster) -> None:
         thread.join()
     assert wrong == []
     assert partitioned.get("n") == b"160"
+
+
+def test_the_keys_of_all_hosts_come_one_after_the_other(partitioned: RoutedCluster) -> None:
+    for number in range(20):
+        partitioned.set(f"scanned:{number}", 1)
+    assert len(list(partitioned.scan_iter("scanned:*"))) == 20

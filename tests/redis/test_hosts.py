@@ -314,3 +314,9 @@ def test_unknown_options_of_the_router_are_named() -> None:
     cluster = Cluster({0: {}}, router_options={"weights": {0: 1}})
     with pytest.raises(ClusterConfigError, match=r"weights, which PartitionRouter .* takes: hash_tags"):
         cluster.get_router()
+
+
+@pytest.mark.parametrize("name", ["host_defaults", "pool_options", "router_options"])
+def test_options_that_are_no_dict(name: str) -> None:
+    with pytest.raises(ClusterConfigError, match=f"{name} is a int. Write a dict."):
+        Cluster({0: {}}, **{name: 5})  # type: ignore[arg-type]

@@ -55,6 +55,12 @@ class CallingClient(BaseClient):
             return self._routing.execute_command(*args, **options)
         return self.send_to(router.get_hosts_for_command(args[0], args[1:]), args, options)
 
+    def scan_iter(
+        self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """The keys of all hosts, one host after the other; see redis-py's method."""
+        return self._routing.scan_iter(match, count, _type, **kwargs)
+
     def send_to(
         self,
         hosts: Sequence[int],

@@ -60,43 +60,51 @@ class ConsistentHashingRouter(RetryableRouter):
                     "Give one of them a 'name' of its own."
                 )
             ids[name] = host_id
+        # The ring's nodes are the ids, so that a look-up has them at once, and its points have the names.
+        self._names = {host_id: name for name, host_id in ids.items()}
         try:
-            by_name = {name: weights.get(host_id, 1) for name, host_id in ids.items()}
-            ring = Ketama(ids, by_name, steady=True)
+            self._ring = self._make_ring({host_id: weights.get(host_id, 1) for host_id in cluster.hosts})
         except (TypeError, ValueError) as error:
             raise ClusterConfigError(f"weights: {error}") from error
-        self._ids = ids
-        self._ring = ring
         # The ring without the hosts that are down, by their ids; made when it is needed.
-        self._rings: dict[frozenset[int], Ketama[str]] = {}
+        self._rings: dict[frozenset[int], Ketama[int]] = {}
+
+    def _make_ring(self, weights: Mapping[int, float]) -> Ketama[int]:
+        names = self._names
+        return Ketama(
+            weights, weights, point_name=lambda host_id, i: f"{names[host_id]}-{i}-salt", steady=True
+        )
 
     def get_host_for_key(self, key: Key) -> int:
         ring = self._ring if not self.down_connections else self._ring_now()
-        return self._ids[ring.get_node(hash_tag(key) if self.hash_tags else key)]  # type: ignore[index]
+        return ring.get_node(hash_tag(key) if self.hash_tags else key)  # type: ignore[return-value]
 
     def get_hosts_for_keys(self, keys: Sequence[Key]) -> list[int]:
         if self.hash_tags:
             keys = self._tagged(keys)
         if not self.down_connections:
-            return self._placed(self._ring, keys)
+            return self._ring.get_node_many(keys)  # type: ignore[return-value]
         at_once = self.attempt_reconnect_threshold
         parts = [keys[start : start + at_once] for start in range(0, len(keys), at_once)]
-        return [host_id for part in parts for host_id in self._placed(self._ring_now(), part)]
+        return [host_id for part in parts for host_id in self._ring_now().get_node_many(part)]  # type: ignore[misc]
 
-    def _placed(self, ring: Ketama[str], keys: Sequence[Key]) -> list[int]:
-        ids = self._ids
-        return [ids[node] for node in ring.get_node_many(keys)]  # type: ignore[index]
+    def group_keys(self, keys: Sequence[Key]) -> dict[int, list[int]]:
+        groups: list[list[int]] = [[] for _ in self._names]
+        add = [group.append for group in groups]
+        for place, host_id in enumerate(self.get_hosts_for_keys(keys)):
+            add[host_id](place)
+        return {host_id: places for host_id, places in enumerate(groups) if places}
 
-    def _ring_now(self) -> Ketama[str]:
+    def _ring_now(self) -> Ketama[int]:
         down = self.check_down_connections()
         if not down:
             return self._ring
         ring = self._rings.get(down)
         if ring is None:
-            left = {name: self._ring.weights[name] for name, id_ in self._ids.items() if id_ not in down}
+            left = {id_: weight for id_, weight in self._ring.weights.items() if id_ not in down}
             if not left:
                 raise self.exhausted()
-            ring = Ketama(left, left, steady=True)
+            ring = self._make_ring(left)
             # Hosts go down in few combinations.
             self._rings = {**(self._rings if len(self._rings) < REMEMBERED else {}), down: ring}
         return ring
