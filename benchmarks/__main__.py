@@ -13,6 +13,10 @@ BENCHMARKS = {
     "router": ("benchmarks.router", "ns per routed query and µs per request, beside other routers"),
     "hashing": ("benchmarks.hashing", "look-ups per second on rings and partitions, beside other libraries"),
     "map": ("benchmarks.map", "GET and SET per second through a map and one by one, beside rb and redis-py"),
+    "cache": (
+        "benchmarks.cache",
+        "ms per call of a cache on four servers, beside django-redis and Django's own",
+    ),
 }
 
 
