@@ -16,15 +16,19 @@ import textwrap
 import tokenize
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import caches
+from django.test import override_settings
 
 import pindb
+import pindb.cache
 import pindb.hashing
 import pindb.redis
+from pindb.cache.options import OPTIONS as CACHE_OPTIONS
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
 from pindb.redis import RoutedCluster, connections
 from pindb.redis.backends.redis import Redis
@@ -225,6 +229,20 @@ def run_examples_of(backend: str) -> None:
                 value.disconnect()
 
 
+@pytest.mark.usefixtures("hosts_of_examples")
+def test_examples_of_the_cache_run() -> None:
+    page = ROOT / "docs" / "cache.md"
+    with ExitStack() as stack:
+        for line, language, code in blocks(page):
+            if language == "python":
+                names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
+                run(code, page, line, names)
+                given = {name: names[name] for name in ("CACHES", "PINDB_CLUSTERS") if name in names}
+                stack.enter_context(override_settings(**given))
+                # Also where nothing follows that uses it.
+                caches["default"].set("key", "value")
+
+
 def test_examples_of_memcached_run(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pymemcache")
     from pindb.redis.backends.memcached import Memcached
@@ -293,6 +311,17 @@ def test_names_of_the_redis_half_are_documented(module: Any) -> None:
 def test_name_of_pindb_redis_is_in_the_reference(name: str) -> None:
     reference = (ROOT / "docs" / "redis-api.md").read_text()
     assert re.search(rf"^\.\. auto\w+:: pindb\.redis\.{name}$", reference, re.M)
+
+
+@pytest.mark.parametrize("option", sorted(CACHE_OPTIONS))
+def test_option_of_caches_is_documented(option: str) -> None:
+    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "cache.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("name", pindb.cache.__all__)
+def test_name_of_pindb_cache_is_in_the_reference(name: str) -> None:
+    reference = (ROOT / "docs" / "cache-api.md").read_text()
+    assert re.search(rf"^\.\. auto\w+:: pindb\.cache\.{name}$", reference, re.M)
 
 
 @pytest.mark.parametrize("option", sorted(OPTIONS))
