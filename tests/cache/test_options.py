@@ -1,0 +1,148 @@
+"""What a cache's settings may be, and what is said of those that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from pindb.cache import ShardedRedisCache
+from pindb.cache.options import OPTIONS, read_options
+from pindb.redis import ConsistentHashingRouter, PartitionRouter
+
+URLS = ["redis://:secret@10.0.0.1:6379/0", "redis://10.0.0.2:6379/0"]
+CLUSTERS: dict[str, Any] = {
+    "caches": {"router": "partition", "hosts": {0: {"host": "10.0.0.1"}, 1: {"host": "10.0.0.2"}}},
+    "copies": {"router": "round_robin", "hosts": {0: {"host": "10.0.0.1"}}},
+    "all": {"hosts": {0: {"host": "10.0.0.1"}}},
+    "memory": {"backend": "memcached", "hosts": [{"host": "10.0.0.1"}], "router": "partition"},
+    "wrong": {"router": "partition", "hosts": {0: {"prt": 1}}},
+}
+
+
+def make(location: Any, **options: Any) -> Any:
+    """The cache's client, which reads its settings."""
+    return ShardedRedisCache(location, {"OPTIONS": options}).client
+
+
+@pytest.mark.parametrize("location", [URLS, tuple(URLS), ",".join(URLS), ", ".join(URLS)], ids=repr)
+def test_servers_are_named_by_their_urls(location: Any) -> None:
+    client = make(location, ROUTER="partition")
+    addresses = [host.address for host in client.cluster.hosts.values()]
+    assert addresses == ["10.0.0.1:6379/0", "10.0.0.2:6379/0"]
+    assert client.cluster.hosts[0].password == "secret"
+    assert "secret" not in repr(client.cluster)
+
+
+def test_servers_may_be_those_of_a_cluster_of_the_settings() -> None:
+    with override_settings(PINDB_CLUSTERS=CLUSTERS):
+        client = make("caches")
+    assert isinstance(client.cluster.get_router(), PartitionRouter)
+    assert [host.host for host in client.cluster.hosts.values()] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_server_is_called_the_same_on_the_ring_in_both_ways() -> None:
+    ring = {**CLUSTERS["caches"], "router": "consistent"}
+    with override_settings(PINDB_CLUSTERS={"ring": ring}):
+        named = make("ring").cluster.get_router()
+    by_urls = make(URLS, ROUTER="consistent").cluster.get_router()
+    keys = [f"key:{number}" for number in range(500)]
+    assert named.get_hosts_for_keys(keys) == by_urls.get_hosts_for_keys(keys)
+
+
+def test_the_ring_is_the_default() -> None:
+    client = make(URLS, ROUTER_OPTIONS={"weights": {0: 3}}, HASH_TAGS=True)
+    router = client.cluster.get_router()
+    assert isinstance(router, ConsistentHashingRouter)
+    assert router.hash_tags
+    assert 0.7 < router.get_shares()[0] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        (None, ["LOCATION", "redis://"]),
+        ("", ["LOCATION", "redis://"]),
+        ([], ["LOCATION"]),
+        ([5], ["LOCATION"]),
+        ({"a": 1}, ["LOCATION"]),
+        (["redis://a", ""], ["LOCATION"]),
+        (["http://:secret@a"], ["place 0", "rediss://"]),
+        (["redis://a", "b:6379"], ["place 1", "unix://"]),
+        ("nowhere", ["'nowhere'", "'caches'", "PINDB_CLUSTERS"]),
+        ("copies", ["RoundRobinRouter", "'partition'", "'consistent'"]),
+        ("all", ["EveryHostRouter", "'consistent'"]),
+        ("memory", ["'memory'", "Memcached", "Redis"]),
+        ("wrong", ["prt", "port"]),
+        (["redis://a", "redis://a"], ["redis://a:6379/0"]),
+    ],
+    ids=repr,
+)
+@override_settings(PINDB_CLUSTERS=CLUSTERS)
+def test_locations_that_are_wrong(location: Any, words: list[str]) -> None:
+    with pytest.raises(ImproperlyConfigured) as raised:
+        make(location)
+    assert all(word in str(raised.value) for word in words), raised.value
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ROUTR": "partition"}, ["ROUTR", *OPTIONS]),
+        ({"SENTINELS": []}, ["SENTINELS", "ROUTER"]),
+        ({"ROUTER": "ring"}, ["'ring'", "'partition'", "'consistent'"]),
+        ({"ROUTER": "no.such.Router"}, ["'no.such.Router'", "cannot be imported"]),
+        ({"ROUTER": "redis.Redis"}, ["'redis.Redis'", "BaseRouter"]),
+        ({"ROUTER": "round_robin"}, ["RoundRobinRouter", "'partition'"]),
+        ({"ROUTER": None}, ["EveryHostRouter"]),
+        ({"ROUTER_OPTIONS": {"wieghts": {}}}, ["wieghts", "weights"]),
+        ({"ROUTER_OPTIONS": {"weights": {5: 1}}}, ["weights", "5"]),
+        ({"ROUTER_OPTIONS": [1]}, ["ROUTER_OPTIONS", "list", "dict"]),
+        ({"ROUTER": "partition", "ROUTER_OPTIONS": {"weights": {}}}, ["weights", "PartitionRouter"]),
+        ({"ON_DOWN": "wait"}, ["'wait'", "'error'", "'miss'", "'rehash'"]),
+        ({"ON_DOWN": "rehash", "ROUTER": "partition"}, ["'rehash'", "PartitionRouter", "consistent"]),
+        ({"RETRY_TIMEOUT": 0}, ["RETRY_TIMEOUT", "0", "seconds"]),
+        ({"RETRY_TIMEOUT": "5"}, ["RETRY_TIMEOUT", "'5'"]),
+        ({"SOCKET_TIMEOUT": "5"}, ["SOCKET_TIMEOUT", "'5'"]),
+        ({"SOCKET_CONNECT_TIMEOUT": -1}, ["SOCKET_CONNECT_TIMEOUT", "-1"]),
+        ({"CONNECTION_POOL_KWARGS": {"decode_responses": True}}, ["decode_responses"]),
+        ({"CONNECTION_POOL_KWARGS": 5}, ["CONNECTION_POOL_KWARGS", "int"]),
+        ({"CONNECTION_POOL_CLASS": "no.Pool"}, ["CONNECTION_POOL_CLASS", "'no.Pool'"]),
+    ],
+    ids=repr,
+)
+def test_options_that_are_wrong(options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ImproperlyConfigured) as raised:
+        make(URLS, **options)
+    assert all(word in str(raised.value) for word in words), raised.value
+    assert "secret" not in str(raised.value)
+
+
+def test_a_cluster_says_itself_what_its_router_is() -> None:
+    with (
+        override_settings(PINDB_CLUSTERS=CLUSTERS),
+        pytest.raises(ImproperlyConfigured, match=r"ROUTER.*PINDB_CLUSTERS"),
+    ):
+        make("caches", ROUTER="consistent")
+
+
+def test_a_serializer_of_the_site_s_own_may_have_options_of_its_own() -> None:
+    read_options(URLS, {"SERIALIZER": "site.serializers.Own", "OWN_LEVEL": 9})
+    with pytest.raises(ImproperlyConfigured, match="OWN_LEVEL"):
+        read_options(URLS, {"SERIALIZER": "django_redis.serializers.json.JSONSerializer", "OWN_LEVEL": 9})
+
+
+def test_settings_are_left_as_they_are(make_cache: Callable[..., Any]) -> None:
+    router_options = {"weights": {0: 2}, "retry_timeout": 3}
+    options = {"ROUTER_OPTIONS": router_options, "CONNECTION_POOL_KWARGS": {"max_connections": 5}}
+    cache = make_cache(2, **options)
+    cache.set("a", 1)
+    assert options == {
+        "ROUTER_OPTIONS": {"weights": {0: 2}, "retry_timeout": 3},
+        "CONNECTION_POOL_KWARGS": {"max_connections": 5},
+    }
+    assert cache.client.cluster.retry_timeout == 3
