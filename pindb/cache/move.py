@@ -67,7 +67,9 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         what = "" if self.key is None else f"{self.key.decode(errors='backslashreplace')!r:.200}: "
-        return f"{self.address}: {what}{self.error}"
+        # The server is in front already, and the script says nothing to a reader.
+        why = str(self.error)
+        return f"{self.address}: {what}{why.partition(f'({self.address}): ')[2] or why}"
 
 
 @dataclass
