@@ -1,12 +1,14 @@
 """The settings of the notice board: one DB set, read through pindb.
 
 Environment variables: ``PINDB_DEMO_DATABASES`` (see addresses.py), ``PINDB_DEMO_ROUTER`` (a dotted path),
-``PINDB_DEMO_PINNING_SECONDS``, and ``PINDB_DEMO_BREAK``, which breaks the routing on purpose so that the
-demo can show that it notices.
+``PINDB_DEMO_PINNING_SECONDS``, ``PINDB_DEMO_CACHE`` (JSON: the URLs of Redis servers for the cache, which
+then has the sessions too), and ``PINDB_DEMO_BREAK``, which breaks the routing on purpose so that the demo can
+show that it notices.
 """
 
 from __future__ import annotations
 
+import json
 import os
 
 import pindb
@@ -41,6 +43,16 @@ if os.environ.get("PINDB_DEMO_BREAK") == "middleware":
     MIDDLEWARE.remove("pindb.middleware.PinDbMiddleware")
 elif os.environ.get("PINDB_DEMO_BREAK") == "router":
     DATABASE_ROUTERS = ["testproject.broken.ReplicasOnlyRouter"]
+
+if os.environ.get("PINDB_DEMO_CACHE"):
+    CACHES = {
+        "default": {
+            "BACKEND": "pindb.cache.ShardedRedisCache",
+            "LOCATION": json.loads(os.environ["PINDB_DEMO_CACHE"]),
+            "OPTIONS": {"ON_DOWN": "miss"},
+        }
+    }
+    SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 # ---- Django ------------------------------------------------------------------------------------
 

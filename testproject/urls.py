@@ -10,6 +10,7 @@ from testproject.board import views
 
 urlpatterns = [
     path("", views.board, name="board"),
+    path("poster/", views.poster, name="poster"),
     path("new/", views.post, name="post"),
     path("<int:pk>/edit/", views.edit, name="edit"),
     path("<int:pk>/thanks/", views.thank, name="thank"),

@@ -13,19 +13,26 @@ from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.views.decorators.cache import cache_page
 from django.views.decorators.http import require_POST
 
 import pindb
 from testproject.board.forms import NoticeForm
 from testproject.board.models import Notice
 
-__all__ = ["board", "edit", "post", "thank"]
+__all__ = ["board", "edit", "post", "poster", "thank"]
 
 
 def board(request: HttpRequest) -> HttpResponse:
     """All notices, from a replica unless the visitor is pinned."""
     notices = list(Notice.objects.select_related("author"))
     return render(request, "board/board.html", {"notices": notices})
+
+
+@cache_page(60)
+def poster(request: HttpRequest) -> HttpResponse:
+    """All notices, to print out: the same page for everybody, a minute old at the most."""
+    return render(request, "board/poster.html", {"notices": list(Notice.objects.all())})
 
 
 @login_required
