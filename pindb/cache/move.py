@@ -202,19 +202,8 @@ class Move:
         replies = ask(
             self._then,
             (
-                # 0 is for ever; who has less than a millisecond left has not that.
-                (
-                    copy.key.target,
-                    (
-                        "EVAL",
-                        WRITE,
-                        1,
-                        copy.key.name,
-                        copy.value,
-                        0 if copy.left == -1 else max(copy.left, 1),
-                    ),
-                )
-                for copy in copies
+                (key.target, ("EVAL", WRITE, 1, key.name, value, _lifetime(left)))
+                for key, value, left in copies
             ),
         )
         there = []
