@@ -12,6 +12,7 @@ from django.test import override_settings
 from pindb.cache import ShardedRedisCache
 from pindb.cache.options import OPTIONS, read_options
 from pindb.redis import ConsistentHashingRouter, PartitionRouter
+from pindb.testing.redis import TestSetup
 
 URLS = ["redis://:secret@10.0.0.1:6379/0", "redis://10.0.0.2:6379/0"]
 CLUSTERS: dict[str, Any] = {
@@ -146,3 +147,19 @@ def test_settings_are_left_as_they_are(make_cache: Callable[..., Any]) -> None:
         "CONNECTION_POOL_KWARGS": {"max_connections": 5},
     }
     assert cache.client.cluster.retry_timeout == 3
+
+
+def test_servers_may_want_tls_and_a_password() -> None:
+    try:
+        setup = TestSetup(servers=2, databases_each=1, tls=True, password="secret")
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with setup:
+        hosts = [setup.host(server) for server in range(2)]
+        certificates = hosts[0]["ssl_options"]["ca_certs"]
+        urls = [f"rediss://127.0.0.1:{host['port']}/0?ssl_ca_certs={certificates}" for host in hosts]
+        cache = ShardedRedisCache(urls, {"OPTIONS": {"PASSWORD": "secret"}})
+        data = {f"key:{number}": number for number in range(20)}
+        assert cache.set_many(data) == []
+        assert cache.get_many(data) == data
+        cache.client.cluster.disconnect_pools()
