@@ -91,7 +91,10 @@ class _ConnectingMixin:
             # Not on an error reply, whose type is more special: the host was there to give it.
             if type(error) in (RedisConnectionError, RedisTimeoutError):
                 error.sent = False  # type: ignore[union-attr]
-                if circuit is not None:
+                end = _end.get()
+                # That the caller's own time is up says nothing about the host.
+                hurried = isinstance(error, RedisTimeoutError) and end is not None and time.monotonic() >= end
+                if circuit is not None and not hurried:
                     circuit.refused()
             raise
         if circuit is not None:

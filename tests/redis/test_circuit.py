@@ -651,3 +651,15 @@ def test_a_script_goes_elsewhere_too(servers: TestSetup, ring: Cluster) -> None:
         stored = mapping.eval(SET, 1, two, "x")
     assert stored.value == b"OK"
     assert client.get(two) == b"x"
+
+
+def test_a_caller_without_time_says_nothing_about_the_host(
+    make_cluster: Callable[..., Cluster], servers: TestSetup
+) -> None:
+    cluster = make_cluster(retry_timeout=60)
+    (key,) = keys_on(cluster, 1, 1)
+    servers.pause(1)
+    with pytest.raises(HostTimeoutError), cluster.map(timeout=0.05) as client:
+        client.get(key)
+    servers.resume(1)
+    assert cluster.get_routing_client().get(key) is None
