@@ -58,7 +58,7 @@ def test_everybody_has_a_figure_and_pindb_a_ratio_to_each(
     printed, rows = report
     everybody = REDIS if "rb is left out" in printed else REDIS | {"rb"}
     if case in (GET_BATCHED, SET_BATCHED):
-        everybody |= {"create_cluster"}
+        everybody = everybody | {"create_cluster"}
     of_case = [row for row in rows if row["case"] == case]
     assert {row["subject"] for row in of_case if row["unit"] == UNITS[case]} == everybody
     ratios = {row["unit"] for row in of_case if row["subject"] == "pindb"} - {UNITS[case]}

@@ -1,509 +1,501 @@
-"""What Django and django-redis promise of a cache, on one, two and five servers, for each router.
-
-What a method returns is compared with what django-redis's own client returns on one server.
-"""
+"""What Django promises of every cache: on one server and on many, by each router, configured either way."""
 
 from __future__ import annotations
 
-import asyncio
 import pickle
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from enum import IntEnum
+import time
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.core.cache import caches
+from django.core.signals import request_finished
 from django.test import override_settings
 
-from pindb.redis import BaseRouter
 from pindb.testing.redis import TestSetup
+from tests.cache.tools import ROUTERS, settings_of, sizes
 
-KEYS = [f"key:{number}" for number in range(30)]
+Setup = tuple[int, str, str]
 
-
-class FirstLetterRouter(BaseRouter):
-    """A site's own router."""
-
-    def get_host_for_key(self, key: Any) -> int:
-        return sum(str(key).encode()) % len(self.cluster.hosts)
-
-
-class Colour(IntEnum):
-    """An integer that is none to django-redis."""
-
-    RED = 3
-
-
-OWN = f"{__name__}.FirstLetterRouter"
+SETUPS: list[Setup] = [
+    # With one server there is nothing to choose from.
+    (1, "partition", "backend"),
+    (1, "tests.cache.tools.SiteRouter", "client class"),
+    (2, "partition", "client class"),
+    (2, "consistent", "backend"),
+    (2, "tests.cache.tools.SiteRouter", "client class"),
+    *((5, router, way) for router in ROUTERS for way in ("backend", "client class")),
+]
+KEYS = [f"key:{number}" for number in range(40)]
+MONTH = 30 * 24 * 60 * 60
 
 
-def settings(location: list[str], router: str, face: str, **params: Any) -> dict[str, Any]:
-    """A cache's settings, in either of two ways."""
-    options = {"ROUTER": router, **params.pop("OPTIONS", {})}
-    if face == "backend":
-        return {
-            "BACKEND": "pindb.cache.ShardedRedisCache",
-            "LOCATION": location,
-            "OPTIONS": options,
-            **params,
-        }
-    return {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": location,
-        "OPTIONS": {"CLIENT_CLASS": "pindb.cache.ShardedClient", **options},
-        **params,
-    }
+def shout(key: Any, prefix: Any, version: Any) -> str:
+    """A ``KEY_FUNCTION``."""
+    return f"CUSTOM-{prefix}-{version}-{key}"
 
 
-@pytest.fixture(
-    params=[
-        *((number, router, "backend") for number in (1, 2, 5) for router in ("partition", "consistent", OWN)),
-        (5, "partition", "client"),
-        (2, "consistent", "client"),
-    ],
-    ids=str,
-)
-def cache(request: pytest.FixtureRequest, cache_urls: list[str]) -> Iterator[Any]:
-    """A cache of so many servers; "prefix", "v2" and "custom" are others of the same servers."""
-    number, router, face = request.param
-    location = cache_urls[:number]
-    functions = {"KEY_FUNCTION": f"{__name__}.key", "REVERSE_KEY_FUNCTION": f"{__name__}.reverse"}
-    everything = {
-        "default": settings(location, router, face),
-        "prefix": settings(location, router, face, KEY_PREFIX="pre*fix"),
-        "v2": settings(location, router, face, VERSION=2),
-        "custom": settings(location, router, face, **functions),
-    }
-    with override_settings(CACHES=everything):
-        yield caches["default"]
+def hear(key: str) -> str:
+    """The ``REVERSE_KEY_FUNCTION`` of `shout`."""
+    return key.split("-", 3)[3]
+
+
+class Unpicklable:
+    def __getstate__(self) -> Any:
+        raise pickle.PickleError("not this")
+
+
+@pytest.fixture(params=SETUPS, ids=[f"{s}-{r.rpartition('.')[2]}-{w}" for s, r, w in SETUPS])
+def setup(request: pytest.FixtureRequest, cache_urls: list[str]) -> Iterator[Setup]:
+    """The caches of a site, on so many servers."""
+    servers, router, way = request.param
+    urls, options = cache_urls[:servers], {"ROUTER": router}
+    custom = {"KEY_FUNCTION": f"{__name__}.shout", "REVERSE_KEY_FUNCTION": f"{__name__}.hear"}
+    with (
+        override_settings(
+            CACHES={
+                "default": settings_of(urls, way, options),
+                "prefix": settings_of(urls, way, options, KEY_PREFIX="a*[b]:"),
+                "v2": settings_of(urls, way, options, VERSION=2),
+                "custom": settings_of(urls, way, options, **custom),
+                "forever": settings_of(urls, way, options, TIMEOUT=None),
+                "closing": settings_of(urls, way, {**options, "CLOSE_CONNECTION": True}),
+            }
+        ),
+        warnings.catch_warnings(),
+    ):
+        # Whatever it is: nothing here is done in a way that anybody should be warned of.
+        warnings.simplefilter("error")
+        yield request.param
 
 
 @pytest.fixture
-def oracle(cache_servers: TestSetup) -> Any:
-    """django-redis's own client on a database of its own."""
-    from django_redis.cache import RedisCache
-
-    path = cache_servers.host(0)["unix_socket_path"]
-    return RedisCache(f"unix://{path}?db=1", {})
+def cache(setup: Setup) -> Any:
+    return site("default")
 
 
-def key(name: Any, prefix: str, version: int) -> str:
-    """A site's own key function."""
-    return f"custom!{version}!{name}"
+def site(alias: str) -> Any:
+    return caches[alias]
 
 
-def reverse(name: str) -> str:
-    """Its reverse."""
-    return name.split("!", 2)[2]
+# ---- one key -------------------------------------------------------------------------------------
 
 
-class Raised:
-    """An exception as a result."""
-
-    def __init__(self, error: Exception) -> None:
-        self.kind = type(error)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Raised) and other.kind is self.kind
-
-    def __repr__(self) -> str:
-        return f"raised {self.kind.__name__}"
-
-
-def result(cache: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-    """What a call returns, or raises, in a form that can be compared."""
-    try:
-        found = getattr(cache, name)(*args, **kwargs)
-    except Exception as error:
-        return Raised(error)
-    if name in ("keys", "iter_keys", "sscan_iter", "sscan", "smembers"):
-        return sorted(found, key=repr)
-    return found
+def test_values_are_found_again_and_lie_on_all_servers(
+    cache: Any, setup: Setup, cache_servers: TestSetup
+) -> None:
+    for key in KEYS:
+        assert cache.get(key) is None
+        assert cache.get(key, "default") == "default"
+        assert cache.set(key, key.upper()) is True
+    assert [cache.get(key) for key in KEYS] == [key.upper() for key in KEYS]
+    found = sizes(cache_servers, 5)
+    assert all(found[: setup[0]])
+    assert sum(found[: setup[0]]) == sum(found) == len(KEYS)
 
 
-Call = tuple[Any, ...]
-
-ONE_KEY: list[Call] = [
-    ("get", "missing"),
-    ("get", "missing", "default"),
-    ("set", "text", "späm"),
-    ("get", "text"),
-    ("set", "number", 5),
-    ("incr", "number"),
-    ("incr", "number", 10),
-    ("decr", "number", 3),
-    ("get", "number"),
-    ("incr", "missing"),
-    ("decr", "missing"),
-    ("incr", "text"),
-    ("set", "large", 2**70),
-    ("incr", "large"),
-    ("get", "large"),
-    ("set", "truth", True),
-    ("get", "truth"),
-    ("set", "nothing", None),
-    ("get", "nothing", "default"),
-    ("has_key", "nothing"),
-    ("set", "colour", Colour.RED),
-    ("get", "colour"),
-    ("set", "object", {"list": [1, 2.5, b"\x80\xff"], "when": timedelta(days=1)}),
-    ("get", "object"),
-    ("set", "binary", b"\x00\x80\xff"),
-    ("get", "binary"),
-    ("set", "", "an empty key"),
-    ("get", ""),
-    ("set", 17, "a number as a key"),
-    ("get", "17"),
-    ("add", "added", 1),
-    ("add", "added", 2),
-    ("get", "added"),
-    ("delete", "added"),
-    ("delete", "added"),
-    ("has_key", "added"),
-    ("get_or_set", "callable", lambda: "made"),
-    ("get_or_set", "callable", "not made"),
-    ("set", "for no time", 1, 0),
-    ("get", "for no time"),
-    ("set", "number", 1, -1),
-    ("get", "number"),
-    ("set", "for ever", 1, None),
-    ("ttl", "for ever"),
-    ("pttl", "missing"),
-    ("ttl", "missing"),
-    ("set", "short", 1, 100),
-    ("ttl", "short"),
-    ("persist", "short"),
-    ("ttl", "short"),
-    ("expire", "short", 50),
-    ("ttl", "short"),
-    ("pexpire", "short", 70_000),
-    ("ttl", "short"),
-    ("expire_at", "short", 4_000_000_000),
-    ("touch", "short", 20),
-    ("ttl", "short"),
-    ("touch", "short", None),
-    ("ttl", "short"),
-    ("touch", "missing"),
-    ("touch", "short", 0),
-    ("get", "short"),
-    ("set", "nx", 1, None, None, None, True),
-    ("set", "nx", 2, None, None, None, True),
-    ("set", "xx", 2, None, None, None, False, True),
-]
-
-VERSIONS: list[Call] = [
-    ("set", "a:b", "value", 60),
-    ("incr_version", "a:b"),
-    ("get", "a:b"),
-    ("get", "a:b", None, 2),
-    ("ttl", "a:b", 2),
-    ("decr_version", "a:b", 1, 2),
-    ("get", "a:b"),
-    ("incr_version", "missing"),
-    ("set", "v", 1, None, 7),
-    ("has_key", "v"),
-    ("has_key", "v", 7),
-    ("incr", "v", 1, 7),
-    ("delete", "v", 7),
-]
-
-COLLECTIONS: list[Call] = [
-    ("sadd", "s", "a", 1, 2),
-    ("sadd", "s", "a"),
-    ("scard", "s"),
-    ("smembers", "s"),
-    ("sismember", "s", 1),
-    ("sismember", "s", 9),
-    ("smismember", "s", 1, 9),
-    ("srem", "s", 1),
-    ("sscan", "s"),
-    ("sscan_iter", "s"),
-    ("spop", "one"),
-    ("srandmember", "missing"),
-    ("hset", "h", "field", "value"),
-    ("hset", "h", "other", 2),
-    ("hlen", "h"),
-    ("hkeys", "h"),
-    ("hexists", "h", "field"),
-    ("hdel", "h", "field"),
-    ("hlen", "h"),
-    ("zadd", "z", {"a": 1, "b": 2.5, "c": 3}),
-    ("zcard", "z"),
-    ("zcount", "z", 1, 2.5),
-    ("zincrby", "z", 4, "a"),
-    ("zscore", "z", "a"),
-    ("zrank", "z", "a"),
-    ("zrange", "z", 0, -1),
-    ("zrevrange", "z", 0, 1),
-    ("zrangebyscore", "z", 2, 4),
-    ("zrevrangebyscore", "z", 4, 2),
-    ("zpopmin", "z"),
-    ("zpopmax", "z"),
-    ("zrem", "z", "c"),
-    ("zadd", "z", {"a": 1}),
-    ("zremrangebyscore", "z", 0, 5),
-    ("sdiff", "s", "t"),
-]
-
-SETS: list[Call] = [
-    *(("sadd", f"set:{number}", "all", number, number + 1) for number in range(8)),
-    ("sdiff", "set:0", "set:1", "set:7"),
-    ("sinter", *(f"set:{number}" for number in range(8))),
-    ("sinter", "set:0", "missing"),
-    ("sunion", *(f"set:{number}" for number in range(8))),
-    ("sdiffstore", "diff", "set:0", "set:1"),
-    ("smembers", "diff"),
-    ("sinterstore", "inter", "set:0", "set:1"),
-    ("smembers", "inter"),
-    ("sunionstore", "union", *(f"set:{number}" for number in range(8))),
-    ("smembers", "union"),
-    ("sinterstore", "union", "set:0", "missing"),
-    ("smembers", "union"),
-    ("has_key", "union"),
-    *(("smove", f"set:{number}", f"set:{number + 1}", "all") for number in range(7)),
-    ("smove", "set:0", "set:5", "not there"),
-    *(("smembers", f"set:{number}") for number in range(8)),
-]
-
-MANY: list[Call] = [
-    ("get_many", KEYS),
-    *(("set", name, number) for number, name in enumerate(KEYS)),
-    ("get_many", [*KEYS, "missing", KEYS[0]]),
-    ("get_many", []),
-    ("delete_many", KEYS[:7]),
-    ("delete_many", ["missing"]),
-    ("get_many", KEYS),
-    ("keys", "*"),
-    ("keys", "key:1?"),
-    ("iter_keys", "*1*"),
-    ("iter_keys", "*", 3),
-    ("delete_pattern", "key:1*"),
-    ("delete_pattern", "missing*"),
-    ("keys", "*"),
-    ("clear",),
-    ("keys", "*"),
-]
-
-
-@pytest.mark.parametrize(
-    "calls",
-    [ONE_KEY, VERSIONS, COLLECTIONS, SETS, MANY],
-    ids=["one key", "versions", "collections", "sets", "many"],
-)
-def test_methods_return_what_they_return_on_one_server(cache: Any, oracle: Any, calls: list[Call]) -> None:
-    for name, *args in calls:
-        assert (name, args, result(cache, name, *args)) == (name, args, result(oracle, name, *args))
-
-
-# ---- what django-redis leaves out of Django's contract -----------------------------------------------
-
-
-def test_what_could_not_be_set_is_a_list(cache: Any) -> None:
-    assert cache.set_many(dict.fromkeys(KEYS, 1)) == []
-    assert cache.set_many({}) == []
-    assert cache.set_many({"a": None, "b": 2**80}, 60) == []
-    assert cache.get_many(["a", "b"]) == {"a": None, "b": 2**80}
-    assert 50 < cache.ttl("a") <= 60
-    assert cache.set_many({"a": 1}, 0) == []
-    assert "a" not in cache
-
-
-def test_nothing_to_delete_is_none(cache: Any) -> None:
-    assert cache.delete_many([]) is None
-
-
-def test_keys_may_come_from_an_iterator(cache: Any) -> None:
-    cache.set_many({"a": 1, "b": 2})
-    assert cache.get_many(iter(["a", "b"])) == {"a": 1, "b": 2}
-    assert cache.delete_many(iter(["a", "b"])) == 2
-
-
-def test_none_has_versions_too(cache: Any) -> None:
-    cache.set("none", None)
-    assert cache.incr_version("none") == 2
-    assert cache.get("none", "default", version=2) is None
-    assert cache.decr_version("none", version=2) == 1
-
-
-def test_a_short_time_to_live_survives_another_version(cache: Any) -> None:
-    cache.set("short", "x", 0.4)
-    cache.incr_version("short")
-    assert cache.get("short", version=2) == "x"
-    assert 0 < cache.pttl("short", version=2) <= 400
-
-
-def test_what_cannot_be_pickled_is_an_error(cache: Any) -> None:
-    with pytest.raises((pickle.PickleError, AttributeError, TypeError)):
-        cache.set("function", lambda: 1)
-    with pytest.raises((pickle.PickleError, AttributeError, TypeError)):
-        cache.set_many({"a": 1, "function": lambda: 1})
-
-
-def test_counting_keeps_the_time_to_live(cache: Any) -> None:
-    cache.set("count", 1, 60)
-    cache.incr("count")
-    assert 50 < cache.ttl("count") <= 60
-
-
-# ---- prefixes, versions, key functions ---------------------------------------------------------------
-
-
-def test_caches_of_the_same_servers_keep_apart(cache: Any) -> None:
-    every: dict[str, Any] = {alias: caches[alias] for alias in ("default", "prefix", "v2", "custom")}
-    for alias, one in every.items():
-        one.set_many(dict.fromkeys(KEYS, alias))
-    for alias, one in every.items():
-        assert set(one.get_many(KEYS).values()) == {alias}
-    assert sorted(every["custom"].keys("*")) == sorted(KEYS)
-    assert every["prefix"].delete_pattern("*") == len(KEYS)
-    assert every["v2"].delete_pattern("key:2*") == 11
-    assert len(cache.get_many(KEYS)) == len(KEYS)
-
-
-def test_keys_are_spread_over_all_servers(cache: Any) -> None:
-    cache.set_many(dict.fromkeys(KEYS, 1))
-    hosts = cache.client.cluster.hosts
-    sizes = [cache.client.cluster.get_local_client(host_id).dbsize() for host_id in hosts]
-    assert sum(sizes) == len(KEYS)
-    assert min(sizes) > 0
-
-
-# ---- many at once ------------------------------------------------------------------------------------
-
-
-def commands(servers: TestSetup, number: int) -> list[dict[str, int]]:
-    """How often each server was asked what, since the statistics were reset."""
-    found = []
-    for server in range(number):
-        with servers.client(server) as client:
-            stats = client.info("commandstats")
-        found.append({name.removeprefix("cmdstat_"): entry["calls"] for name, entry in stats.items()})
-    return found
-
-
-def test_many_keys_are_one_command_for_each_server(cache: Any, cache_servers: TestSetup) -> None:
-    number = len(cache.client.cluster.hosts)
-    cache.set_many(dict.fromkeys(KEYS, 1))
-    for server in range(number):
-        with cache_servers.client(server) as client:
-            client.config_resetstat()
-    cache.get_many(KEYS)
-    cache.delete_many(KEYS)
-    cache.delete_pattern("*")
+def test_any_value(cache: Any) -> None:
+    values = [
+        *("text", "", "grüße \N{SNOWMAN}", b"\x00\xffbytes", b"", b"5", "5", 5, -1, 0, 2**70, True, False),
+        *(1.5, float("inf"), None, [1, "2", None], (1, 2), {1: {2}}, {"ä": b"b"}, set(), range(3), 1j),
+    ]
+    for key, value in enumerate(values):
+        cache.set(key, value)
+        found = cache.get(key, "default")
+        assert (type(found), found) == (type(value), value)
+        assert key in cache
+    every = dict(enumerate(values))
+    assert cache.get_many(every) == every
     cache.clear()
-    for counted in commands(cache_servers, number):
-        # Where only one of the keys is, its value is asked for by GET.
-        assert counted.get("mget", 0) + counted.get("get", 0) == 1
-        assert [counted.get(name) for name in ("del", "eval", "flushdb")] == [1, 1, 1]
+    assert cache.set_many(every) == []
+    assert list(map(repr, cache.get_many(every).values())) == list(map(repr, values))
 
 
-def test_hash_tags_keep_sets_together(cache_urls: list[str], cache_servers: TestSetup) -> None:
-    with override_settings(
-        CACHES={"default": settings(cache_urls, "consistent", "backend", OPTIONS={"HASH_TAGS": True})}
-    ):
-        cache: Any = caches["default"]
-        names = [f"{{user}}:{number}" for number in range(8)]
-        for number, name in enumerate(names):
-            cache.sadd(name, "all", number)
-        places = {cache.client.cluster.get_router().get_host_for_key(f":1:{name}") for name in names}
-        assert len(places) == 1
-        (place,) = places
-        with cache_servers.client(place) as client:
-            client.config_resetstat()
-        assert cache.sinterstore("{user}:all", *names) == 1
-        assert cache.smembers("{user}:all") == {"all"}
-        assert commands(cache_servers, 5)[place]["sinterstore"] == 1
+def test_any_key(cache: Any) -> None:
+    keys = ["", "grüße \N{SNOWMAN}", "a:b:c", "{tag}:1", "a b\r\nc", "x" * 1000, 5, 1.5]
+    for key in keys:
+        assert cache.set(key, [1]) is True
+        assert cache.get(key) == [1]
+        assert cache.get_many([key]) == {key: [1]}
+        assert cache.set_many({key: 2}) == []
+        assert cache.incr(key) == 3
+        assert list(cache.iter_keys("*")) == cache.keys("*") == [str(key)]
+        assert cache.has_key(key)
+        assert cache.delete_many([key]) == 1
+        assert key not in cache
+    assert cache.set_many(dict.fromkeys(keys, 1)) == []
+    assert cache.get_many(keys) == dict.fromkeys(keys, 1)
+    assert cache.delete_many(keys) == len(keys)
 
 
-# ---- serializers, compressors, locks, close ----------------------------------------------------------
+def test_add_sets_only_what_is_not_there(cache: Any) -> None:
+    for key in KEYS[:10]:
+        assert cache.add(key, 1) is True
+        assert cache.add(key, 2) is False
+        assert cache.add(key, 2, timeout=0) is False
+        assert cache.get(key) == 1
+    assert cache.add("other", 1, timeout=0) is True
+    assert cache.get("other") is None
+    assert cache.add("third", 1, 50) is True
+    assert 40 < cache.ttl("third") <= 50
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
-        {"COMPRESSOR": "django_redis.compressors.zlib.ZlibCompressor"},
-        {"PICKLE_VERSION": 2},
-        {"ROUTER_OPTIONS": {"weights": {0: 3}}},
-        {"CONNECTION_POOL_KWARGS": {"max_connections": 20}, "SOCKET_TIMEOUT": 3},
-        {"CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool"},
-        {"CONNECTION_POOL_KWARGS": {"protocol": 2}},
-    ],
-    ids=lambda options: next(iter(options)),
-)
-def test_options_of_django_redis_work(make_cache: Callable[..., Any], options: dict[str, Any]) -> None:
-    cache = make_cache(3, **options)
-    values: dict[str, Any] = {f"{name}:long": ["x" * 500, 1, None] for name in KEYS}
-    values |= dict.fromkeys(KEYS, 7)
-    assert cache.set_many(values) == []
-    assert cache.get_many(values) == values
-    cache.set("a", "short")
-    assert cache.get("a") == "short"
-    assert cache.incr(KEYS[0]) == 8
-    assert cache.sadd("set", "member") == 1
-    assert cache.smembers("set") == {"member"}
+def test_delete_tells_whether_there_was_something(cache: Any) -> None:
+    for key in KEYS[:10]:
+        assert cache.delete(key) is False
+        cache.set(key, None)
+        assert cache.delete(key) is True
+        assert cache.get(key, "default") == "default"
 
 
-def test_locks_exclude_each_other(cache: Any) -> None:
-    for name in KEYS[:5]:
-        with cache.lock(name, timeout=5) as lock:
-            assert not cache.lock(name, timeout=5).acquire(blocking=False)
-            assert lock.extend(5)
-        assert cache.lock(name, timeout=5).acquire(blocking=False)
+def test_has_key_and_in(cache: Any) -> None:
+    for key in KEYS[:10]:
+        assert cache.has_key(key) is False
+        assert key not in cache
+        cache.set(key, None)
+        assert cache.has_key(key) is True
+        assert key in cache
 
 
-def test_a_cache_that_was_closed_is_used_again(make_cache: Callable[..., Any]) -> None:
-    cache = make_cache(3, CLOSE_CONNECTION=True)
-    cache.set("a", 1)
+def test_counting(cache: Any) -> None:
+    for key in KEYS[:10]:
+        cache.set(key, 41, timeout=50)
+        assert cache.incr(key) == 42
+        assert cache.incr(key, 10) == 52
+        assert cache.decr(key) == 51
+        assert cache.decr(key, 60) == -9
+        assert cache.incr(key, -1) == cache.get(key) == -10
+        assert 40 < cache.ttl(key) <= 50
+
+
+def test_what_cannot_be_counted(cache: Any) -> None:
+    for key in KEYS[:5]:
+        for count in (cache.incr, cache.decr):
+            with pytest.raises(ValueError, match="not found"):
+                count(key)
+        assert key not in cache
+        cache.set(key, "text")
+        with pytest.raises(TypeError):
+            cache.incr(key)
+        cache.set(key, None)
+        with pytest.raises(TypeError):
+            cache.incr(key)
+        assert cache.get(key) is None
+
+
+def test_counting_beyond_64_bits_and_in_fractions(cache: Any) -> None:
+    for key in KEYS[:5]:
+        cache.set(key, 2**63 - 1, timeout=50)
+        assert cache.incr(key, 2) == cache.get(key) == 2**63 + 1
+        assert cache.incr(key) == cache.get(key) == 2**63 + 2
+        assert 40 < cache.ttl(key) <= 50
+        cache.set(key, 1.5)
+        assert cache.incr(key) == cache.get(key) == 2.5
+
+
+def test_counting_from_nothing(cache: Any) -> None:
+    for key in KEYS[:5]:
+        assert cache.incr(key, 3, ignore_key_check=True) == 3
+        assert cache.incr(key, ignore_key_check=True) == 4
+        assert cache.ttl(key) is None
+
+
+def test_timeouts(cache: Any) -> None:
+    for timeout in (50, 15.5, 2 * MONTH):
+        cache.clear()
+        most = int(timeout * 1000)
+        cache.set(KEYS[0], 1, timeout)
+        cache.add(KEYS[1], 1, timeout)
+        assert cache.set_many(dict.fromkeys(KEYS[2:6], 1), timeout) == []
+        for key in KEYS[:6]:
+            assert most - 10_000 < cache.pttl(key) <= most
+            assert cache.touch(key, 100) is True
+            assert 90_000 < cache.pttl(key) <= 100_000
+            assert cache.touch(key, timeout) is True
+            assert most - 10_000 < cache.pttl(key) <= most
+
+
+def test_values_end_with_their_time(cache: Any) -> None:
+    for key in KEYS[:3]:
+        cache.set(key, 1, timeout=0.02)
+    cache.set_many(dict.fromkeys(KEYS[3:6], 1), timeout=0.02)
+    for key in KEYS[6:9]:
+        cache.set(key, 1)
+        assert cache.touch(key, 0.02) is True
+    time.sleep(0.03)
+    assert cache.get_many(KEYS[:9]) == {}
+    assert not any(key in cache for key in KEYS[:9])
+    assert cache.add(KEYS[0], 2) is True
+
+
+def test_a_timeout_that_is_over_deletes(cache: Any) -> None:
+    for timeout in (0, -1, -0.5, 0.00001):
+        cache.set_many(dict.fromkeys(KEYS, 1))
+        cache.set(KEYS[0], 2, timeout)
+        assert KEYS[0] not in cache
+        assert cache.touch(KEYS[1], timeout) is True
+        assert cache.touch(KEYS[0], timeout) is False
+        assert cache.set_many(dict.fromkeys(KEYS[2:], 2), timeout) == []
+        assert cache.keys("*") == []
+
+
+def test_values_for_ever(cache: Any) -> None:
+    cache.set(KEYS[0], 1, timeout=None)
+    cache.add(KEYS[1], 1, timeout=None)
+    cache.set_many(dict.fromkeys(KEYS[2:5], 1), timeout=None)
+    cache.set(KEYS[5], 1)
+    assert cache.touch(KEYS[5], None) is True
+    assert [cache.ttl(key) for key in KEYS[:6]] == [None] * 6
+    assert cache.touch("missing", None) is False
+
+
+def test_the_default_timeout(cache: Any) -> None:
+    for one, least, most in ((cache, 299, 300), (site("forever"), None, None)):
+        one.clear()
+        one.set(KEYS[0], 1)
+        one.add(KEYS[1], 1)
+        one.set_many(dict.fromkeys(KEYS[2:5], 1))
+        one.set(KEYS[5], 1, timeout=10)
+        one.touch(KEYS[5])
+        for key in KEYS[:6]:
+            assert one.ttl(key) in (least, most)
+
+
+def test_touch_of_nothing(cache: Any) -> None:
+    assert cache.touch("missing") is False
+    assert cache.touch("missing", 10) is False
+    assert "missing" not in cache
+
+
+def test_get_or_set(cache: Any) -> None:
+    for key in KEYS[:5]:
+        assert cache.get_or_set(key, "default", 50) == "default"
+        assert cache.get_or_set(key, "other") == cache.get(key) == "default"
+        assert 40 < cache.ttl(key) <= 50
+        assert cache.get_or_set(key, lambda: "called", version=2) == "called"
+        assert cache.get_or_set(key, lambda: 1 / 0, version=2) == "called"
+        assert cache.get_or_set(f"none {key}", None) is None
+        assert f"none {key}" in cache
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_set("another", lambda: 1 / 0)
+
+
+def test_what_cannot_be_pickled_changes_nothing(cache: Any) -> None:
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    with pytest.raises(pickle.PickleError):
+        cache.set(KEYS[0], Unpicklable())
+    with pytest.raises(pickle.PickleError):
+        cache.add("new", Unpicklable())
+    with pytest.raises(pickle.PickleError):
+        cache.set_many({**dict.fromkeys(KEYS, 2), "new": Unpicklable()})
+    assert cache.get_many([*KEYS, "new"]) == dict.fromkeys(KEYS, 1)
+
+
+# ---- many keys -----------------------------------------------------------------------------------
+
+
+def test_many_keys(cache: Any, setup: Setup, cache_servers: TestSetup) -> None:
+    data = {key: (place, None)[place % 2] for place, key in enumerate(KEYS)}
+    assert cache.set_many(data) == []
+    assert all(sizes(cache_servers, setup[0]))
+    assert cache.get_many(KEYS) == data
+    assert list(cache.get_many(KEYS)) == KEYS
+    assert cache.get_many([*KEYS, "missing", KEYS[0]]) == data
+    assert cache.delete_many([*KEYS[:30], "missing"]) == 30
+    assert cache.get_many(KEYS) == {key: data[key] for key in KEYS[30:]}
+
+
+def test_many_keys_by_iterators(cache: Any) -> None:
+    data = dict.fromkeys(KEYS, "value")
+    cache.set_many(data)
+    assert cache.get_many(iter(KEYS)) == data
+    assert cache.get_many(key for key in KEYS) == data
+    assert cache.get_many(data.keys()) == data
+    assert cache.delete_many(key for key in KEYS[:20]) == 20
+    assert cache.delete_many(set(KEYS[20:])) == 20
+    assert cache.get_many(set(KEYS)) == {}
+
+
+def test_no_keys(cache: Any) -> None:
+    assert cache.set_many({}) == []
+    assert cache.set_many({}, timeout=0) == []
+    nothing: list[Any] = [[], (), iter([]), {}]
+    for none in nothing:
+        assert cache.get_many(none) == {}
+        assert cache.delete_many(none) is None
+
+
+def test_clear_empties_all_servers(cache: Any, setup: Setup, cache_servers: TestSetup) -> None:
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    site("v2").set_many(dict.fromkeys(KEYS, 1))
+    assert cache.clear() is None
+    assert sizes(cache_servers, setup[0]) == [0] * setup[0]
+    assert cache.get_many(KEYS) == {}
+
+
+# ---- versions, prefixes and key functions --------------------------------------------------------
+
+
+def test_versions(cache: Any) -> None:
+    v2 = site("v2")
+    for place, key in enumerate(KEYS[:10]):
+        cache.set(key, place)
+        assert v2.get(key) is None
+        v2.set(key, -place)
+        assert cache.get(key) == cache.get(key, version=1) == v2.get(key, version=1) == place
+        assert v2.get(key) == cache.get(key, version=2) == -place
+        assert cache.incr(key, version=2) == 1 - place
+        assert v2.decr(key) == -place
+        assert cache.add(key, 1, version=3) is True
+        assert cache.add(key, 1, version=3) is False
+        assert cache.has_key(key, version=3)
+        assert not cache.has_key(key, version=4)
+        assert cache.touch(key, 50, version=3) is True
+        assert cache.ttl(key, version=3) <= 50 < cache.ttl(key)
+        assert cache.delete(key, version=3) is True
+        assert not v2.has_key(key, version=3)
+
+
+def test_versions_of_many_keys(cache: Any) -> None:
+    v2 = site("v2")
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    cache.set_many(dict.fromkeys(KEYS, 2), version=2)
+    v2.set_many(dict.fromkeys(KEYS, 3), version=3)
+    assert v2.get_many(KEYS) == cache.get_many(KEYS, version=2) == dict.fromkeys(KEYS, 2)
+    assert v2.get_many(KEYS, version=1) == cache.get_many(KEYS) == dict.fromkeys(KEYS, 1)
+    assert cache.delete_many(KEYS, version=2) == len(KEYS)
+    assert v2.get_many(KEYS) == {}
+    assert cache.delete_pattern("*", version=3) == len(KEYS)
+    assert sorted(v2.keys("*", version=1)) == sorted(cache.iter_keys("*", version=1)) == sorted(KEYS)
+
+
+def test_moving_to_another_version_keeps_value_and_time(cache: Any) -> None:
+    for key, value in zip(KEYS, ["text", 5, None, [None], b"", {}], strict=False):
+        cache.set(key, value, timeout=50)
+        assert cache.incr_version(key) == 2
+        assert cache.get(key, "default") == "default"
+        assert cache.get(key, "default", version=2) == value
+        assert 49_000 < cache.pttl(key, version=2) <= 50_000
+        assert cache.incr_version(key, 3, version=2) == 5
+        assert cache.decr_version(key, version=5) == 4
+        assert cache.decr_version(key, 3, version=4) == 1
+        assert cache.get(key, "default") == value
+        assert cache.keys(f"{key}*", version=5) == []
+        assert site("v2").set(key, value, timeout=None) is True
+        assert site("v2").incr_version(key) == 3
+        assert cache.get(key, "default", version=3) == value
+        assert cache.ttl(key, version=3) is None
+
+
+def test_a_key_that_is_about_to_end_keeps_its_time_in_another_version(cache: Any) -> None:
+    cache.set(KEYS[0], 1, timeout=0.4)
+    assert cache.incr_version(KEYS[0]) == 2
+    assert 0 < cache.pttl(KEYS[0], version=2) <= 400
+
+
+def test_moving_what_is_not_there(cache: Any) -> None:
+    for key in KEYS[:5]:
+        with pytest.raises(ValueError, match="not found"):
+            cache.incr_version(key)
+        with pytest.raises(ValueError, match="not found"):
+            cache.decr_version(key, version=3)
+
+
+def test_prefixes_keep_caches_apart(cache: Any) -> None:
+    prefix = site("prefix")
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    assert prefix.get_many(KEYS) == {}
+    prefix.set_many(dict.fromkeys(KEYS, 2))
+    assert cache.get_many(KEYS) == dict.fromkeys(KEYS, 1)
+    assert prefix.delete_many(KEYS) == len(KEYS)
+    assert cache.get_many(KEYS) == dict.fromkeys(KEYS, 1)
+
+
+def test_key_functions(cache: Any) -> None:
+    custom = site("custom")
+    data = dict.fromkeys(["a-b", *KEYS], 1)
+    assert custom.set_many(data) == []
+    assert cache.get_many(data) == {}
+    assert custom.get_many(data) == data
+    assert custom.get("a-b") == 1
+    assert sorted(custom.keys("*")) == sorted(custom.iter_keys("*")) == sorted(data)
+    assert custom.incr_version("a-b") == 2
+    assert custom.keys("*", version=2) == ["a-b"]
+    assert custom.client.get_client().get("CUSTOM--1-key:3") == b"1"
+    assert custom.delete_pattern("key:*") == len(KEYS)
+
+
+# ---- keys by patterns ----------------------------------------------------------------------------
+
+
+def test_keys_by_patterns(cache: Any) -> None:
+    cache.set_many(dict.fromkeys([*KEYS, "other", "x*y", "xzy"], 1))
+    for find in (cache.keys, lambda pattern: list(cache.iter_keys(pattern))):
+        assert sorted(find("key:*")) == sorted(KEYS)
+        assert sorted(find("key:1?")) == KEYS[10:20]
+        assert sorted(find("key:[12]")) == ["key:1", "key:2"]
+        assert sorted(find("x*y")) == ["x*y", "xzy"]
+        assert find("x[*]y") == ["x*y"]
+        assert find("missing*") == []
+    assert sorted(cache.iter_keys("key:*", itersize=1)) == sorted(KEYS)
+    assert cache.delete_pattern("key:1*") == 11
+    assert cache.delete_pattern("key:1*") == 0
+    assert cache.delete_pattern("x[*]y", itersize=2) == 1
+    assert sorted(cache.keys("*")) == sorted(["other", "xzy", *KEYS[:1], *KEYS[2:10], *KEYS[20:]])
+
+
+def test_patterns_in_prefixes_are_none(cache: Any) -> None:
+    prefix = site("prefix")
+    prefix.set_many(dict.fromkeys(KEYS, 1))
+    client = prefix.client.get_client()
+    client.set("axb::1:key:1", "stray")
+    client.set("a*b::1:key:1", "stray")
+    assert len(prefix.keys("*")) == len(list(prefix.iter_keys("*"))) == len(KEYS)
+    assert prefix.delete_pattern("*") == len(KEYS)
+    assert sorted(client.keys("*")) == [b"a*b::1:key:1", b"axb::1:key:1"]
+    assert prefix.delete_pattern("*", prefix="axb:") == 1
+
+
+def test_a_pattern_deletes_more_keys_than_fit_in_one_go(cache: Any, setup: Setup) -> None:
+    cache.set_many({f"many:{number}": number for number in range(3000)})
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    assert cache.delete_pattern("many:*") == 3000
+    assert sorted(cache.keys("*")) == sorted(KEYS)
+
+
+# ---- the end of a request ------------------------------------------------------------------------
+
+
+def test_a_closed_cache_opens_again(cache: Any) -> None:
+    for one in (cache, site("closing"), site("v2")):
+        assert one.close() is None
+        one.set_many(dict.fromkeys(KEYS, 1))
+        assert one.close(signal="any", sender=None) is None
+        assert one.get_many(KEYS) == dict.fromkeys(KEYS, 1)
+        request_finished.send(sender=None)
+        assert one.get(KEYS[0]) == 1
+
+
+def test_connections_close_after_a_request_where_that_is_asked_for(
+    cache: Any, setup: Setup, cache_servers: TestSetup
+) -> None:
+    def connected() -> int:
+        total = 0
+        for server in range(setup[0]):
+            with cache_servers.client(server) as client:
+                total += len(client.client_list()) - 1
+        return total
+
+    cache.set_many(dict.fromkeys(KEYS, 1))
+    opened = connected()
+    assert opened >= setup[0]
     cache.close()
-    cache.close(signal=None)
-    assert cache.get("a") == 1
-
-
-def test_raw_clients_are_to_be_had(cache: Any) -> None:
-    from django_redis import get_redis_connection
-
-    client = get_redis_connection("default")
-    client.set("raw", "x")
-    assert client.get("raw") == b"x"
-
-
-# ---- asynchronous ------------------------------------------------------------------------------------
-
-
-def test_asynchronous_methods_do_the_same(cache: Any) -> None:
-    async def use() -> None:
-        assert await cache.aset("a", 1, 60)
-        assert await cache.aincr("a", 2) == 3
-        assert await cache.adecr("a") == 2
-        assert await cache.aset_many(dict.fromkeys(KEYS, 1)) == []
-        assert await cache.aget_many(KEYS) == dict.fromkeys(KEYS, 1)
-        await cache.adelete_many(KEYS)
-        assert await cache.aget_many(KEYS) == {}
-        assert await cache.ahas_key("a")
-        assert await cache.aadd("a", 1) is False
-        assert await cache.aget_or_set("b", 5) == 5
-        assert await cache.atouch("a", 30)
-        assert await cache.aincr_version("a") == 2
-        assert await cache.aget("a", version=2) == 2
-        assert await cache.adelete("b")
-        await cache.aclear()
-        await cache.aclose()
-
-    asyncio.run(use())
-
-
-def test_asynchronous_counting_keeps_the_time_to_live(make_cache: Callable[..., Any]) -> None:
-    cache = make_cache(3)
-
-    async def use() -> Any:
-        await cache.aset("a", 1, 60)
-        await asyncio.gather(*(cache.aincr("a") for _ in range(20)))
-        await cache.asadd("s", 1)
-        return await cache.aget("a"), await cache.attl("a"), await cache.asmembers("s")
-
-    value, left, members = asyncio.run(use())
-    assert value == 21
-    assert 50 < left <= 60
-    assert members == {1}
+    assert connected() == opened
+    closing = site("closing")
+    closing.get_many(KEYS)
+    closing.close()
+    deadline = time.monotonic() + 5
+    while connected() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert connected() == 0
