@@ -96,7 +96,7 @@ def test_values_are_found_again_and_lie_on_all_servers(
 
 
 def test_any_value(cache: Any) -> None:
-    values = [
+    values: list[Any] = [
         *("text", "", "grüße \N{SNOWMAN}", b"\x00\xffbytes", b"", b"5", "5", 5, -1, 0, 2**70, True, False),
         *(1.5, float("inf"), None, [1, "2", None], (1, 2), {1: {2}}, {"ä": b"b"}, set(), range(3), 1j),
     ]
@@ -371,7 +371,8 @@ def test_versions_of_many_keys(cache: Any) -> None:
 
 
 def test_moving_to_another_version_keeps_value_and_time(cache: Any) -> None:
-    for key, value in zip(KEYS, ["text", 5, None, [None], b"", {}], strict=False):
+    values: list[Any] = ["text", 5, None, [None], b"", {}]
+    for key, value in zip(KEYS, values, strict=False):
         cache.set(key, value, timeout=50)
         assert cache.incr_version(key) == 2
         assert cache.get(key, "default") == "default"
