@@ -192,10 +192,11 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         for key, value in zip(keys, values, strict=True):
             if value is None:
                 continue
-            if isinstance(value, RedisError):
-                self.shards.lost(value, "GET")
-            else:
+            if not isinstance(value, RedisError):
                 found[key] = decode(value)
+            # The only key of a server is a GET. Several are an MGET, for which a set, say, is none.
+            elif not (isinstance(value, ResponseError) and ": WRONGTYPE " in str(value)):
+                self.shards.lost(value, "GET")
         return found
 
     def set_many(
