@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.cache.operations import SetOperations
+from pindb.cache.options import CONNECTING
 from pindb.cache.patterns import delete_matching
 from pindb.cache.shards import Shards, get_shards
 from pindb.redis import MappingClient, UnroutableCommand
@@ -55,7 +56,8 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         self.shards: Shards = get_shards(server, options)
         self.cluster = self.shards.cluster
         # One "server", which has no replicas: the client that knows all of them.
-        own = {**options, "REPLICA_READ_ONLY": True}
+        own = {name: value for name, value in options.items() if name not in CONNECTING}
+        own["REPLICA_READ_ONLY"] = True
         super().__init__(["pindb"], {**params, "OPTIONS": own}, backend)
         compresses = self._has_compression_enabled()
         self._loads = self._decompress_and_load if compresses else self._serializer.loads

@@ -100,7 +100,10 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
         ImproperlyConfigured: see `read_options` and `Shards`.
     """
     relevant = {name: options[name] for name in sorted(RELEVANT & options.keys())}
-    clusters = connections.settings if isinstance(location, str) and "://" not in location else {}
+    try:
+        clusters = connections.settings if isinstance(location, str) and "://" not in location else {}
+    except ClusterConfigError as error:
+        raise ImproperlyConfigured(f"The cache's LOCATION is {location!r}: {error}") from error
     settings = repr((location, relevant, clusters))
     shards = _shards.get(settings)
     if shards is None:

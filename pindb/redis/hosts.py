@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -282,8 +283,8 @@ def _from_url(host_id: int, url: Any) -> dict[str, Any]:
 
 
 def is_positive(value: Any) -> bool:
-    """Whether it is a number above 0, and not True."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    """Whether it is a finite number above 0, and not True."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def check_gapless(hosts: Mapping[int, Any]) -> None:

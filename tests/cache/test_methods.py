@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 from django.test import override_settings
+from redis import BlockingConnectionPool
 
 from pindb.redis import BaseRouter
 from pindb.testing.redis import TestSetup
@@ -428,6 +429,7 @@ def test_hash_tags_keep_sets_together(cache_urls: list[str], cache_servers: Test
         {"ROUTER_OPTIONS": {"weights": {0: 3}}},
         {"CONNECTION_POOL_KWARGS": {"max_connections": 20}, "SOCKET_TIMEOUT": 3},
         {"CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool"},
+        {"CONNECTION_POOL_CLASS": BlockingConnectionPool},
         {"CONNECTION_POOL_KWARGS": {"protocol": 2}},
     ],
     ids=lambda options: next(iter(options)),

@@ -107,6 +107,7 @@ def test_locations_that_are_wrong(location: Any, words: list[str]) -> None:
         ({"ON_DOWN": "wait"}, ["'wait'", "'error'", "'miss'", "'rehash'"]),
         ({"ON_DOWN": "rehash", "ROUTER": "partition"}, ["'rehash'", "PartitionRouter", "consistent"]),
         ({"RETRY_TIMEOUT": 0}, ["RETRY_TIMEOUT", "0", "seconds"]),
+        ({"RETRY_TIMEOUT": float("inf")}, ["RETRY_TIMEOUT", "inf"]),
         ({"RETRY_TIMEOUT": "5"}, ["RETRY_TIMEOUT", "'5'"]),
         ({"SOCKET_TIMEOUT": "5"}, ["SOCKET_TIMEOUT", "'5'"]),
         ({"SOCKET_CONNECT_TIMEOUT": -1}, ["SOCKET_CONNECT_TIMEOUT", "-1"]),
@@ -163,3 +164,9 @@ def test_servers_may_want_tls_and_a_password() -> None:
         assert cache.set_many(data) == []
         assert cache.get_many(data) == data
         cache.client.cluster.disconnect_pools()
+
+
+@override_settings(PINDB_CLUSTERS=[CLUSTERS])
+def test_clusters_that_are_no_dict() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"'caches': .*PINDB_CLUSTERS.* list"):
+        make("caches")
