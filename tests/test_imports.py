@@ -50,7 +50,7 @@ FLOORS = [
     ["pindb.redis.create"],
     ["pindb.redis.connections"],
     ["pindb.redis"],
-    ["pindb.cache.options", "pindb.cache.missing"],
+    ["pindb.cache.asking", "pindb.cache.missing", "pindb.cache.options"],
     ["pindb.cache.shards"],
     ["pindb.cache.operations", "pindb.cache.patterns", "pindb.cache.statistics"],
     ["pindb.cache.change", "pindb.cache.scan"],

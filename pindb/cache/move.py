@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
+from pindb.cache.asking import ask
 from pindb.cache.plan import find_hosts
-from pindb.cache.scan import ask, get_sizes, scan
+from pindb.cache.scan import get_sizes, scan
 from pindb.redis import Cluster
 
 __all__ = ["Failure", "Move", "Progress"]

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django_redis.client.default import glob_escape
 from redis.exceptions import RedisError
 
-from pindb.redis import Cluster, FanoutClient
+from pindb.cache.asking import ask
+from pindb.redis import Cluster
 
-__all__ = ["ask", "get_sizes", "make_full_pattern", "scan"]
+__all__ = ["get_sizes", "make_full_pattern", "scan"]
 
 #: How many keys a server looks at before it does what others ask for.
 AT_ONCE = 1000
-
-
-def ask(cluster: Cluster, commands: Iterable[tuple[int, tuple[Any, ...]]]) -> list[Any]:
-    """Send commands to hosts by their ids, all hosts at once.
-
-    Returns:
-        For each command its reply, or the `redis.RedisError` in place of it.
-    """
-    fanout = FanoutClient(cluster, max_concurrency=None)
-    host_ids = []
-    for host_id, words in commands:
-        host_ids.append(host_id)
-        fanout.target([host_id]).execute_command(*words)
-    replies = fanout.execute(raise_on_error=False)
-    return [
-        reply if isinstance(reply, RedisError) else reply[host_id]
-        for host_id, reply in zip(host_ids, replies, strict=True)
-    ]
 
 
 def find_databases(cluster: Cluster) -> list[int]:

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from redis.exceptions import RedisError
 
+from pindb.cache.asking import ask
 from pindb.cache.missing import LOST, Losses, MissingClient
 from pindb.cache.options import OF_CLUSTER, CacheOptions, read_options
 from pindb.redis import ClusterConfigError, RoutingClient, connections
@@ -67,14 +68,11 @@ class Shards:
 
     def at_hosts(self, commands: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
         """Send each server its own command, all at once; see `everywhere`."""
-        fanout = self.client.get_fanout_client(max_concurrency=None)
-        for host_id, words in commands.items():
-            fanout.target([host_id]).execute_command(*words)
         replies: dict[int, Any] = {}
         lost = None
-        for host_id, reply in zip(commands, fanout.execute(raise_on_error=False), strict=True):
+        for host_id, reply in zip(commands, ask(self.cluster, commands.items()), strict=True):
             if not isinstance(reply, RedisError):
-                replies[host_id] = reply[host_id]
+                replies[host_id] = reply
             elif self.on_down != "error" and isinstance(reply, LOST):
                 lost = reply
             else:

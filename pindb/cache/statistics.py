@@ -9,6 +9,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
+from pindb.cache.asking import ask
 from pindb.cache.shards import Shards
 
 __all__ = ["ServerStats", "find_shards", "stats"]
@@ -57,20 +58,15 @@ def stats(alias: str = "default") -> list[ServerStats]:
     """
     shards = find_shards(alias)
     hosts = list(shards.cluster.hosts.values())
-    fanout = shards.client.get_fanout_client(max_concurrency=None)
-    for host in hosts:
-        server = fanout.target([host.host_id])
-        server.dbsize()
-        server.info("memory")
-        server.info("stats")
-    replies = fanout.execute(raise_on_error=False)
+    questions = [("DBSIZE",), ("INFO", "memory"), ("INFO", "stats")]
+    replies = ask(shards.cluster, ((host.host_id, words) for host in hosts for words in questions))
     shares = shards.cluster.get_router().get_shares()
     found = []
     for place, host in enumerate(hosts):
         answers = replies[3 * place : 3 * place + 3]
         figures: dict[str, Any] = {}
         if not any(isinstance(answer, RedisError) for answer in answers):
-            keys, memory, counters = (answer[host.host_id] for answer in answers)
+            keys, memory, counters = answers
             figures = {
                 "keys": keys,
                 "memory": memory["used_memory"],

@@ -12,8 +12,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from pindb.cache import move as moving
+from pindb.cache.asking import ask
 from pindb.cache.move import DELETE, READ, WRITE, Failure, Move
-from pindb.cache.scan import ask
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
 from tests.cache.moving import PATTERN, changing, clean, site, urls_of

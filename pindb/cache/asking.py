@@ -1,0 +1,30 @@
+"""Commands for servers that are named, all servers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from pindb.redis import Cluster, FanoutClient
+
+__all__ = ["ask"]
+
+
+def ask(cluster: Cluster, commands: Iterable[tuple[int, tuple[Any, ...]]]) -> list[Any]:
+    """Send commands to hosts by their ids, all hosts at once.
+
+    Returns:
+        For each command its reply, or the `redis.RedisError` in place of it.
+    """
+    fanout = FanoutClient(cluster, max_concurrency=None)
+    host_ids = []
+    for host_id, words in commands:
+        host_ids.append(host_id)
+        fanout.target([host_id]).execute_command(*words)
+    replies = fanout.execute(raise_on_error=False)
+    return [
+        reply if isinstance(reply, RedisError) else reply[host_id]
+        for host_id, reply in zip(host_ids, replies, strict=True)
+    ]
