@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pindb.cache.options import CacheOptions
+from pindb.cache.options import CacheOptions, check_router
 from pindb.redis import ClusterConfigError
 from pindb.redis.hosts import Host
-from pindb.redis.routers import BaseRouter
+from pindb.redis.loading import keywords
 from pindb.redis.routers.making import find_router
 
 __all__ = ["change_servers", "describe_hosts", "mask"]
@@ -69,8 +68,10 @@ def change_servers(
     kind = servers.router
     if router is not None:
         kind = find_router(router)
-        _check_router(kind, options.on_down)
-        router_options = _taken(kind, router_options)
+        check_router(kind, options.on_down)
+        taken = keywords(kind, 1)
+        if taken is not None:
+            router_options = {name: value for name, value in router_options.items() if name in taken}
     return replace(options, servers=replace(servers, hosts=hosts, router=kind, router_options=router_options))
 
 
@@ -106,25 +107,3 @@ def _address(config: Any, defaults: Mapping[str, Any]) -> str:
                 "rediss://... or unix:///path?db=0."
             ) from None
         raise
-
-
-def _check_router(router: type[BaseRouter], on_down: str) -> None:
-    if not router.by_key:
-        raise ClusterConfigError(
-            f"The router {router.__name__} does not go by keys: what a cache writes would not be found "
-            "again. Write one of: 'partition', 'consistent', or a dotted path."
-        )
-    if on_down == "rehash" and not router.retryable:
-        raise ClusterConfigError(
-            f"The cache's ON_DOWN is 'rehash', but the router {router.__name__} knows one server for each "
-            "key. Change ON_DOWN to 'error' or 'miss' first."
-        )
-
-
-def _taken(router: type[BaseRouter], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a router takes."""
-    parameters = inspect.signature(router).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return dict(options)
-    names = {parameter.name for parameter in parameters}
-    return {name: value for name, value in options.items() if name in names}

@@ -9,13 +9,13 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from pindb.redis import ClusterConfigError, connections
+from pindb.redis import BaseRouter, ClusterConfigError, connections
 from pindb.redis.backends import ClusterSettings
 from pindb.redis.backends.redis import Redis
 from pindb.redis.create import read_settings
 from pindb.redis.hosts import is_positive
 
-__all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "read_options"]
+__all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "read_options"]
 
 #: What ``ON_DOWN`` may be.
 ON_DOWN = ("error", "miss", "rehash")
@@ -82,6 +82,7 @@ def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
     try:
         settings = _of_urls(urls, options) if name is None else _of_cluster(name, options)
         backend, servers = read_settings(settings)
+        check_router(servers.router, on_down)
     except ClusterConfigError as error:
         raise ImproperlyConfigured(f"The cache's settings: {error}") from error
     if not issubclass(backend, Redis):
@@ -89,25 +90,29 @@ def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
             f"The cache's LOCATION is the cluster {name!r}, whose backend is {backend.__name__}. A cache "
             "needs a cluster of Redis servers."
         )
-    if not servers.router.by_key:
-        raise ImproperlyConfigured(
-            f"The cache's router is {servers.router.__name__}, which does not go by keys: what is written "
-            "would not be found again. Write one of: 'partition', 'consistent', or a dotted path."
-        )
     router_options = dict(servers.router_options)
     timeout = options.get("RETRY_TIMEOUT", router_options.pop("retry_timeout", RETRY_TIMEOUT))
     if not is_positive(timeout):
         raise ImproperlyConfigured(f"The cache's RETRY_TIMEOUT is {timeout!r}. Write seconds, above 0.")
     if on_down == "rehash":
-        if not servers.router.retryable:
-            raise ImproperlyConfigured(
-                f"The cache's ON_DOWN is 'rehash', but its router, {servers.router.__name__}, knows one "
-                "server for each key. Write \"ROUTER\": \"consistent\", or for ON_DOWN 'error' or 'miss'."
-            )
         router_options["retry_timeout"] = timeout
     retries = len(servers.hosts) if on_down == "rehash" else 0
     servers = replace(servers, router_options=router_options, max_connection_retries=retries)
     return CacheOptions(servers, on_down, timeout)
+
+
+def check_router(router: type[BaseRouter], on_down: str) -> None:
+    """Raise `ClusterConfigError` unless a router suits a cache, and what it does when a server is down."""
+    if not router.by_key:
+        raise ClusterConfigError(
+            f"The router {router.__name__} does not go by keys: what a cache writes would not be found "
+            "again. Write one of: 'partition', 'consistent', or a dotted path."
+        )
+    if on_down == "rehash" and not router.retryable:
+        raise ClusterConfigError(
+            f"The cache's ON_DOWN is 'rehash', but the router {router.__name__} knows one server for each "
+            "key. Change ON_DOWN to 'error' or 'miss', or write \"ROUTER\": \"consistent\"."
+        )
 
 
 def _has_own_options(options: Mapping[str, Any]) -> bool:

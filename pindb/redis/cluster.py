@@ -14,7 +14,7 @@ from pindb.redis.calls import find_words
 from pindb.redis.circuit import Circuit
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.hosts import Host, is_positive
+from pindb.redis.hosts import Host, is_positive, no_such_host
 from pindb.redis.promise import Promise
 from pindb.redis.routers import BaseRouter, PartitionRouter
 from pindb.redis.routers.making import make_router
@@ -141,9 +141,7 @@ class Cluster:
         try:
             return self.hosts[host_id]
         except (KeyError, TypeError):
-            raise ClusterConfigError(
-                f"There is no host {host_id!r}; there are {', '.join(map(str, self.hosts)) or 'none'}."
-            ) from None
+            raise no_such_host(host_id, self.hosts) from None
 
     def resolve_hosts(self, hosts: Iterable[int] | str) -> list[int]:
         """The ids of hosts: all of them for ``"all"``.

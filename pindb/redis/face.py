@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from pindb.redis.exceptions import ClusterConfigError, MaxRetriesExceededError
-from pindb.redis.results import get_value
+from pindb.redis.results import get_values
 from pindb.redis.routers import BaseRouter
 
 __all__ = ["CallPath", "Called", "RoutedCluster"]
@@ -121,7 +121,7 @@ class RoutedCluster(ABC):
         Returns:
             The connection; a list of all of them without a key.
         """
-        hosts = self.router.get_dbs("get_conn", *_plain(args, kwargs))
+        hosts = self.router.get_dbs("get_conn", *get_values(args, kwargs))
         connections = [self.get_connection(host_id) for host_id in hosts]
         return connections[0] if len(connections) == 1 else connections
 
@@ -139,20 +139,8 @@ class RoutedCluster(ABC):
             UnroutableCommand: it does not say where it goes.
             HostConnectionError: a host could not be reached, nor another one in its place.
         """
-        args, kwargs = _plain(args, kwargs or {})
+        args, kwargs = get_values(args, kwargs or {})
         return self.call(self.router.get_dbs(path, args, kwargs), path, args, kwargs)
-
-
-def _plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments with values in place of the results of maps."""
-    return tuple(map(get_value, args)), {name: get_value(value) for name, value in kwargs.items()}
-
-
-def no_such_host(host_id: Any, hosts: Mapping[int, Any]) -> ClusterConfigError:
-    """The error for the id of a host that is not there."""
-    return ClusterConfigError(
-        f"There is no host {host_id!r}; there are {', '.join(map(str, hosts)) or 'none'}."
-    )
 
 
 def check_workers(workers: Any) -> None:

@@ -287,6 +287,13 @@ def is_positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
+def no_such_host(host_id: Any, hosts: Mapping[int, Any]) -> ClusterConfigError:
+    """The error for the id of a host that is not there."""
+    return ClusterConfigError(
+        f"There is no host {host_id!r}; there are {', '.join(map(str, hosts)) or 'none'}."
+    )
+
+
 def check_gapless(hosts: Mapping[int, Any]) -> None:
     """Raise `BadHostSetup` unless the ids are 0, 1, 2 ... without a gap."""
     if hosts and set(hosts) != set(range(len(hosts))):

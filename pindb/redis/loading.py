@@ -1,14 +1,15 @@
-"""Classes that settings name."""
+"""Classes that settings name, and the names of what they take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 from pindb.redis.exceptions import ClusterConfigError
 
-__all__ = ["check_names", "load_class"]
+__all__ = ["check_names", "keywords", "load_class"]
 
 
 def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> type[Any]:
@@ -49,3 +50,11 @@ def check_names(what: str, given: Mapping[Any, Any], allowed: frozenset[str]) ->
         raise ClusterConfigError(
             f"{what} has unknown options: {', '.join(unknown)}. There are: {', '.join(sorted(allowed))}."
         )
+
+
+def keywords(call: Callable[..., Any], positional: int) -> frozenset[str] | None:
+    """The names of what may be given by name, after so many positional arguments; None: anything."""
+    parameters = list(inspect.signature(call).parameters.values())[positional:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters)

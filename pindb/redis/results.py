@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pindb.redis.exceptions import CommandCancelled, ResultPending
 from pindb.redis.promise import Promise
 
-__all__ = ["Result", "get_value"]
+__all__ = ["Result", "get_value", "get_values"]
 
 _value = Promise.__dict__["value"].__get__
 
@@ -94,6 +94,11 @@ def get_value(result: Any) -> Any:
         return _value(promise)
     except AttributeError:
         return _plain(promise)
+
+
+def get_values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments with values in place of the results of maps."""
+    return tuple(map(get_value, args)), {name: get_value(value) for name, value in kwargs.items()}
 
 
 def _plain(promise: Promise) -> Any:

@@ -16,9 +16,10 @@ from pindb.redis.exceptions import (
     HostListExhausted,
     HostTimeoutError,
 )
-from pindb.redis.face import CallPath, RoutedCluster, check_workers, no_such_host
+from pindb.redis.face import CallPath, RoutedCluster, check_workers
+from pindb.redis.hosts import no_such_host
 from pindb.redis.promise import Promise, reject_all
-from pindb.redis.results import Result, get_value
+from pindb.redis.results import Result, get_values
 from pindb.redis.retries import too_many_retries, was_refused
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.making import make_router
@@ -139,7 +140,7 @@ class CallsMap:
 
     def execute(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Keep a call, and return its result-to-be."""
-        call = Call(path, tuple(map(get_value, args)), {n: get_value(value) for n, value in kwargs.items()})
+        call = Call(path, *get_values(args, kwargs))
         try:
             hosts = self._cluster.router.get_dbs(*call)
         except HostListExhausted as error:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from pindb.redis.backends.base import ClusterSettings
 from pindb.redis.backends.calls import ConnectionCluster
-from pindb.redis.backends.connection import BaseConnection, keywords
+from pindb.redis.backends.connection import BaseConnection
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError
-from pindb.redis.loading import check_names
+from pindb.redis.loading import check_names, keywords
 
 try:
     from cassandra import UnresolvableContactPoints

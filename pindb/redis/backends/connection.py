@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
@@ -14,9 +13,9 @@ from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.backends.calls import ConnectionCluster
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError, HostTimeoutError
 from pindb.redis.face import RoutedCluster, follow
-from pindb.redis.loading import check_names
+from pindb.redis.loading import check_names, keywords
 
-__all__ = ["BaseConnection", "keywords"]
+__all__ = ["BaseConnection"]
 
 Connection = TypeVar("Connection", bound="BaseConnection")
 
@@ -160,14 +159,6 @@ class BaseConnection(BaseBackend):
     def host_options(cls) -> frozenset[str] | None:
         """The names of a host's options: the arguments of the class; None where it takes any."""
         return keywords(cls, 1)
-
-
-def keywords(call: Callable[..., Any], positional: int) -> frozenset[str] | None:
-    """The names of what may be given by name, after so many positional arguments; None: anything."""
-    parameters = list(inspect.signature(call).parameters.values())[positional:]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(parameter.name for parameter in parameters)
 
 
 def _forget_clients() -> None:

@@ -7,9 +7,10 @@ import select
 import socket
 from typing import Any
 
-from pindb.redis.backends.connection import BaseConnection, keywords
+from pindb.redis.backends.connection import BaseConnection
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.hosts import is_positive
+from pindb.redis.loading import keywords
 
 try:
     from pymemcache.client.base import Client, PooledClient

@@ -13,7 +13,7 @@ from pindb.redis.entries import Command, Entry
 from pindb.redis.exceptions import Call, CommandError, HostListExhausted, UnroutableCommand
 from pindb.redis.multikey import can_split
 from pindb.redis.promise import Promise
-from pindb.redis.results import Result, get_value
+from pindb.redis.results import Result, get_value, get_values
 from pindb.redis.routers.keys import KEY_FIRST
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class ResultsClient(MappingClient):
 
     def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method whose hosts the router names by `BaseRouter.get_dbs`."""
-        call = Call(path, tuple(map(get_value, args)), {n: get_value(value) for n, value in kwargs.items()})
+        call = Call(path, *get_values(args, kwargs))
         try:
             self._aim = call, self._router.get_dbs(*call)
         except HostListExhausted as error:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pindb.redis import exceptions
 from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.hosts import no_such_host
 from pindb.redis.routers.base import BaseRouter, RoutedHosts
 
 __all__ = ["RetryableRouter"]
@@ -68,9 +69,7 @@ class RetryableRouter(BaseRouter):
             ClusterConfigError: there is no such host.
         """
         if host_id not in self.cluster.hosts:
-            raise ClusterConfigError(
-                f"There is no host {host_id!r}; there are {', '.join(map(str, self.cluster.hosts))}."
-            )
+            raise no_such_host(host_id, self.cluster.hosts)
         with self._marking:
             self._trials.pop(host_id, None)
             self.down_connections[host_id] = time.monotonic() + self.retry_timeout

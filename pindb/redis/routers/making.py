@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.loading import load_class
+from pindb.redis.loading import keywords, load_class
 from pindb.redis.routers.base import BaseRouter, EveryHostRouter, RoutedHosts
 from pindb.redis.routers.partition import PartitionRouter
 from pindb.redis.routers.ring import ConsistentHashingRouter
@@ -50,13 +49,12 @@ def make_router(router_cls: type[BaseRouter], cluster: RoutedHosts, options: Map
         BadHostSetup: the hosts do not suit it.
         ClusterConfigError: it does not take the options.
     """
-    parameters = list(inspect.signature(router_cls).parameters.values())[1:]
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        known = [parameter.name for parameter in parameters]
+    known = keywords(router_cls, 1)
+    if known is not None:
         unknown = sorted(options.keys() - known)
         if unknown:
             raise ClusterConfigError(
                 f"router_options has {', '.join(unknown)}, which {router_cls.__name__} does not take. "
-                f"It takes: {', '.join(known) or 'none'}."
+                f"It takes: {', '.join(sorted(known)) or 'none'}."
             )
     return router_cls(cluster, **options)
