@@ -19,11 +19,10 @@ FLOORS = [
     ["pindb.hashing.crc32", "pindb.hashing.rings", "pindb.hashing.slots"],
     ["pindb.hashing.continuum", "pindb.hashing.ketama"],
     ["pindb.hashing"],
-    ["pindb.conf"],
+    ["pindb.circuit", "pindb.conf"],
     ["pindb.redis.commands", "pindb.redis.exceptions", "pindb.redis.promise", "pindb.redis.resp"],
     [
         "pindb.redis.calls",
-        "pindb.redis.circuit",
         "pindb.redis.loading",
         "pindb.redis.results",
         "pindb.redis.retries",

@@ -10,8 +10,8 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
+from pindb.circuit import Circuit
 from pindb.redis.calls import find_words
-from pindb.redis.circuit import Circuit
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.hosts import Host, is_positive, no_such_host

@@ -21,7 +21,7 @@ from redis.connection import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.circuit import Circuit
+from pindb.circuit import Circuit
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.loading import check_names
 
@@ -51,6 +51,15 @@ def _note(error: Exception) -> None:
 
 #: redis-py since 5.3 connects by this method, also when a connection broke while it was out of the pool.
 CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
+
+
+def _check(circuit: Circuit) -> None:
+    """Raise `redis.ConnectionError` where the host is to be left alone."""
+    seconds = circuit.wait()
+    if seconds:
+        error = RedisConnectionError(f"It refused the last connection; it is tried again in {seconds:.1f} s.")
+        _note(error)
+        raise error
 
 
 class _ConnectingMixin:
@@ -85,7 +94,7 @@ class _ConnectingMixin:
         """Connect, if it is time to; note on an error that nothing was sent."""
         circuit = self._circuit
         if circuit is not None:
-            circuit.enter()
+            _check(circuit)
         try:
             connect(*args, **kwargs)
         except (RedisConnectionError, RedisTimeoutError) as error:
@@ -96,10 +105,10 @@ class _ConnectingMixin:
                 # That the caller's own time is up says nothing about the host.
                 hurried = isinstance(error, RedisTimeoutError) and end is not None and time.monotonic() >= end
                 if circuit is not None and not hurried:
-                    circuit.refused()
+                    circuit.fail()
             raise
         if circuit is not None:
-            circuit.connected()
+            circuit.succeed()
 
     def _connect(self) -> Any:
         end = _end.get()

@@ -19,7 +19,6 @@ from pindb.redis import (
     Promise,
     UnroutableCommand,
 )
-from pindb.redis.circuit import Circuit
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Clock, Proxy, calls_on, forget_calls, keys_on
 
@@ -33,7 +32,7 @@ AT_ONCE = "host 0 .*It refused the last connection; it is tried again in"
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which it is decided when to try a host again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.redis.circuit.time", clock)
+    monkeypatch.setattr("pindb.circuit.time", clock)
     return clock
 
 
@@ -84,82 +83,6 @@ def in_threads(work: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(run, range(THREADS)))
-
-
-# ---- the circuit itself --------------------------------------------------------------------------
-
-
-def test_a_circuit_lets_everybody_pass_at_first() -> None:
-    circuit = Circuit(5)
-    for _ in range(3):
-        circuit.enter()
-    assert not circuit.is_open
-
-
-def test_a_refused_connection_stops_everybody_for_a_while(clock: Clock) -> None:
-    circuit = Circuit(5)
-    circuit.refused()
-    assert circuit.is_open
-    clock.now += 1.5
-    for _ in range(3):
-        with pytest.raises(redis.ConnectionError, match=r"tried again in 3\.5 s") as caught:
-            circuit.enter()
-        # Nothing was sent, so that the command may go elsewhere.
-        assert caught.value.sent is False  # type: ignore[attr-defined]
-
-
-def test_one_caller_tries_when_the_time_has_come(clock: Clock) -> None:
-    circuit = Circuit(5)
-    circuit.refused()
-    clock.now += 5
-    circuit.enter()
-    for _ in range(3):
-        with pytest.raises(redis.ConnectionError):
-            circuit.enter()
-    assert circuit.is_open
-
-
-def test_of_many_threads_one_tries(clock: Clock) -> None:
-    circuit = Circuit(5)
-    circuit.refused()
-    for _ in range(20):
-        clock.now += 5
-        assert in_threads(circuit.enter).count(None) == 1
-
-
-def test_a_connection_closes_the_circuit(clock: Clock) -> None:
-    circuit = Circuit(5)
-    circuit.refused()
-    clock.now += 5
-    circuit.enter()
-    circuit.connected()
-    assert not circuit.is_open
-    for _ in range(3):
-        circuit.enter()
-
-
-def test_a_trial_that_fails_begins_the_time_anew(clock: Clock) -> None:
-    circuit = Circuit(5)
-    circuit.refused()
-    clock.now += 5
-    circuit.enter()
-    clock.now += 2
-    circuit.refused()
-    clock.now += 4.9
-    with pytest.raises(redis.ConnectionError):
-        circuit.enter()
-    clock.now += 0.2
-    circuit.enter()
-
-
-def test_a_trial_that_is_never_heard_of_again_is_followed_by_another(clock: Clock) -> None:
-    circuit = Circuit(5)
-    circuit.refused()
-    for _ in range(3):
-        clock.now += 5
-        circuit.enter()
-        with pytest.raises(redis.ConnectionError):
-            circuit.enter()
 
 
 # ---- clusters ------------------------------------------------------------------------------------
