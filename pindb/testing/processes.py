@@ -227,8 +227,24 @@ class Servers:
 
 
 def _kill_group(pid: int) -> None:
+    # PostgreSQL's processes are in groups of their own, and notice only some milliseconds later.
+    children = _children(pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process has started; none where the system does not say (only Linux does)."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # After the name, which is in parentheses and may hold anything: the state, and the parent.
+            if int(file.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(file.parent.name))
+    return found
 
 
 def unprivileged_user() -> int | None:
