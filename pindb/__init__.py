@@ -10,7 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pindb.exceptions import PinDbConfigError, PinDbException, UnpinnedWriteException
+    from pindb.counters import stats
+    from pindb.exceptions import (
+        PinDbConfigError,
+        PinDbException,
+        PositionUnavailable,
+        ReplicasBehind,
+        UnpinnedWriteException,
+    )
     from pindb.pinning import (
         get_newly_pinned,
         get_pinned,
@@ -25,16 +32,23 @@ if TYPE_CHECKING:
         with_masters,
         with_replicas,
     )
+    from pindb.positions import current_position
     from pindb.replicas import get_replica
     from pindb.routers import GreedyPinDbRouter, StrictPinDbRouter
     from pindb.sets import populate_replicas
+    from pindb.waiting import acurrent_position, await_for_replicas, wait_for_replicas
 
 __all__ = [
     "GreedyPinDbRouter",
     "PinDbConfigError",
     "PinDbException",
+    "PositionUnavailable",
+    "ReplicasBehind",
     "StrictPinDbRouter",
     "UnpinnedWriteException",
+    "acurrent_position",
+    "await_for_replicas",
+    "current_position",
     "get_newly_pinned",
     "get_pinned",
     "get_replica",
@@ -45,8 +59,10 @@ __all__ = [
     "pin",
     "pinning_context",
     "populate_replicas",
+    "stats",
     "unpin_all",
     "unpinned_replica",
+    "wait_for_replicas",
     "with_masters",
     "with_replicas",
 ]
@@ -55,7 +71,16 @@ __version__ = "1.0.0.dev0"
 
 # Where each name is. They are imported when they are asked for, so that pindb.redis and pindb.hashing, which
 # need no Django, do not bring it in with this package.
-_MODULES = ("exceptions", "pinning", "replicas", "routers", "sets")
+_MODULES = (
+    "counters",
+    "exceptions",
+    "pinning",
+    "positions",
+    "replicas",
+    "routers",
+    "sets",
+    "waiting",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -24,4 +24,11 @@ class PinDbConfig(AppConfig):
                     'pip install "django-pindb[celery]", or drop the setting.'
                 ) from error
 
-            celery.install()
+            options = conf.PINDB_CELERY if isinstance(conf.PINDB_CELERY, dict) else {}
+            try:
+                celery.install(**options)
+            except TypeError as error:
+                raise PinDbConfigError(
+                    f"PINDB_CELERY is {options!r}: {error}. Write True, or a dict with the arguments of "
+                    "pindb.celery.install: {'wait': '200ms'}."
+                ) from error

@@ -28,12 +28,33 @@ DEFAULTS: dict[str, Any] = {
     "PINDB_UNPINNED_MODELS": (),
     # Reads inside an explicit transaction.atomic() on the master go to the master.
     "PINDB_ATOMIC_READS_MASTER": True,
-    # Tasks carry the pins of whoever sent them (see pindb.celery).
+    # Tasks carry the pins of whoever sent them; a dict has the arguments of pindb.celery.install.
     "PINDB_CELERY": False,
     # Clusters of Redis (or other) servers by name, each as pindb.redis.create_cluster takes it.
     "PINDB_CLUSTERS": {},
-    # How long a new pin lasts, in seconds.
+    # What ends a pin: "time", or "position" (replicas have caught up with what was written).
+    "PINDB_CONSISTENCY": "time",
+    # How long a new pin lasts, in seconds; with positions, one whose position cannot be had.
     "PINDB_PINNING_SECONDS": 15,
+    # How long a pin that carries a position lasts at most, in seconds.
+    "PINDB_POSITION_PIN_SECONDS": 300,
+    # How often a process asks a replica for its position at most, in milliseconds.
+    "PINDB_POSITION_CHECK_MS": 25,
+    # Classes that say positions, by kind of database (see pindb.positions).
+    "PINDB_POSITIONS": {},
+    # What carries pins from request to request: a class of pindb.stores, or the site's own.
+    "PINDB_PIN_STORE": "pindb.stores.CookieStore",
+    # CacheStore: the alias of its cache, and what says whose pins a request has.
+    "PINDB_PIN_CACHE": "default",
+    "PINDB_PIN_CACHE_KEY": "pindb.stores.user_key",
+    # HeaderStore: the name of the header in requests and responses.
+    "PINDB_PIN_HEADER": "X-Pindb-Pins",
+    # How long a replica that failed is passed over before it is tried again, in seconds.
+    "PINDB_REPLICA_DOWNTIME": 30,
+    # Replicas further behind than this (seconds) are passed over; None: lag is not looked at.
+    "PINDB_MAX_REPLICA_LAG": None,
+    # Pinned reads go to replicas while the master is down; else they fail.
+    "PINDB_READ_REPLICAS_WHEN_MASTER_DOWN": False,
     # The name of the cookie that carries the pins.
     "PINDB_PINNING_COOKIE": "pindb_pinned_set",
 }
@@ -54,9 +75,20 @@ class Conf:
     PINDB_DELEGATE_ROUTERS: Iterable[Any]
     PINDB_UNPINNED_MODELS: Iterable[str]
     PINDB_ATOMIC_READS_MASTER: bool
-    PINDB_CELERY: bool
+    PINDB_CELERY: Any
     PINDB_CLUSTERS: Any
+    PINDB_CONSISTENCY: str
     PINDB_PINNING_SECONDS: float
+    PINDB_POSITION_PIN_SECONDS: float
+    PINDB_POSITION_CHECK_MS: float
+    PINDB_POSITIONS: Any
+    PINDB_PIN_STORE: Any
+    PINDB_PIN_CACHE: str
+    PINDB_PIN_CACHE_KEY: Any
+    PINDB_PIN_HEADER: str
+    PINDB_REPLICA_DOWNTIME: float
+    PINDB_MAX_REPLICA_LAG: float | None
+    PINDB_READ_REPLICAS_WHEN_MASTER_DOWN: bool
     PINDB_PINNING_COOKIE: str
     PINDB_PINNING_COOKIE_DOMAIN: str | None
     PINDB_PINNING_COOKIE_PATH: str

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["PinDbConfigError", "PinDbException", "UnpinnedWriteException"]
+__all__ = [
+    "PinDbConfigError",
+    "PinDbException",
+    "PositionUnavailable",
+    "ReplicasBehind",
+    "UnpinnedWriteException",
+]
 
 
 class PinDbException(Exception):
@@ -17,3 +23,11 @@ class PinDbConfigError(PinDbException, ImproperlyConfigured, ValueError):
 
 class UnpinnedWriteException(PinDbException):
     """`StrictPinDbRouter` was asked to write to a set that nobody had pinned."""
+
+
+class PositionUnavailable(PinDbException):
+    """A database cannot say where it is in its replication stream."""
+
+
+class ReplicasBehind(PinDbException, TimeoutError):
+    """Replicas did not get where they were waited for in time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, cast
 
@@ -11,20 +12,29 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from pindb.conf import conf
+from pindb.outgoing import aoutgoing_pins, outgoing_pins
 from pindb.pinning import PinningContext, aiterate_in, get_context, iterate_in, set_context
-from pindb.stores import CookieStore
+from pindb.sets import get_sets
+from pindb.stores import load_store
 
 __all__ = ["PinDbMiddleware"]
+
+logger = logging.getLogger("pindb")
 
 
 class PinDbMiddleware:
     """Runs each request in a pinning context of its own.
 
-    The context starts with the pins that the request's cookie carries. Where the request pinned anything,
-    and only there, the response carries a cookie with its pins. Streamed content is worked out in the
-    request's context too, but what it pins comes too late for the cookie.
+    The context starts with the pins that ``PINDB_PIN_STORE`` has for the request: those in its cookie, where
+    the site says nothing else. Where the request pinned anything, or a pin has ended early, the store is
+    told: the response carries a new cookie. Streamed content is worked out in the request's context too, but
+    what it pins comes too late for the cookie. A store that fails is logged, and all sets are pinned for the
+    request.
 
     Put it before every middleware that uses a database. Native under WSGI and under ASGI.
+
+    Raises:
+        PinDbConfigError: ``PINDB_PIN_STORE`` names no store.
     """
 
     sync_capable = True
@@ -33,13 +43,15 @@ class PinDbMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
-        self.store = CookieStore()
+        self.store = load_store()
+        self.loads_at_once = not self.store.waits_for_view
+        self.store_fails = False
         if self.is_async:
             markcoroutinefunction(self)
         self.atomic_aliases = frozenset(
             alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"]
         )
-        if self.atomic_aliases:
+        if self.atomic_aliases or self.store.waits_for_view:
             # Django calls process_view for every request; only these sites pay for it.
             self.process_view = self._aprocess_view if self.is_async else self._process_view
 
@@ -51,14 +63,16 @@ class PinDbMiddleware:
         before = get_context()
         context = PinningContext()
         set_context(context)
-        if request.COOKIES:
-            self._carry(request, context)
+        if self.loads_at_once:
+            self._load(request, context)
         try:
             response: HttpResponseBase = self.get_response(request)
         finally:
             set_context(before)
-        if context.new or response.streaming:
-            self._finish(response, context)
+        if context.new or context.changed:
+            self._save(request, response, context)
+        if response.streaming:
+            stream_in(context, response)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
@@ -67,37 +81,89 @@ class PinDbMiddleware:
         before = get_context()
         context = PinningContext()
         set_context(context)
-        if request.COOKIES:
-            self._carry(request, context)
+        if self.loads_at_once:
+            await self._aload(request, context)
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:
             set_context(before)
-        if context.new or response.streaming:
-            self._finish(response, context)
+        if context.new or context.changed:
+            await self._asave(request, response, context)
+        if response.streaming:
+            stream_in(context, response)
         return response
 
-    def _carry(self, request: HttpRequest, context: PinningContext) -> None:
-        pins = self.store.load(request)
-        if pins:
-            context.carry(pins)
+    # The pairs differ in what they wait for, and in nothing else.
 
-    def _finish(self, response: HttpResponseBase, context: PinningContext) -> None:
-        if context.new:
-            self.store.save(response, context)
-        if isinstance(response, StreamingHttpResponse) and not hasattr(response, "file_to_stream"):
-            if response.is_async:
-                response.streaming_content = aiterate_in(context, cast(Any, response.streaming_content))
-            else:
-                response.streaming_content = iterate_in(context, cast(Any, response.streaming_content))
+    def _load(self, request: HttpRequest, context: PinningContext) -> None:
+        try:
+            pins = self.store.load(request)
+        except Exception as error:  # whatever keeps the pins of a site
+            self._do_without(context, error)
+        else:
+            self.store_fails = False
+            if pins:
+                context.carry(pins)
+
+    async def _aload(self, request: HttpRequest, context: PinningContext) -> None:
+        try:
+            pins = await self.store.aload(request)
+        except Exception as error:
+            self._do_without(context, error)
+        else:
+            self.store_fails = False
+            if pins:
+                context.carry(pins)
+
+    def _do_without(self, context: PinningContext, error: Exception) -> None:
+        for alias, replicas in get_sets().replicas.items():
+            if replicas:
+                context.pin(alias, new=False)
+        self._tell("Pins cannot be loaded, and all sets are pinned for each request", error)
+
+    def _save(self, request: HttpRequest, response: HttpResponseBase, context: PinningContext) -> None:
+        try:
+            self.store.save(request, response, outgoing_pins(context))
+        except Exception as error:
+            self._tell("Pins cannot be kept", error)
+
+    async def _asave(self, request: HttpRequest, response: HttpResponseBase, context: PinningContext) -> None:
+        try:
+            await self.store.asave(request, response, await aoutgoing_pins(context))
+        except Exception as error:
+            self._tell("Pins cannot be kept", error)
+
+    def _tell(self, what: str, error: Exception) -> None:
+        if not self.store_fails:
+            self.store_fails = True
+            logger.exception("%s: %s.", what, type(error).__name__)
 
     def _process_view(self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        context = get_context()
+        context = self._note_blocks(view)
         if context is not None:
-            exempt: Collection[str] = getattr(view, "_non_atomic_requests", frozenset())
-            context.request_blocks = self.atomic_aliases.difference(exempt)
+            self._load(request, context)
 
     async def _aprocess_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> None:
-        self._process_view(request, view, args, kwargs)
+        context = self._note_blocks(view)
+        if context is not None:
+            await self._aload(request, context)
+
+    def _note_blocks(self, view: Callable[..., Any]) -> PinningContext | None:
+        """Note which transactions Django opens; the context, if its pins are to be loaded now."""
+        context = get_context()
+        if context is None or not conf.PINDB_ENABLED:
+            return None
+        exempt: Collection[str] = getattr(view, "_non_atomic_requests", frozenset())
+        context.request_blocks = self.atomic_aliases.difference(exempt)
+        return None if self.loads_at_once else context
+
+
+def stream_in(context: PinningContext, response: HttpResponseBase) -> None:
+    """Let a response's streamed content be worked out in `context`; a file is left to the server."""
+    if isinstance(response, StreamingHttpResponse) and not hasattr(response, "file_to_stream"):
+        if response.is_async:
+            response.streaming_content = aiterate_in(context, cast(Any, response.streaming_content))
+        else:
+            response.streaming_content = iterate_in(context, cast(Any, response.streaming_content))

@@ -8,20 +8,23 @@ Where nobody opened one, the first use opens one that lasts as long as the threa
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutine, isgeneratorfunction
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.core.signals import setting_changed
 
 from pindb.conf import conf
+from pindb.counters import count
 from pindb.sets import get_sets
+from pindb.signals import pinned
 
 __all__ = [
+    "Pin",
     "get_newly_pinned",
     "get_pinned",
     "is_enabled",
@@ -41,9 +44,22 @@ logger = logging.getLogger("pindb")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Pin(NamedTuple):
+    """A pin on its way from one unit of work to the next.
+
+    Attributes:
+        until: when it ends at the latest: Unix time, seconds.
+        position: where the master was when what the pin is about had been committed; None: it goes by time.
+    """
+
+    until: float
+    position: str | None = None
+
+
 # What a context starts with: one is made for every request, and most of them never pin anything.
 NONE: frozenset[str] = frozenset()
-NO_PINS: dict[str, float] = {}
+NO_PINS: dict[str, Pin] = {}
+NO_POSITIONS: dict[str, str] = {}
 
 
 class PinningContext:
@@ -52,9 +68,17 @@ class PinningContext:
     Attributes:
         pinned: the aliases of the masters pinned now.
         new: those of them that were pinned in this context.
-        carried: those that were carried in, with the time until which each is pinned (Unix time, seconds).
+        carried: the pins that were carried in and are carried on, by master alias.
+        positions: for the sets that may be read from a replica although they are pinned, what it must have
+            replayed.
+        changed: whether what is carried on is not what was carried in, so that it has to be told.
         replicas: the replica chosen for each set, by master alias; shared with the blocks inside.
+        passed_over: replicas that failed in this context, for whatever reason; shared likewise.
+        served: replicas that have returned something in this context; shared likewise.
+        tried: the replicas that have failed the statement that is being run again right now; shared likewise.
         reads: where the last read of each master alias went: the router's memory.
+        wait_until: until when (`time.monotonic`) a read of a pinned set waits for a replica, before it goes
+            to the master.
         from_replica: sets that a block of `unpinned_replica` reads from replicas whatever happens.
         request_blocks: aliases on which the outermost transaction is the one that ``ATOMIC_REQUESTS`` opens.
         parent: the context that comes back when this one ends.
@@ -63,20 +87,32 @@ class PinningContext:
 
     __slots__ = (
         "carried",
+        "changed",
         "from_replica",
         "new",
         "parent",
+        "passed_over",
         "pinned",
+        "positions",
         "reads",
         "replicas",
         "request_blocks",
         "scope",
+        "served",
+        "tried",
+        "wait_until",
     )
 
     def __init__(self, parent: PinningContext | None = None) -> None:
         self.pinned = self.new = self.from_replica = NONE
         self.carried = NO_PINS
+        self.positions = NO_POSITIONS
+        self.changed = False
+        self.wait_until = 0.0
         self.replicas: dict[str, str] = {}
+        self.passed_over: set[str] = set()
+        self.served: set[str] = set()
+        self.tried: set[str] = set()
         self.reads: dict[str, str] = {}
         self.request_blocks: frozenset[str] = NONE if parent is None else parent.request_blocks
         self.parent = parent
@@ -85,26 +121,49 @@ class PinningContext:
     def pin(self, alias: str, new: bool = True) -> None:
         """Read `alias` from its master from now on."""
         self.pinned |= {alias}
-        if new:
+        if new and alias not in self.new:
             self.new |= {alias}
+            count("pins_set")
+            pinned.send_robust(PinningContext, alias=alias)
+        if alias in self.positions:
+            self.positions = {other: at for other, at in self.positions.items() if other != alias}
         if alias not in self.from_replica:
+            self.aim_at_master(alias)
+
+    def aim_at_master(self, alias: str) -> None:
+        """Let the next reads of `alias` go to its master."""
+        if conf.PINDB_READ_REPLICAS_WHEN_MASTER_DOWN:
+            # Whether it is there has to be looked at.
+            self.reads.pop(alias, None)
+        else:
             self.reads[alias] = alias
 
-    def carry(self, pins: dict[str, float]) -> None:
-        """Take over pins from outside: for each alias the Unix time until which it is pinned."""
+    def carry(self, pins: Mapping[str, Pin]) -> None:
+        """Take over pins from outside, by master alias."""
         self.carried = {**self.carried, **pins}
-        for alias in pins:
+        for alias, pin in pins.items():
             self.pin(alias, new=False)
+            if pin.position is not None:
+                self.positions = {**self.positions, alias: pin.position}
+                self.reads.pop(alias, None)
+
+    def drop(self, alias: str) -> None:
+        """Carry a pin no further: all replicas have what it is about."""
+        self.carried = {other: pin for other, pin in self.carried.items() if other != alias}
+        self.changed = True
 
     def clear(self) -> None:
         """Forget all pins and choices."""
         self.pinned = self.new = self.from_replica = NONE
         self.carried = NO_PINS
+        self.positions = NO_POSITIONS
         self.forget_choices()
 
     def forget_choices(self) -> None:
         """Forget which member of each set is read."""
         self.replicas = {}
+        self.passed_over = set()
+        self.served = set()
         self.reads = {}
 
     def block(self) -> PinningContext:
@@ -113,7 +172,13 @@ class PinningContext:
         inner.pinned = self.pinned
         inner.new = self.new
         inner.carried = self.carried
+        inner.positions = self.positions
+        inner.wait_until = self.wait_until
+        inner.reads = self.reads.copy()
         inner.replicas = self.replicas
+        inner.passed_over = self.passed_over
+        inner.served = self.served
+        inner.tried = self.tried
         inner.from_replica = self.from_replica
         return inner
 
@@ -306,29 +371,48 @@ class _OfSets(Scope):
 
     def close(self, inner: PinningContext, outer: PinningContext) -> None:
         # What happened to other sets in the block outlives it: a write to them must stay readable.
+        outer.changed |= inner.changed
+        outer.carry({alias: pin for alias, pin in inner.carried.items() if alias not in outer.carried})
         for alias in inner.pinned - self.aliases:
             if alias not in outer.pinned or alias in inner.new - outer.new:
                 outer.pin(alias, alias in inner.new)
         for alias, member in inner.reads.items():
             if alias not in self.aliases:
-                outer.reads.setdefault(alias, member)
+                outer.reads[alias] = member
+        for alias in outer.carried.keys() - inner.carried.keys():
+            outer.drop(alias)
 
 
 class master(_OfSets):  # noqa: N801 (used as a function)
     """A block that reads and writes the masters of `aliases`, pinned or not, and pins nothing.
 
     ``with pindb.master("default"):`` or ``@pindb.master("default")``, for one alias or several. Afterwards
-    the pins of these sets are what they were before.
+    the pins of these sets are what they were before, unless the block is to persist.
+
+    Arguments:
+        aliases: aliases of masters.
+        persist: pin the sets when the block ends, as `pin` does: what was written in it is read by what comes
+            after it in this unit of work, and by the caller's next requests and tasks.
 
     Raises:
         TypeError: no alias, or one that is not a string.
         PinDbConfigError: on entry, when an alias is not a master's.
     """
 
+    def __init__(self, *aliases: str | Iterable[str], persist: bool = False) -> None:
+        super().__init__(*aliases)
+        self.persist = persist
+
     def change(self, inner: PinningContext) -> None:
         inner.from_replica -= self.aliases
         for alias in self.aliases:
             inner.pin(alias, new=False)
+
+    def close(self, inner: PinningContext, outer: PinningContext) -> None:
+        super().close(inner, outer)
+        if self.persist and conf.PINDB_ENABLED:
+            for alias in self.aliases:
+                outer.pin(alias)
 
 
 class unpinned_replica(_OfSets):  # noqa: N801 (used as a function)
@@ -345,13 +429,15 @@ class unpinned_replica(_OfSets):  # noqa: N801 (used as a function)
 
     def change(self, inner: PinningContext) -> None:
         inner.from_replica |= self.aliases
+        for alias in self.aliases:
+            inner.reads.pop(alias, None)
         inner.pinned -= self.aliases
         inner.new -= self.aliases
 
 
-def with_masters(aliases: str | Iterable[str], *more: str) -> master:
+def with_masters(aliases: str | Iterable[str], *more: str, persist: bool = False) -> master:
     """`master` for one alias or a collection of them."""
-    return master(aliases, *more)
+    return master(aliases, *more, persist=persist)
 
 
 def with_replicas(aliases: str | Iterable[str], *more: str) -> unpinned_replica:

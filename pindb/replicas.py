@@ -1,55 +1,212 @@
-"""Which replica of a set is read: each in turn, and one for the whole of a pinning context."""
+"""Which replica of a set is read: each in turn, of those that are fit, and one for the whole of a context."""
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from itertools import cycle
 
+from django.core.signals import setting_changed
+
 from pindb.conf import conf
+from pindb.counters import count
+from pindb.health import get_connection, get_member, has_reached, is_known_to_have, is_up
+from pindb.lag import is_lagging
 from pindb.pinning import PinningContext, current
 from pindb.sets import DEFAULT_ALIAS, get_sets
+from pindb.signals import unpinned
 
-__all__ = ["choose_replica", "get_replica"]
+__all__ = ["choose_again", "choose_master", "choose_reached", "choose_replica", "get_replica"]
 
-# By the members of a set, so that changed settings start a rotation of their own. next() on a cycle is
-# atomic, so threads share it without a lock.
-_rotations: dict[tuple[str, ...], Iterator[str]] = {}
+logger = logging.getLogger("pindb")
 
 
-def choose_replica(context: PinningContext, alias: str, replicas: tuple[str, ...]) -> str:
-    """The replica that `context` reads of the set `alias`, chosen at its first use; the master if none."""
+class _Rotation:
+    """The replicas of a set in turn, each as often as its weight says. Safe under threads.
+
+    Attributes:
+        turns: endless aliases; next() on a cycle is atomic, so threads share it without a lock.
+        others: for each replica the ones that are asked where it is not fit, the next one first.
+    """
+
+    __slots__ = ("others", "turns")
+
+    def __init__(self, alias: str) -> None:
+        sets = get_sets()
+        order = spread(sets.weights[alias])
+        # Processes start anywhere, so that a deployment's first requests do not all hit the same replica.
+        start = random.randrange(len(order))  # noqa: S311
+        self.turns: Iterator[str] = cycle(order[start:] + order[:start])
+        names = sets.replicas[alias]
+        self.others = {name: names[i + 1 :] + names[:i] for i, name in enumerate(names)}
+
+
+def spread(weights: dict[str, int]) -> list[str]:
+    """Each name as often as its weight says, as evenly as can be: nginx's smooth weighted round robin."""
+    total = sum(weights.values())
+    credit = dict.fromkeys(weights, 0)
+    order = []
+    for _ in range(total):
+        for name, weight in weights.items():
+            credit[name] += weight
+        chosen = max(credit, key=credit.__getitem__)
+        credit[chosen] -= total
+        order.append(chosen)
+    return order
+
+
+_rotations: dict[str, _Rotation] = {}
+# Masters that are down, while replicas serve the reads of pinned sets.
+_without_master: set[str] = set()
+
+
+def choose_replica(context: PinningContext, alias: str) -> str:
+    """The replica that `context` reads of the set `alias`, chosen at its first use.
+
+    The master where the set has none or none is fit, but any replica that answers where the master does not.
+    """
     chosen = context.replicas.get(alias)
     if chosen is None:
-        if not replicas:
-            return alias
-        chosen = context.replicas[alias] = next(_rotations.get(replicas) or _new_rotation(replicas))
+        chosen = context.replicas[alias] = _next(alias, context.passed_over) or _last_resort(alias)
+    elif chosen != alias and not is_up(get_member(chosen), get_connection(chosen)):
+        chosen = choose_again(context, alias, chosen)
     return chosen
 
 
-def _new_rotation(replicas: tuple[str, ...]) -> Iterator[str]:
-    # Processes start anywhere, so that a deployment's first requests do not all hit the same replica.
-    start = random.randrange(len(replicas))  # noqa: S311
-    return _rotations.setdefault(replicas, cycle(replicas[start:] + replicas[:start]))
+def choose_reached(context: PinningContext, alias: str, position: str) -> str:
+    """The member that `context` reads of a set pinned by position: a replica that is there, or the master.
+
+    Where all replicas have got there, the context carries the pin no further.
+    """
+    while True:
+        first = context.replicas.get(alias)
+        if first in context.served:
+            # Another one may be behind what was seen on this one.
+            chosen = first if _is_fit(first, alias, position) else None
+        else:
+            chosen = _next(alias, context.passed_over, first, position)
+        if chosen is not None:
+            context.replicas[alias] = chosen
+            if alias in context.carried:
+                _drop_if_reached(context, alias, position)
+            return chosen
+        if time.monotonic() >= context.wait_until or not get_sets().replicas[alias]:
+            return choose_master(context, alias)
+        time.sleep(max(conf.PINDB_POSITION_CHECK_MS, 1) / 1000)
+
+
+def choose_master(context: PinningContext, alias: str) -> str:
+    """The master of a pinned set; where it is down and the site wants that, a replica."""
+    if not conf.PINDB_READ_REPLICAS_WHEN_MASTER_DOWN:
+        return alias
+    if is_up(get_member(alias), get_connection(alias)):
+        _without_master.discard(alias)
+        return alias
+    chosen = context.replicas.get(alias) or _next(alias, context.passed_over)
+    if chosen is None:
+        return alias
+    if alias not in _without_master:
+        _without_master.add(alias)
+        logger.warning("The master %r is down: reads of the pinned set go to replicas.", alias)
+    context.replicas[alias] = chosen
+    return chosen
+
+
+def choose_again(context: PinningContext, alias: str, failed: str) -> str:
+    """The member that `context` reads after the replica `failed` has failed it, for the rest of the context.
+
+    Where the replica had returned something before, the master comes first: it is never behind what was seen.
+    """
+    context.passed_over.add(failed)
+    if context.replicas.get(alias) == failed:
+        del context.replicas[alias]
+    position = context.positions.get(alias)
+    if failed in context.served and is_up(get_member(alias), get_connection(alias)):
+        chosen = alias
+    elif position is not None and alias not in context.from_replica:
+        chosen = choose_reached(context, alias, position)
+    else:
+        chosen = choose_replica(context, alias)
+    context.reads[alias] = chosen
+    return chosen
+
+
+def _next(
+    alias: str, without: Collection[str], first: str | None = None, position: str | None = None
+) -> str | None:
+    """The next replica in turn that is fit; None: none is.
+
+    Arguments:
+        alias: the set.
+        without: replicas to pass over.
+        first: the replica to begin with.
+        position: what it must have replayed.
+    """
+    if not get_sets().replicas[alias]:
+        return None
+    rotation = _rotations.get(alias) or _rotations.setdefault(alias, _Rotation(alias))
+    if first is None or first == alias:
+        first = next(rotation.turns)
+    if first not in without and _is_fit(first, alias, position):
+        return first
+    for other in rotation.others[first]:
+        if other not in without and _is_fit(other, alias, position):
+            return other
+    return None
+
+
+def _is_fit(replica: str, master: str, position: str | None) -> bool:
+    member, connection = get_member(replica), get_connection(replica)
+    if not is_up(member, connection) or is_lagging(member, connection, master):
+        return False
+    return position is None or has_reached(member, connection, position)
+
+
+def _last_resort(alias: str) -> str:
+    """Where no replica is fit: the master, or whichever replica answers."""
+    replicas = get_sets().replicas[alias]
+    if replicas and not is_up(get_member(alias), get_connection(alias)):
+        for replica in replicas:
+            if is_up(get_member(replica), get_connection(replica), insist=True):
+                return replica
+    return alias
+
+
+def _drop_if_reached(context: PinningContext, alias: str, position: str) -> None:
+    members = [(get_member(name), get_connection(name)) for name in get_sets().replicas[alias]]
+    if all(is_known_to_have(member, connection, position) for member, connection in members):
+        context.drop(alias)
+        count("pins_dropped")
+        unpinned.send_robust(PinningContext, alias=alias, position=position)
 
 
 def get_replica(alias: str = DEFAULT_ALIAS) -> str:
     """The alias of a replica of the set `alias`, for ``.using(...)`` and ``connections[...]``.
 
     It is the replica that this pinning context reads, chosen in turn where it has read none yet, whether
-    the set is pinned or not.
+    the set is pinned or not. A connection to it is open.
 
     Arguments:
         alias: the alias of a master.
 
     Returns:
-        An alias in ``DATABASES``: `alias` itself where the set has no replicas or ``PINDB_ENABLED`` is off.
+        An alias in ``DATABASES``: `alias` itself where the set has no replicas, none of them is there, or
+        ``PINDB_ENABLED`` is off.
 
     Raises:
         PinDbConfigError: `alias` is not a master's.
     """
     if not conf.PINDB_ENABLED:
         return alias
-    sets = get_sets()
-    sets.check_master(alias)
-    return choose_replica(current(), alias, sets.replicas[alias])
+    get_sets().check_master(alias)
+    return choose_replica(current(), alias)
+
+
+def _forget(**kwargs: object) -> None:
+    _rotations.clear()
+    _without_master.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="pindb.replicas")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.signals import setting_changed
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
+from pindb.health import connections_here, get_connection
 from pindb.pinning import PinningContext, current, get_context
-from pindb.replicas import choose_replica
+from pindb.replicas import choose_master, choose_reached, choose_replica
+from pindb.reruns import watch_open_connections
 from pindb.sets import DatabaseSets, get_sets
 
 if TYPE_CHECKING:
@@ -54,8 +55,14 @@ class PinDbRouter:
         if member == alias:
             return alias
         if member is not None and model in table.on_replicas:
-            master = _masters.__dict__.get(alias) or _master(alias)
-            if not master.in_atomic_block:
+            here = connections_here.__dict__
+            master, replica = here.get(alias), here.get(member)
+            if (
+                master is not None
+                and replica is not None
+                and not master.in_atomic_block
+                and replica.connection is not None
+            ):
                 return member
         return table.member_for_read(context, alias, model)
 
@@ -180,17 +187,22 @@ class _Table:
         if model not in self.on_replicas and self.is_unpinned(model):
             return alias
         if alias not in context.from_replica:
-            if alias in context.pinned:
-                context.reads[alias] = alias
-                return alias
-            master = _masters.__dict__.get(alias) or _master(alias)
+            pinned = alias in context.pinned
+            position = context.positions.get(alias) if pinned else None
+            if pinned and position is None:
+                member = context.reads[alias] = choose_master(context, alias)
+                return member
+            master = get_connection(alias)
             if (
                 master.in_atomic_block
                 and self.atomic_reads_master
                 and _in_explicit_block(master, context, alias)
             ):
                 return alias
-        member = context.reads[alias] = choose_replica(context, alias, self.sets.replicas[alias])
+            if position is not None:
+                member = context.reads[alias] = choose_reached(context, alias, position)
+                return member
+        member = context.reads[alias] = choose_replica(context, alias)
         return member
 
     def is_managed(self, alias: str) -> bool:
@@ -233,6 +245,7 @@ _table: _Table | None = None
 def _make_table() -> _Table:
     global _table
     _table = table = _Table()
+    watch_open_connections()
     return table
 
 
@@ -297,16 +310,6 @@ def unpinned_models() -> frozenset[str]:
                 "'app_label.ModelName'."
             ) from error
     return frozenset(found)
-
-
-# This thread's connections to the masters by alias: Django's own registry takes 20 times as long to ask. The
-# dict itself is read, which is faster than an attribute that holds one.
-_masters = threading.local()
-
-
-def _master(alias: str) -> Any:
-    connection = _masters.__dict__[alias] = connections[alias]
-    return connection
 
 
 def _in_explicit_block(master: Any, context: PinningContext, alias: str) -> bool:

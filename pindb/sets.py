@@ -14,6 +14,12 @@ __all__ = ["DatabaseSets", "get_sets", "populate_replicas"]
 
 DEFAULT_ALIAS = "default"
 
+#: The key of DATABASE_SETS that is pindb's own: how many of the set's reads a replica gets.
+WEIGHT = "WEIGHT"
+
+#: The highest weight: they are written for what one server can do more than another.
+MAX_WEIGHT = 100
+
 
 def populate_replicas(
     masters: Mapping[str, Mapping[str, Any]],
@@ -28,7 +34,8 @@ def populate_replicas(
         masters: settings of each master by its alias, as in ``DATABASES``.
         replica_overrides: for each master alias a list with one dict for each of its replicas, of the
             settings in which the replica differs (usually ``{"HOST": ...}``). An empty list is a set
-            without replicas.
+            without replicas. ``"WEIGHT"`` (1 to 100, usually 1) is how often its turn comes to be read,
+            beside the weights of the others.
         unmanaged_default: the ``"default"`` database is not one of the masters.
 
     Returns:
@@ -53,6 +60,7 @@ def populate_replicas(
         databases[alias] = _merged(master, {})
         for index, overrides in enumerate(replica_overrides[alias]):
             replica = _merged(master, overrides)
+            replica.pop(WEIGHT, None)
             replica["ATOMIC_REQUESTS"] = False
             replica["TEST"] = {**(replica.get("TEST") or {}), "MIRROR": alias}
             databases[_replica_alias(alias, index)] = replica
@@ -65,15 +73,17 @@ class DatabaseSets:
     Attributes:
         replicas: the replicas' aliases by master alias, in their order; an empty tuple where there are none.
         masters: for every managed alias, of a master or a replica, the alias of its set's master.
+        weights: by master alias and replica's alias, how often its turn comes.
 
     Raises:
         PinDbConfigError: the dicts contradict each other or have the wrong shape.
     """
 
-    __slots__ = ("masters", "replicas")
+    __slots__ = ("masters", "replicas", "weights")
 
     replicas: dict[str, tuple[str, ...]]
     masters: dict[str, str]
+    weights: dict[str, dict[str, int]]
 
     def __init__(self, masters: Any, replica_overrides: Any) -> None:
         _check_shapes(masters, replica_overrides)
@@ -82,6 +92,10 @@ class DatabaseSets:
             for alias in masters
         }
         self.masters = {alias: alias for alias in masters}
+        self.weights = {
+            alias: dict(zip(names, (one.get(WEIGHT, 1) for one in replica_overrides[alias]), strict=True))
+            for alias, names in self.replicas.items()
+        }
         for alias, replicas in self.replicas.items():
             for replica in replicas:
                 if replica in masters:
@@ -167,6 +181,11 @@ def _check_shapes(masters: Any, replica_overrides: Any) -> None:
                 "Write the master's settings as in DATABASES: {'ENGINE': ..., 'NAME': ..., ...}."
             )
         _check_inner_dicts(f"MASTER_DATABASES[{alias!r}]", master)
+        if WEIGHT in master:
+            raise PinDbConfigError(
+                f"MASTER_DATABASES[{alias!r}] has {WEIGHT!r}, which says how often a replica is read. Write "
+                f"it into the dicts of DATABASE_SETS[{alias!r}]."
+            )
         if alias not in replica_overrides:
             raise PinDbConfigError(
                 f"The master {alias!r} of MASTER_DATABASES has no entry in DATABASE_SETS. Write "
@@ -191,6 +210,12 @@ def _check_shapes(masters: Any, replica_overrides: Any) -> None:
                     "the settings in which this replica differs from its master: {'HOST': ...}."
                 )
             _check_inner_dicts(f"DATABASE_SETS[{alias!r}][{index}]", overrides)
+            weight = overrides.get(WEIGHT, 1)
+            if type(weight) is not int or not 1 <= weight <= MAX_WEIGHT:
+                raise PinDbConfigError(
+                    f"DATABASE_SETS[{alias!r}][{index}][{WEIGHT!r}] is {weight!r}. Write an integer from 1 "
+                    f"to {MAX_WEIGHT}; a replica that is not to be read is left out."
+                )
 
 
 def _check_inner_dicts(where: str, database: Mapping[str, Any]) -> None:

@@ -1,132 +1,316 @@
-"""Pins and the outside world: how they leave one unit of work and reach the next.
-
-A token is what travels: a signed JSON object with, for each alias, the Unix time (seconds) until which it
-is pinned. It is signed with Django's cookie signer, so ``SECRET_KEY_FALLBACKS`` and ``SIGNING_BACKEND``
-work, and judged by the times in it.
-"""
+"""Where pins are kept from one request to the next: ``PINDB_PIN_STORE``."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from django.core import signing
+from asgiref.sync import sync_to_async
+from django.core.cache import caches
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
+from django.utils.module_loading import import_string
 
 from pindb.conf import conf
-from pindb.pinning import PinningContext
+from pindb.exceptions import PinDbConfigError
+from pindb.outgoing import aoutgoing_pins, outgoing_pins
+from pindb.pinning import Pin, current
 from pindb.sets import get_sets
+from pindb.tokens import dump_pins, load_pins, read_pin
 
-__all__ = ["CookieStore", "dump_pins", "load_pins"]
-
-logger = logging.getLogger("pindb")
-
-SALT = "pindb.stores"
-
-#: Longer than this (characters), a token is not looked at. Browsers keep no larger cookies.
-MAX_TOKEN_LENGTH = 4096
-
-#: How far the clocks of two servers may be apart (seconds) before one ignores the other's pins.
-CLOCK_SKEW = 5
+__all__ = [
+    "BaseStore",
+    "CacheStore",
+    "CookieStore",
+    "HeaderStore",
+    "aget_pin_headers",
+    "get_pin_headers",
+    "load_store",
+    "take_pin_headers",
+    "user_key",
+]
 
 #: How much longer than its pins a cookie lasts (seconds): clients that count whole seconds drop it early.
 GRACE = 2
 
 
-def pins_of(context: PinningContext, now: float) -> dict[str, float]:
-    """What leaves a unit of work: its new pins, and what it was given and is still in force.
+def lifetime(pins: Mapping[str, Pin], now: float) -> int:
+    """How long (seconds) something that keeps `pins` has to last from `now` (Unix time, seconds)."""
+    longest = 0.0
+    for pin in pins.values():
+        seconds = pin.until - now
+        if pin.position is not None and not 0 < seconds <= conf.PINDB_POSITION_PIN_SECONDS:
+            # The clock that it was made by is not this one.
+            seconds = conf.PINDB_POSITION_PIN_SECONDS
+        longest = max(longest, seconds)
+    return math.ceil(longest) + GRACE
 
-    Arguments:
-        context: the unit's pinning context.
-        now: Unix time, seconds.
 
-    Returns:
-        For each alias the Unix time until which it is pinned, in seconds.
+def _made_at(pin: Pin) -> float:
+    """When a pin was made: Unix time, seconds."""
+    by_time = pin.position is None
+    return pin.until - (conf.PINDB_PINNING_SECONDS if by_time else conf.PINDB_POSITION_PIN_SECONDS)
+
+
+class BaseStore:
+    """Keeps the pins of whoever makes a request. Safe under threads and in async code.
+
+    What its methods raise fails no request: where pins cannot be loaded, all sets are pinned for it.
+
+    Attributes:
+        waits_for_view: pins are loaded just before the view and not at once, since it takes what other
+            middleware adds to the request.
     """
-    pins = {alias: until for alias, until in context.carried.items() if until > now}
-    pins.update(dict.fromkeys(context.new, now + conf.PINDB_PINNING_SECONDS))
-    return pins
+
+    waits_for_view = False
+
+    def load(self, request: HttpRequest) -> Mapping[str, Pin]:
+        """The pins of whoever makes the request, by master alias."""
+        raise NotImplementedError
+
+    def save(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        """Keep `pins`, by master alias; none: what is kept is of no use any more.
+
+        Called only where they have changed.
+        """
+        raise NotImplementedError
+
+    async def aload(self, request: HttpRequest) -> Mapping[str, Pin]:
+        """`load`, in async code."""
+        return await sync_to_async(self.load)(request)
+
+    async def asave(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        """`save`, in async code."""
+        await sync_to_async(self.save)(request, response, pins)
 
 
-def dump_pins(pins: dict[str, float]) -> str:
-    """The token for `pins` (Unix times in seconds by alias)."""
-    rounded = {alias: round(until, 3) for alias, until in pins.items()}
-    return signing.get_cookie_signer(salt=SALT).sign_object(rounded)
+class CookieStore(BaseStore):
+    """Carries pins in a signed cookie. Stateless."""
 
-
-def load_pins(token: Any, now: float) -> dict[str, float]:
-    """The pins in a token that are in force; whatever else it holds is ignored and logged at DEBUG.
-
-    Arguments:
-        token: what came from outside: anything at all.
-        now: Unix time, seconds.
-
-    Returns:
-        For each master's alias the Unix time until which it is pinned, in seconds.
-    """
-    try:
-        return _load(token, now)
-    except _Ignored as ignored:
-        logger.debug("Ignored a pinned set: %s", ignored)
-    except (signing.BadSignature, ValueError, RecursionError) as error:
-        # ValueError covers bad base64, UTF-8 and JSON, and settings that are wrong.
-        logger.debug("Ignored a pinned set: %s", type(error).__name__)
-    return {}
-
-
-class _Ignored(Exception):
-    pass
-
-
-def _load(token: Any, now: float) -> dict[str, float]:
-    if not isinstance(token, str):
-        raise _Ignored(f"a {type(token).__name__}")
-    if len(token) > MAX_TOKEN_LENGTH:
-        raise _Ignored(f"{len(token)} characters")
-    data = signing.get_cookie_signer(salt=SALT).unsign_object(token)
-    if not isinstance(data, dict):
-        raise _Ignored(f"a {type(data).__name__} in it")
-    masters = get_sets().replicas
-    latest = now + conf.PINDB_PINNING_SECONDS + CLOCK_SKEW
-    pins = {}
-    wrong = []
-    for alias, until in data.items():
-        if alias not in masters or type(until) not in (int, float) or not now < until <= latest:
-            wrong.append((alias, until))
-        else:
-            pins[alias] = until
-    if wrong:
-        logger.debug("Ignored in a pinned set: %.200r", wrong)
-    return pins
-
-
-class CookieStore:
-    """Carries pins in a signed cookie. Stateless; safe under threads and in async code."""
-
-    def load(self, request: HttpRequest) -> dict[str, float]:
-        """The pins that the request's cookie carries; none where it is missing or worth nothing."""
+    def load(self, request: HttpRequest) -> Mapping[str, Pin]:
         token = request.COOKIES.get(conf.PINDB_PINNING_COOKIE)
-        if token is None:
-            return {}
-        return load_pins(token, time.time())
+        return {} if token is None else load_pins(token, time.time())
 
-    def save(self, response: HttpResponseBase, context: PinningContext) -> None:
-        """Put the pins of `context` into the response's cookie, to last a little longer than they do."""
-        now = time.time()
-        pins = pins_of(context, now)
-        response.set_cookie(
-            conf.PINDB_PINNING_COOKIE,
-            dump_pins(pins),
-            max_age=math.ceil(max(pins.values()) - now) + GRACE,
-            domain=conf.PINDB_PINNING_COOKIE_DOMAIN,
-            path=conf.PINDB_PINNING_COOKIE_PATH,
-            secure=conf.PINDB_PINNING_COOKIE_SECURE,
-            httponly=conf.PINDB_PINNING_COOKIE_HTTPONLY,
-            samesite=conf.PINDB_PINNING_COOKIE_SAMESITE,
-        )
+    def save(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        attributes: dict[str, Any] = {
+            "domain": conf.PINDB_PINNING_COOKIE_DOMAIN,
+            "path": conf.PINDB_PINNING_COOKIE_PATH,
+            "samesite": conf.PINDB_PINNING_COOKIE_SAMESITE,
+        }
+        if pins:
+            response.set_cookie(
+                conf.PINDB_PINNING_COOKIE,
+                dump_pins(pins),
+                max_age=lifetime(pins, time.time()),
+                secure=conf.PINDB_PINNING_COOKIE_SECURE,
+                httponly=conf.PINDB_PINNING_COOKIE_HTTPONLY,
+                **attributes,
+            )
+        else:
+            response.delete_cookie(conf.PINDB_PINNING_COOKIE, **attributes)
         # A shared cache must not hand one visitor's pins to the others.
         patch_vary_headers(response, ("Cookie",))
+
+    # Nothing in them waits for anything.
+
+    async def aload(self, request: HttpRequest) -> Mapping[str, Pin]:
+        return self.load(request)
+
+    async def asave(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        self.save(request, response, pins)
+
+
+class HeaderStore(BaseStore):
+    """Carries pins in a signed token in a header, for services that call services.
+
+    The header ``PINDB_PIN_HEADER`` of a request has the pins of whoever calls; that of the response has what
+    they are afterwards, where the request changed them. The caller sends `get_pin_headers` with its calls and
+    gives the answers' headers to `take_pin_headers`. Both need the same ``SECRET_KEY`` and aliases.
+    Stateless.
+    """
+
+    def load(self, request: HttpRequest) -> Mapping[str, Pin]:
+        token = request.headers.get(conf.PINDB_PIN_HEADER)
+        return {} if token is None else load_pins(token, time.time())
+
+    def save(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        response.headers[conf.PINDB_PIN_HEADER] = dump_pins(pins)
+        patch_vary_headers(response, (conf.PINDB_PIN_HEADER,))
+
+    async def aload(self, request: HttpRequest) -> Mapping[str, Pin]:
+        return self.load(request)
+
+    async def asave(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        self.save(request, response, pins)
+
+
+def get_pin_headers() -> dict[str, str]:
+    """The headers to send with a call to a service that has the same databases and a `HeaderStore`.
+
+    Returns:
+        One header by its name, with the pins that are in force here; none where nothing is pinned.
+    """
+    return _headers(outgoing_pins(current()) if conf.PINDB_ENABLED else {})
+
+
+async def aget_pin_headers() -> dict[str, str]:
+    """`get_pin_headers`, in async code."""
+    return _headers(await aoutgoing_pins(current()) if conf.PINDB_ENABLED else {})
+
+
+def _headers(pins: Mapping[str, Pin]) -> dict[str, str]:
+    return {conf.PINDB_PIN_HEADER: dump_pins(pins)} if pins else {}
+
+
+def take_pin_headers(headers: Mapping[str, str]) -> None:
+    """Take over the pins in the headers of a service's answer: what it wrote is read here from now on.
+
+    They are carried on to the caller's next requests and tasks. Headers that hold nothing of use are ignored.
+
+    Arguments:
+        headers: of the response; its names may be in any case.
+    """
+    if not conf.PINDB_ENABLED:
+        return
+    wanted = conf.PINDB_PIN_HEADER.lower()
+    token = next((value for name, value in headers.items() if name.lower() == wanted), None)
+    pins = {} if token is None else load_pins(token, time.time())
+    context = current()
+    for alias, pin in pins.items():
+        if alias in context.pinned:
+            # Which of both is further only the master can tell, when this unit of work ends.
+            context.pin(alias)
+        else:
+            context.carry({alias: pin})
+            context.changed = True
+
+
+def user_key(request: HttpRequest) -> str | None:
+    """Whose pins a request has: its user's. None for visitors who have not logged in."""
+    session: Any = getattr(request, "session", None)
+    key = None if session is None else session.get("_auth_user_id")
+    if key is None:
+        user = getattr(request, "user", None)
+        key = user.pk if user is not None and user.is_authenticated else None
+    return None if key is None else str(key)
+
+
+class CacheStore(BaseStore):
+    """Keeps pins in a Django cache, by user: for clients without cookies and users with several devices.
+
+    The cache is ``PINDB_PIN_CACHE``; ``PINDB_PIN_CACHE_KEY`` is a callable (or the dotted path of one) that
+    takes a request and returns whose pins it has, as text: `user_key` where not given. Where that returns
+    None, the pins travel in the cookie. All servers of a site have to share the cache.
+
+    Pins are loaded just before the view. A pin that has ended early stays in the cache to the end of its
+    life, and ends again in each request: to remove it would race with the next write.
+    """
+
+    waits_for_view = True
+
+    def __init__(self) -> None:
+        self.cookies = CookieStore()
+
+    def load(self, request: HttpRequest) -> Mapping[str, Pin]:
+        names = self._names(request)
+        if names is None:
+            return self.cookies.load(request)
+        return self._found(names)
+
+    def save(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        names = self._names(request)
+        if names is None:
+            return self.cookies.save(request, response, pins)
+        if not pins:
+            return None
+        # Another device may have written in the meantime.
+        known = self._found({alias: names[alias] for alias in pins})
+        newer = {
+            alias: pin
+            for alias, pin in pins.items()
+            if alias not in known or _made_at(known[alias]) < _made_at(pin)
+        }
+        if newer:
+            entries = {names[alias]: list(pin) for alias, pin in newer.items()}
+            failed = self._cache.set_many(entries, timeout=lifetime(newer, time.time()))
+            if failed:
+                raise OSError(f"The cache {conf.PINDB_PIN_CACHE!r} did not keep {len(failed)} pins.")
+        return None
+
+    @property
+    def _cache(self) -> Any:
+        return caches[conf.PINDB_PIN_CACHE]
+
+    def _names(self, request: HttpRequest) -> dict[str, str] | None:
+        """The cache's keys by master alias; None: the request is nobody's."""
+        key = load_key()(request)
+        if key is None:
+            return None
+        # Whatever the site takes for a key; some caches take only some characters, and not many.
+        digest = hashlib.sha256(str(key).encode()).hexdigest()[:32]
+        return {
+            alias: f"pindb.pins.{digest}.{hashlib.sha256(alias.encode()).hexdigest()[:8]}"
+            for alias, replicas in get_sets().replicas.items()
+            if replicas
+        }
+
+    def _found(self, names: Mapping[str, str]) -> dict[str, Pin]:
+        entries = self._cache.get_many(names.values())
+        now = time.time()
+        pins = {}
+        for alias, name in names.items():
+            value = entries.get(name)
+            if isinstance(value, list) and len(value) == 2:
+                pin = read_pin(value[0] if value[1] is None else value, now)
+                if pin is not None:
+                    pins[alias] = pin
+        return pins
+
+
+def _imported(setting: str, entry: Any, what: str) -> Any:
+    if not isinstance(entry, str):
+        return entry
+    try:
+        return import_string(entry)
+    except ImportError as error:
+        raise PinDbConfigError(
+            f"{setting} names {entry!r}, which cannot be imported: {error}. Write the dotted path of {what}."
+        ) from error
+
+
+def load_store() -> BaseStore:
+    """The store of ``PINDB_PIN_STORE``.
+
+    Raises:
+        PinDbConfigError: the setting names none.
+    """
+    entry = conf.PINDB_PIN_STORE
+    found = _imported("PINDB_PIN_STORE", entry, "a store: 'pindb.stores.CookieStore'")
+    if isinstance(found, type) and issubclass(found, BaseStore):
+        return found()
+    if isinstance(found, BaseStore):
+        return found
+    raise PinDbConfigError(
+        f"PINDB_PIN_STORE is {entry!r}. Write 'pindb.stores.CookieStore', 'pindb.stores.CacheStore', "
+        "'pindb.stores.HeaderStore', or the dotted path of a subclass of pindb.stores.BaseStore."
+    )
+
+
+def load_key() -> Any:
+    """The callable of ``PINDB_PIN_CACHE_KEY``.
+
+    Raises:
+        PinDbConfigError: the setting names none.
+    """
+    entry = conf.PINDB_PIN_CACHE_KEY
+    found = _imported("PINDB_PIN_CACHE_KEY", entry, "a callable: 'pindb.stores.user_key'")
+    if not callable(found):
+        raise PinDbConfigError(
+            f"PINDB_PIN_CACHE_KEY is {entry!r}. Write a callable that takes a request and returns whose pins "
+            "it has, as text or None, or its dotted path."
+        )
+    return found

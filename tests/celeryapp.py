@@ -43,6 +43,15 @@ def read() -> dict[str, Any]:
 
 
 @shared_task
+def patient_read() -> dict[str, Any]:
+    """Waits for a replica first."""
+    return read()  # type: ignore[no-any-return]
+
+
+patient_read.pindb_wait = "20s"
+
+
+@shared_task
 def write(name: str) -> dict[str, Any]:
     from tests.testapp.models import Author
 

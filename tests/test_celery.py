@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from celery.signals import task_postrun
 from django.apps import apps
+from django.db import transaction
 from django.test import override_settings
 
 import pindb
 import pindb.celery
+from pindb.pinning import Pin
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
 
@@ -97,7 +99,7 @@ def test_pins_of_a_task_travel_on_with_the_tasks_it_sends(tasks: Any) -> None:
 def test_carried_pins_travel_on_with_what_is_left_of_their_time(tasks: Any) -> None:
     from pindb.pinning import current
 
-    current().carry({"default": time.time() + 9, "api": time.time() - 1})
+    current().carry({"default": Pin(time.time() + 9), "api": Pin(time.time() - 1)})
     assert result_of(tasks.read.delay())["pinned"] == ["default"]
 
 
@@ -105,6 +107,66 @@ def test_what_is_no_pinned_set_in_a_header_is_ignored(tasks: Any) -> None:
     for header in ("garbage", 7, {"default": 1}):
         sent = tasks.read.apply_async(headers={pindb.celery.HEADER: header})
         assert result_of(sent)["pinned"] == []
+
+
+# ---- positions ---------------------------------------------------------------------------------
+
+
+@override_settings(PINDB_CONSISTENCY="position")
+def test_a_task_reads_the_master_until_a_replica_has_what_its_sender_wrote(
+    tasks: Any, servers: PostgresReplicaSet
+) -> None:
+    Author.objects.create(name="mine")
+    assert result_of(tasks.read.delay())["used"] == ["default"]
+    servers.resume(1)
+    servers.wait_until_caught_up(1)
+    # The worker asks a replica that was behind only every 25 ms.
+    deadline = time.monotonic() + 20
+    while (seen := result_of(tasks.read.delay()))["used"] != ["default-1"]:
+        assert time.monotonic() < deadline
+        assert seen["used"] == ["default"]
+    assert seen["names"] == ["mine"]
+
+
+@override_settings(PINDB_CONSISTENCY="position")
+def test_a_task_may_wait_for_a_replica(tasks: Any, servers: PostgresReplicaSet) -> None:
+    Author.objects.create(name="mine")
+    sent = tasks.patient_read.delay()
+    servers.resume(0)
+    seen = result_of(sent)
+    assert (seen["names"], seen["used"]) == (["mine"], ["default-0"])
+
+
+@override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=1)
+def test_a_task_waits_no_longer_than_it_is_told(tasks: Any) -> None:
+    Author.objects.create(name="mine")
+    pindb.celery.install(wait="60ms")
+    try:
+        started = time.monotonic()
+        assert tasks.read.apply().get()["used"] == ["default"]
+        assert time.monotonic() - started >= 0.06
+    finally:
+        pindb.celery.install()
+
+
+@override_settings(PINDB_CONSISTENCY="position")
+def test_inside_a_transaction_a_task_is_sent_with_a_pin_that_goes_by_time(tasks: Any) -> None:
+    with transaction.atomic():
+        Author.objects.create(name="mine")
+        seen = tasks.read.delay()
+    assert result_of(seen)["pinned"] == ["default"]
+
+
+@pytest.mark.parametrize("wait", ["soon", "200", "-1s", -1, 4000, True, [], "1m"])
+def test_a_wait_that_is_no_time_is_an_error(wait: Any) -> None:
+    with pytest.raises(pindb.PinDbConfigError, match="'200ms'"):
+        pindb.celery.install(wait=wait)
+
+
+@pytest.mark.parametrize("options", [{"wait": "soon"}, {"patience": 1}])
+def test_options_that_are_none_are_an_error_when_the_site_starts(options: dict[str, Any]) -> None:
+    with override_settings(PINDB_CELERY=options), pytest.raises(pindb.PinDbConfigError, match="200ms"):
+        apps.get_app_config("pindb").ready()
 
 
 @override_settings(PINDB_ENABLED=False)

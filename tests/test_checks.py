@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
+from django.db import connections
 from django.test import override_settings
 
 from pindb.middleware import PinDbMiddleware
+from pindb.stores import CacheStore
 
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 PINDB = "pindb.middleware.PinDbMiddleware"
@@ -96,6 +98,70 @@ def test_middleware_that_cannot_be_imported_is_left_to_django() -> None:
 @pytest.mark.parametrize("seconds", [0, -1, "15", None, True, float("nan"), float("inf")])
 def test_seconds_that_are_none(seconds: Any) -> None:
     assert list(found(PINDB_PINNING_SECONDS=seconds)) == ["pindb.E004"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("PINDB_POSITION_PIN_SECONDS", [0, None, "300", True]),
+        ("PINDB_POSITION_CHECK_MS", [-1, None, "25", float("nan")]),
+        ("PINDB_REPLICA_DOWNTIME", [-1, None, "30"]),
+        ("PINDB_MAX_REPLICA_LAG", [0, -1, "1", False]),
+    ],
+)
+def test_numbers_that_are_none(name: str, values: list[Any]) -> None:
+    for value in values:
+        messages = found(**{name: value})
+        assert list(messages) == ["pindb.E011"]
+        assert name in messages["pindb.E011"].msg
+
+
+def test_numbers_at_their_ends() -> None:
+    assert found(PINDB_POSITION_CHECK_MS=0, PINDB_REPLICA_DOWNTIME=0, PINDB_MAX_REPLICA_LAG=None) == {}
+
+
+@pytest.mark.parametrize("value", ["Position", "", None, True])
+def test_a_consistency_that_is_none(value: Any) -> None:
+    assert list(found(PINDB_CONSISTENCY=value)) == ["pindb.E010"]
+
+
+@pytest.mark.parametrize("value", ["x", {"postgresql": "no.such.Class"}, {"postgresql": dict}, None])
+def test_positions_that_cannot_be_had(value: Any) -> None:
+    assert list(found(PINDB_POSITIONS=value)) == ["pindb.E012"]
+
+
+def test_a_kind_of_database_without_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(connections["default"]), "vendor", "other")
+    assert found() == {}
+    for changes in ({"PINDB_CONSISTENCY": "position"}, {"PINDB_MAX_REPLICA_LAG": 5}):
+        messages = found(**changes)
+        assert list(messages) == ["pindb.W007"]
+        assert "'other'" in messages["pindb.W007"].msg
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PINDB_PIN_STORE": "no.such.Store"},
+        {"PINDB_PIN_STORE": "pindb.stores.load_store"},
+        {"PINDB_PIN_STORE": None},
+        {"PINDB_PIN_STORE": "pindb.stores.HeaderStore", "PINDB_PIN_HEADER": "X Pins"},
+        {"PINDB_PIN_STORE": "pindb.stores.HeaderStore", "PINDB_PIN_HEADER": None},
+        {"PINDB_PIN_STORE": CacheStore, "PINDB_PIN_CACHE": "none", "PINDB_PIN_CACHE_KEY": str},
+        {"PINDB_PIN_STORE": CacheStore, "PINDB_PIN_CACHE_KEY": "no.such.key"},
+        {"PINDB_PIN_STORE": CacheStore(), "PINDB_PIN_CACHE_KEY": 7},
+    ],
+)
+def test_stores_that_cannot_be_had(changes: dict[str, Any]) -> None:
+    assert list(found(**changes)) == ["pindb.E013"]
+
+
+def test_sessions_that_are_read_before_the_pins_are_known() -> None:
+    store = {"PINDB_PIN_STORE": "pindb.stores.CacheStore"}
+    assert list(found(**store)) == ["pindb.W006"]
+    assert found(**store, PINDB_UNPINNED_MODELS=["sessions.Session"]) == {}
+    assert found(**store, PINDB_PIN_CACHE_KEY=str) == {}
+    assert found(**store, SESSION_ENGINE="django.contrib.sessions.backends.cache") == {}
 
 
 @pytest.mark.parametrize("name", ["", None, 7])

@@ -57,11 +57,15 @@ FLOORS = [
     ["pindb.cache.move"],
     ["pindb.cache.backend", "pindb.cache.client"],
     ["pindb.cache"],
-    ["pindb.exceptions", "pindb.testing.processes"],
+    ["pindb.counters", "pindb.exceptions", "pindb.signals", "pindb.testing.processes"],
     ["pindb.sets", "pindb.testing.postgres", "pindb.testing.redis", "pindb.testing"],
-    ["pindb.pinning"],
-    ["pindb.replicas", "pindb.stores"],
+    ["pindb.pinning", "pindb.positions"],
+    ["pindb.health", "pindb.outgoing", "pindb.tokens"],
+    ["pindb.lag", "pindb.stores", "pindb.waiting"],
+    ["pindb.replicas"],
+    ["pindb.reruns"],
     ["pindb.routers", "pindb.middleware", "pindb.celery"],
+    ["pindb.checks.routing", "pindb.checks.servers", "pindb.checks.values"],
     ["pindb.checks"],
     ["pindb.apps", "pindb"],
     ["pindb.management.tables"],
@@ -176,7 +180,14 @@ def test_all_public_names_are_there() -> None:
     routing = {"populate_replicas", "StrictPinDbRouter", "GreedyPinDbRouter", "get_replica", "is_enabled"}
     pins = {"pin", "unpin_all", "is_pinned", "is_newly_pinned", "get_pinned", "get_newly_pinned"}
     blocks = {"master", "with_masters", "unpinned_replica", "with_replicas", "pinning_context"}
-    exceptions = {"PinDbException", "PinDbConfigError", "UnpinnedWriteException"}
-    assert set(pindb.__all__) == routing | pins | blocks | exceptions
+    exceptions = {
+        "PinDbException",
+        "PinDbConfigError",
+        "UnpinnedWriteException",
+        "PositionUnavailable",
+        "ReplicasBehind",
+    }
+    state = {"current_position", "acurrent_position", "wait_for_replicas", "await_for_replicas", "stats"}
+    assert set(pindb.__all__) == routing | pins | blocks | exceptions | state
     for name in pindb.__all__:
         assert getattr(pindb, name).__doc__

@@ -19,8 +19,9 @@ from django.test import AsyncClient, Client, override_settings
 
 import pindb
 from pindb.middleware import PinDbMiddleware
-from pindb.stores import SALT, dump_pins
+from pindb.pinning import Pin
 from pindb.testing.postgres import PostgresReplicaSet
+from pindb.tokens import SALT, dump_pins
 from tests.testapp import views
 from tests.testapp.models import Author
 
@@ -238,7 +239,7 @@ def test_servers_whose_clocks_differ_by_seconds_take_each_others_pins() -> None:
 
 
 def test_a_token_holds_no_more_than_aliases_and_times() -> None:
-    token = dump_pins({"default": 1_700_000_000.123456})
+    token = dump_pins({"default": Pin(1_700_000_000.123456)})
     assert signing.get_cookie_signer(salt=SALT).unsign_object(token) == {"default": 1_700_000_000.123}
 
 

@@ -1,4 +1,4 @@
-"""System checks: what is wrong with a site's settings, told when it starts."""
+"""What is wrong with the sets, the router and the middleware."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 from pindb.middleware import PinDbMiddleware
-from pindb.routers import PinDbRouter, load_delegates, unpinned_models
+from pindb.routers import PinDbRouter
 from pindb.sets import get_sets
 
-__all__ = ["check_caches", "check_clusters", "check_middleware", "check_sets", "check_values"]
+__all__ = ["check_middleware", "check_sets"]
 
 POPULATE = "DATABASES.update(pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS))"
 MIDDLEWARE = "pindb.middleware.PinDbMiddleware"
@@ -134,79 +133,3 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
-
-
-@register("pindb")
-def check_values(**kwargs: Any) -> list[CheckMessage]:
-    """The other settings: E004 to E007."""
-    errors: list[CheckMessage] = []
-    seconds = conf.PINDB_PINNING_SECONDS
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
-        errors.append(
-            Error(
-                f"PINDB_PINNING_SECONDS is {seconds!r}.",
-                hint="Write a number of seconds above 0; replication lag should stay below it.",
-                id="pindb.E004",
-            )
-        )
-    cookie = conf.PINDB_PINNING_COOKIE
-    if not isinstance(cookie, str) or not cookie:
-        errors.append(
-            Error(
-                f"PINDB_PINNING_COOKIE is {cookie!r}.",
-                hint="Write the name of a cookie: 'pindb_pinned_set'.",
-                id="pindb.E005",
-            )
-        )
-    for find, code in ((load_delegates, "pindb.E006"), (unpinned_models, "pindb.E007")):
-        try:
-            find()
-        except PinDbConfigError as error:
-            errors.append(Error(str(error), hint="Correct the setting or drop the entry.", id=code))
-    return errors
-
-
-@register("pindb")
-def check_clusters(**kwargs: Any) -> list[CheckMessage]:
-    """The clusters: E008. Nothing is connected to."""
-    if conf.PINDB_CLUSTERS == {}:
-        return []
-    try:
-        # Only here: a site without clusters need not have redis-py.
-        from pindb.redis import ClusterConfigError, Connections
-    except ImportError as error:
-        hint = "Install it, or drop the setting."
-        return [Error(f"PINDB_CLUSTERS is set, but {error}", hint=hint, id="pindb.E008")]
-    hint = "See the chapter on create_cluster in pindb's documentation."
-    errors: list[CheckMessage] = []
-    clusters = Connections(conf.PINDB_CLUSTERS)
-    try:
-        for name in clusters:
-            try:
-                clusters[name]
-            except (ClusterConfigError, ImportError) as error:
-                errors.append(Error(f"PINDB_CLUSTERS: {error}", hint=hint, id="pindb.E008"))
-    except ClusterConfigError as error:
-        errors.append(Error(str(error), hint=hint, id="pindb.E008"))
-    return errors
-
-
-@register("pindb")
-def check_caches(**kwargs: Any) -> list[CheckMessage]:
-    """The caches that are pindb's: E009. Nothing is connected to."""
-    errors: list[CheckMessage] = []
-    for alias, cache in settings.CACHES.items():
-        options = cache.get("OPTIONS") or {}
-        paths = (cache.get("BACKEND"), options.get("CLIENT_CLASS"))
-        if not any(str(path).startswith("pindb.cache.") for path in paths):
-            continue
-        try:
-            # Only here: a site without such a cache need not have django-redis.
-            from pindb.cache.options import read_options
-            from pindb.cache.shards import Shards
-
-            Shards(read_options(cache.get("LOCATION"), options))
-        except (ImproperlyConfigured, ImportError) as error:
-            hint = "See the chapter on the cache in pindb's documentation."
-            errors.append(Error(f"CACHES[{alias!r}]: {error}", hint=hint, id="pindb.E009"))
-    return errors

@@ -1,0 +1,43 @@
+"""Which pins leave a unit of work, for whatever comes after it: the next request, a task, another service."""
+
+from __future__ import annotations
+
+import time
+
+from asgiref.sync import sync_to_async
+
+from pindb.conf import conf
+from pindb.pinning import Pin, PinningContext
+from pindb.positions import take_position
+
+__all__ = ["aoutgoing_pins", "outgoing_pins"]
+
+
+def outgoing_pins(context: PinningContext) -> dict[str, Pin]:
+    """What leaves a unit of work: its new pins, and what it was given and is still in force.
+
+    With ``PINDB_CONSISTENCY = "position"`` the master of each newly pinned set is asked where it is, with one
+    query. Call it after the unit's transactions: in the middle of one, and where the master cannot say, the
+    pin goes by time.
+
+    Arguments:
+        context: the unit's pinning context.
+
+    Returns:
+        The pins by master alias.
+    """
+    by_position = conf.PINDB_CONSISTENCY == "position"
+    found = {alias: take_position(alias) if by_position else None for alias in context.new}
+    now = time.time()
+    pins = {alias: pin for alias, pin in context.carried.items() if pin.position or pin.until > now}
+    for alias, position in found.items():
+        seconds = conf.PINDB_PINNING_SECONDS if position is None else conf.PINDB_POSITION_PIN_SECONDS
+        pins[alias] = Pin(now + seconds, position)
+    return pins
+
+
+async def aoutgoing_pins(context: PinningContext) -> dict[str, Pin]:
+    """`outgoing_pins`, in async code."""
+    if context.new and conf.PINDB_CONSISTENCY == "position":
+        return await sync_to_async(outgoing_pins)(context)
+    return outgoing_pins(context)

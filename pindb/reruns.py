@@ -1,0 +1,240 @@
+"""Statements that a replica failed are run again on another one, or on the master.
+
+A `_Watch` stands around every statement of a set's members, in Django's ``execute_wrappers``. When a replica
+breaks the connection, or cancels a query because of what it replays, the same statement runs elsewhere and
+the caller's cursor goes on there. Never for a statement on a master, never inside a transaction, and only for
+statements that read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.db import Error, IntegrityError, NotSupportedError, ProgrammingError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
+from django.db.utils import DataError
+
+from pindb.conf import conf
+from pindb.counters import count, count_read
+from pindb.health import get_connection, get_member, is_lost, opened_at
+from pindb.pinning import PinningContext, current
+from pindb.replicas import choose_again
+from pindb.sets import get_sets
+
+__all__ = ["is_read", "watch_open_connections"]
+
+logger = logging.getLogger("pindb")
+
+#: A hot standby cancelled the query, to go on replaying: serialization_failure, deadlock_detected. (Appendix
+#: A of PostgreSQL's manual; "Handling Query Conflicts" in its chapter on hot standby.)
+CONFLICTS = frozenset({"40001", "40P01"})
+
+#: Errors that are the statement's own fault.
+OWN_FAULTS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+
+_READS = re.compile(r"[\s(]*(?:SELECT|VALUES|TABLE|EXPLAIN|SHOW|WITH)\b", re.IGNORECASE)
+_WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
+
+
+def is_read(sql: Any) -> bool:
+    """Whether a statement only reads, as far as its words say.
+
+    A master would run what a replica refuses, so that everything doubtful counts as a write.
+    """
+    if not isinstance(sql, str):
+        return False
+    # Nearly all that Django writes.
+    if sql.startswith("SELECT "):
+        return True
+    return _READS.match(sql) is not None and _WRITES.search(sql) is None
+
+
+class _Watch:
+    """Stands around the statements of one connection. Used by the threads that use the connection.
+
+    Arguments:
+        connection: the connection.
+        master: the alias of its set's master.
+    """
+
+    __slots__ = ("alias", "connection", "is_master", "master")
+
+    def __init__(self, connection: BaseDatabaseWrapper, master: str) -> None:
+        self.connection = connection
+        self.alias = connection.alias
+        self.master = master
+        self.is_master = connection.alias == master
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+    ) -> Any:
+        try:
+            result = execute(sql, params, many, context)
+        except OWN_FAULTS:
+            raise
+        except Error as error:
+            if many or not self.may_rerun(error, sql):
+                raise
+            self.rerun(error, context["cursor"], sql, params)
+            return None
+        if not many and is_read(sql):
+            unit = current()
+            count_read(self.alias, self._reason(unit))
+            if not self.is_master:
+                unit.served.add(self.alias)
+                wrapper = context["cursor"]
+                if getattr(wrapper.cursor, "name", None):
+                    # A server-side cursor: its rows are still to come.
+                    wrapper.cursor = _FirstRows(self, wrapper, sql, params)
+        return result
+
+    def _reason(self, unit: PinningContext) -> str:
+        """Why a statement came here; see `pindb.counters.Stats`."""
+        if unit.tried:
+            return "rerun"
+        if not self.is_master:
+            caught_up = self.master in unit.positions and self.master not in unit.from_replica
+            return "caught_up" if caught_up else "replica"
+        if self.master in unit.pinned:
+            return "pinned"
+        if self.connection.in_atomic_block:
+            return "transaction"
+        return "unavailable" if unit.replicas.get(self.master) == self.master else "direct"
+
+    def may_rerun(self, error: Error, sql: Any) -> bool:
+        """Whether a statement that failed may run elsewhere; what the error tells of the server is noted."""
+        connection = self.connection
+        if not conf.PINDB_ENABLED:
+            return False
+        cause = error.__cause__
+        code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        in_transaction = connection.in_atomic_block or not connection.autocommit
+        if is_lost(connection, error):
+            self._note_lost(error)
+        elif code not in CONFLICTS:
+            return False
+        return not self.is_master and not in_transaction and is_read(sql)
+
+    def _note_lost(self, error: Error) -> None:
+        member, connection = get_member(self.alias), self.connection
+        # One that is older than the last failure tells of that failure.
+        is_news = opened_at(connection) >= member.failed_at
+        if not connection.in_atomic_block:
+            connection.close()
+        if is_news:
+            member.mark_down("it broke the connection", error)
+        if self.is_master and conf.PINDB_READ_REPLICAS_WHEN_MASTER_DOWN:
+            # The next pinned read looks whether it is there.
+            current().reads.pop(self.master, None)
+
+    def rerun(self, error: Error, wrapper: CursorWrapper, sql: Any, params: Any) -> None:
+        """Run a statement elsewhere and let the caller's cursor go on there.
+
+        Arguments:
+            error: what the statement failed with.
+            wrapper: the caller's cursor.
+            sql, params: the statement.
+
+        Raises:
+            django.db.Error: `error`, where there is no other member to ask; what the last one failed with.
+        """
+        unit = current()
+        is_outermost = not unit.tried
+        unit.tried.add(self.alias)
+        try:
+            chosen = choose_again(unit, self.master, self.alias)
+            if chosen in unit.tried:
+                raise error
+            count("failovers")
+            logger.debug("A statement that %r failed runs on %r.", self.alias, chosen)
+            connection = get_connection(chosen)
+            old = wrapper.cursor
+            is_named = bool(getattr(old, "name", None))
+            new = connection.chunked_cursor() if is_named else connection.cursor()
+            # Its own watch sees to it that it runs elsewhere again where it has to.
+            new.execute(sql, params)
+        finally:
+            if is_outermost:
+                unit.tried.clear()
+        with contextlib.suppress(Exception):
+            old.close()
+        wrapper.cursor, wrapper.db = new.cursor, new.db
+        if isinstance(wrapper.cursor, _FirstRows):
+            wrapper.cursor.wrapper = wrapper
+
+
+class _FirstRows:
+    """A server-side cursor of a replica, whose statement runs elsewhere if the first fetch fails.
+
+    Arguments:
+        watch: the watch of its connection.
+        wrapper: the caller's cursor, around this one.
+        sql, params: its statement.
+    """
+
+    def __init__(self, watch: _Watch, wrapper: CursorWrapper, sql: Any, params: Any) -> None:
+        self.watch = watch
+        self.wrapper = wrapper
+        self.cursor = wrapper.cursor
+        self.statement = sql, params
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cursor, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        while rows := self.fetchmany():
+            yield from rows
+
+    def fetchone(self) -> Any:
+        return self._fetch("fetchone")
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        return self._fetch("fetchmany", *args, **kwargs)
+
+    def fetchall(self) -> Any:
+        return self._fetch("fetchall")
+
+    def _fetch(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        watch, wrapper = self.watch, self.wrapper
+        try:
+            with watch.connection.wrap_database_errors:
+                rows = getattr(self.cursor, name)(*args, **kwargs)
+        except Error as error:
+            if wrapper.cursor is not self or not watch.may_rerun(error, self.statement[0]):
+                raise
+            watch.rerun(error, wrapper, *self.statement)
+            return getattr(wrapper.cursor, name)(*args, **kwargs)
+        if wrapper.cursor is self:
+            wrapper.cursor = self.cursor
+        return rows
+
+
+def _watch(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
+    """Stand around a connection's statements, if it is to a member of a set."""
+    if conf.MASTER_DATABASES is None:
+        return
+    master = get_sets().masters.get(connection.alias)
+    if master is None:
+        return
+    if master == connection.alias and get_member(master).down_since is not None:
+        get_member(master).mark_up()
+    wrappers = connection.execute_wrappers
+    if not any(isinstance(wrapper, _Watch) for wrapper in wrappers):
+        # The first one is the outermost.
+        wrappers.insert(0, _Watch(connection, master))
+
+
+def watch_open_connections() -> None:
+    """Watch this thread's connections that were opened before pindb was there to see it."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            _watch(connection)
+
+
+connection_created.connect(_watch, dispatch_uid="pindb.reruns")
