@@ -66,7 +66,9 @@ class Member:
         circuit: whether it is left alone, and until when.
         down_since: when it was found down (`time.monotonic`); None while it is up.
         failed_at: when it last failed (`time.monotonic`); connections from before are not trusted.
-        known: a position that it had replayed, and when (`time.monotonic`) it was asked; None: not known.
+        known: a position that it has replayed; None: not known.
+        incarnation: which of its lives that is about; another one may have to replay it again.
+        has_restarted: whether it was found in another life, and has not shown yet how far it is.
         asked_at: when it was last asked for its position (`time.monotonic`).
         asking: held by the thread that asks.
         floor: what it must have replayed to be let in again after a failure; None: not known yet.
@@ -83,6 +85,8 @@ class Member:
         "down_since",
         "failed_at",
         "floor",
+        "has_restarted",
+        "incarnation",
         "known",
         "lag_due",
         "lag_since",
@@ -93,7 +97,9 @@ class Member:
         self.circuit = Circuit(conf.PINDB_REPLICA_DOWNTIME)
         self.down_since: float | None = None
         self.failed_at = self.asked_at = self.lag_due = float("-inf")
-        self.known: tuple[str, float] | None = None
+        self.known: str | None = None
+        self.incarnation: str | None = None
+        self.has_restarted = False
         self.asking = threading.Lock()
         self.floor: str | None = None
         self.lag_since: float | None = None
@@ -118,11 +124,25 @@ class Member:
         """Use it again."""
         with self._changing:
             self.circuit.succeed()
+            self.has_restarted = False
             since, self.down_since = self.down_since, None
         if since is not None:
             seconds = time.monotonic() - since
             logger.warning("%r is up again, after %.1f s.", self.alias, seconds)
             replica_up.send_robust(Member, alias=self.alias, seconds=seconds)
+
+    def know(self, replayed: str, incarnation: str | None) -> None:
+        """What a connection to its life `incarnation` has said counts, unless it has restarted since."""
+        with self._changing:
+            if incarnation == self.incarnation:
+                self.known = replayed
+
+    def note_incarnation(self, incarnation: str | None) -> None:
+        """A new connection leads to its life `incarnation`."""
+        with self._changing:
+            if incarnation != self.incarnation:
+                self.has_restarted = self.incarnation is not None
+                self.incarnation, self.known, self.floor = incarnation, None, None
 
 
 _members: dict[str, Member] = {}
@@ -169,16 +189,37 @@ def is_up(member: Member, connection: BaseDatabaseWrapper, insist: bool = False)
             # Not for the server's sake: asynchronous code may not connect, nor tests that must not. What is
             # wrong shows itself at the query.
             return member.down_since is None
-    if member.down_since is not None:
-        if not insist and not _is_back(member, connection):
+    if conf.PINDB_CONSISTENCY == "position" and member.alias != get_sets().masters.get(member.alias):
+        _note_incarnation(member, connection)
+    if member.down_since is not None or member.has_restarted:
+        is_back = insist or _is_back(member, connection)
+        if is_back is False or (is_back is None and member.down_since is not None):
             member.mark_down("it is behind", seconds=CATCHING_UP)
+        if not is_back:
             return False
         member.mark_up()
     return True
 
 
-def _is_back(member: Member, connection: BaseDatabaseWrapper) -> bool:
-    """Whether a server that can be connected to again may be used.
+def _note_incarnation(member: Member, connection: Any) -> None:
+    """Find out whether the replica that a new connection leads to has restarted since it was last seen."""
+    about, incarnation = connection.__dict__.get("_pindb_incarnation", (None, None))
+    if about is not connection.connection:
+        positions = find_positions(connection)
+        incarnation = None
+        try:
+            if positions is not None:
+                incarnation = positions.incarnation(connection)
+        except Error as error:
+            logger.debug("%r does not say since when it runs: %s", member.alias, error)
+        connection._pindb_incarnation = connection.connection, incarnation
+    elif member.incarnation is not None:
+        return
+    member.note_incarnation(incarnation)
+
+
+def _is_back(member: Member, connection: BaseDatabaseWrapper) -> bool | None:
+    """Whether a server that can be connected to again may be used; None: it cannot be told now.
 
     A replica has to have what its master had when it was first found there again: after a crash it replays
     once more what readers may rely on it to have, and it may have missed a lot. Without positions nothing is
@@ -189,10 +230,15 @@ def _is_back(member: Member, connection: BaseDatabaseWrapper) -> bool:
         return True
     if member.floor is None:
         if get_connection(master).in_atomic_block:
-            return False
+            return None
         member.floor = take_position(master)
-    if member.floor is not None and not _asked(member, connection, member.floor):
-        return False
+    floor = member.floor
+    if floor is not None:
+        replayed = ask_position(member, connection)
+        if replayed is None:
+            return None
+        if not _covers(connection, replayed, floor):
+            return False
     member.floor = None
     return True
 
@@ -200,31 +246,19 @@ def _is_back(member: Member, connection: BaseDatabaseWrapper) -> bool:
 def has_reached(member: Member, connection: BaseDatabaseWrapper, position: str) -> bool:
     """Whether a replica has replayed the master's `position`.
 
-    It is asked only where that is not known, once in ``PINDB_POSITION_CHECK_MS`` by all threads. What it said
-    counts for connections that were open at that time: a newer one may be to a server that has restarted
-    since, and not yet replayed again what it had. (No server restarts within the time between two questions.)
+    It is asked only where that is not known, once in ``PINDB_POSITION_CHECK_MS`` by all threads. What it has
+    replayed it has for good, until it restarts.
 
     Arguments:
         member: the replica.
-        connection: this thread's open connection to it.
+        connection: this thread's open connection to it, for which `is_up` said yes.
         position: a position of its master.
     """
-    known = member.known
-    now = time.monotonic()
-    interval = conf.PINDB_POSITION_CHECK_MS / 1000
-    if (
-        known is not None
-        and (opened_at(connection) <= known[1] or now - known[1] < interval)
-        and _covers(connection, known[0], position)
-    ):
+    if is_known_to_have(member, connection, position):
         return True
-    if now - member.asked_at < interval or connection.in_atomic_block:
+    interval = conf.PINDB_POSITION_CHECK_MS / 1000
+    if time.monotonic() - member.asked_at < interval or connection.in_atomic_block:
         return False
-    return _asked(member, connection, position)
-
-
-def _asked(member: Member, connection: BaseDatabaseWrapper, position: str) -> bool:
-    """Whether a replica that is asked now has replayed `position`; no, where another thread is asking."""
     replayed = ask_position(member, connection)
     return replayed is not None and _covers(connection, replayed, position)
 
@@ -246,7 +280,7 @@ def ask_position(member: Member, connection: BaseDatabaseWrapper) -> str | None:
             else:
                 logger.debug("%r does not say how far it is: %s", member.alias, error)
             return None
-        member.known = replayed, member.asked_at
+        member.know(replayed, connection.__dict__.get("_pindb_incarnation", (None, None))[1])
         return replayed
     finally:
         member.asking.release()
@@ -255,7 +289,7 @@ def ask_position(member: Member, connection: BaseDatabaseWrapper) -> str | None:
 def is_known_to_have(member: Member, connection: BaseDatabaseWrapper, position: str) -> bool:
     """Whether it is known without asking that a replica has replayed `position`."""
     known = member.known
-    return known is not None and _covers(connection, known[0], position)
+    return known is not None and _covers(connection, known, position)
 
 
 def _covers(connection: BaseDatabaseWrapper, replayed: str, position: str) -> bool:

@@ -73,6 +73,19 @@ class BasePositions:
         """
         raise NotImplementedError
 
+    def incarnation(self, connection: BaseDatabaseWrapper) -> str | None:
+        """What is another text when a replica has restarted, and may have to replay again what it had shown.
+
+        None: nothing is lost by a restart. Asked once for each connection.
+
+        Arguments:
+            connection: an open connection to the replica.
+
+        Raises:
+            django.db.Error: the server cannot say.
+        """
+        return None
+
     def replay_age(self, connection: BaseDatabaseWrapper) -> float | None:
         """How long ago (seconds) the last transaction that a replica replayed was committed, by the clocks.
 
@@ -136,6 +149,11 @@ class PostgreSQLPositions(BasePositions):
         if number < wanted:
             return False
         return timeline == wanted_timeline or (follows and timeline > wanted_timeline)
+
+    def incarnation(self, connection: BaseDatabaseWrapper) -> str | None:
+        # When only its processes are started anew, after one of them has crashed, the server's time stays.
+        sql = "SELECT pg_postmaster_start_time()::text, (SELECT pid FROM pg_stat_get_wal_receiver())::text"
+        return "/".join(map(str, ask(connection, sql)))
 
     def replay_age(self, connection: BaseDatabaseWrapper) -> float | None:
         sql = "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float"
