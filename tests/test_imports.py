@@ -58,6 +58,7 @@ FLOORS = [
     ["pindb.cache.backend", "pindb.cache.client"],
     ["pindb.cache"],
     ["pindb.counters", "pindb.exceptions", "pindb.signals", "pindb.testing.processes"],
+    ["pindb.testing.replicas"],
     ["pindb.sets", "pindb.testing.postgres", "pindb.testing.redis", "pindb.testing"],
     ["pindb.pinning", "pindb.positions"],
     ["pindb.health", "pindb.outgoing", "pindb.tokens"],

@@ -14,7 +14,6 @@ makes lag exact: what was committed afterwards is not there until it is resumed.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 from collections.abc import Sequence
@@ -23,11 +22,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pindb.testing.processes import ServerFolder, Servers, free_port, wait_for
+from pindb.testing.processes import ServerFolder
+from pindb.testing.replicas import USER, ReplicaSet
 
 __all__ = ["PostgresReplicaSet"]
-
-USER = "pindb"
 
 CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
@@ -50,7 +48,7 @@ CONFIGURATION = {
 }
 
 
-class PostgresReplicaSet(Servers):
+class PostgresReplicaSet(ReplicaSet):
     """A PostgreSQL master and its streaming replicas on free ports of 127.0.0.1.
 
     A context manager: entering it starts the servers (in about two seconds), leaving it stops them and
@@ -75,6 +73,15 @@ class PostgresReplicaSet(Servers):
     """
 
     _not_running = "This PostgresReplicaSet is not running: use it in a with block."
+    _engine = "django.db.backends.postgresql"
+    _prefix = "pindb-postgres-"
+    # PostgreSQL's "fast" shutdown: it waits for no session.
+    _stop_signal = signal.SIGINT
+    _end_signal = signal.SIGQUIT
+    # The flush position, since the insert position may stand behind a page header that no record has
+    # followed yet, where no replica can get to.
+    _position_query = "SELECT pg_current_wal_flush_lsn()::text"
+    _reached_query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
 
     def __init__(
         self,
@@ -84,35 +91,14 @@ class PostgresReplicaSet(Servers):
         configuration: dict[str, str] | None = None,
         timeout: float = 30,
     ) -> None:
-        if replicas < 0:
-            raise ValueError(f"replicas is {replicas}; write 0 or more.")
-        if not databases or isinstance(databases, str):
-            raise ValueError(f"databases is {databases!r}; write a list of names: ['pindb'].")
-        self.members = ("master", *(f"replica-{index}" for index in range(replicas)))
-        self.databases = tuple(databases)
-        self.timeout = timeout
+        super().__init__(replicas, databases, timeout)
         self._configuration = {**CONFIGURATION, **(configuration or {})}
-        self._password = secrets.token_urlsafe(16)
-        self._ports: dict[str, int] = {}
         self._bin = Path()
-
-    def __repr__(self) -> str:
-        state = " ".join(f"{name}:{port}" for name, port in self._ports.items()) or "not started"
-        return f"<PostgresReplicaSet {state}>"
 
     # ---- life ----------------------------------------------------------------------------------
 
-    def __enter__(self) -> PostgresReplicaSet:
-        if self._folder is not None:
-            raise RuntimeError("This PostgresReplicaSet runs already.")
+    def _check_needs(self) -> None:
         _import_psycopg()
-        self._open(ServerFolder("pindb-postgres-", signal.SIGQUIT))
-        return self
-
-    def close(self) -> None:
-        """Stop all members and remove their data. Safe to call again."""
-        super().close()
-        self._ports.clear()
 
     def _start_all(self) -> None:
         folder = self._running_folder()
@@ -154,74 +140,7 @@ class PostgresReplicaSet(Servers):
         )
         self.start(name)
 
-    # ---- addresses -----------------------------------------------------------------------------
-
-    @property
-    def master_database(self) -> dict[str, Any]:
-        """Settings of the master's first database for ``DATABASES`` or ``MASTER_DATABASES``."""
-        return self.database("master")
-
-    @property
-    def replica_databases(self) -> list[dict[str, Any]]:
-        """Settings of each replica's first database: a list for ``DATABASE_SETS``."""
-        return [self.database(name) for name in self.members[1:]]
-
-    def database(self, member: str | int, name: str | None = None) -> dict[str, Any]:
-        """Settings for ``DATABASES`` of the database `name` (the first one) on a member."""
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": self._database(name),
-            "USER": USER,
-            "PASSWORD": self._password,
-            "HOST": "127.0.0.1",
-            "PORT": self.port(member),
-        }
-
-    def port(self, member: str | int) -> int:
-        """The port of a member; it keeps it when it is started again."""
-        self._running_folder()
-        return self._ports[self._name(member)]
-
     # ---- members -------------------------------------------------------------------------------
-
-    def start(self, member: str | int) -> None:
-        """Start a member that was stopped or killed, and wait until it answers.
-
-        Raises:
-            RuntimeError: it did not start; the message has the end of its log.
-        """
-        folder, name = self._running_folder(), self._name(member)
-        if folder.is_running(name):
-            raise RuntimeError(f"{name} runs already.")
-        for attempt in range(5):
-            port = self._ports.get(name) or free_port()
-            command: list[str | Path] = [self._bin / "postgres", "-D", self._data(name), "-c", f"port={port}"]
-            folder.start(name, command)
-            wait_for(
-                lambda port=port: not folder.is_running(name) or self._answers(port),  # type: ignore[misc]
-                f"{name} to answer",
-                self.timeout,
-            )
-            if folder.is_running(name):
-                self._ports[name] = port
-                return
-            # Somebody else may have taken the port in the meantime.
-            taken = "Address already in use" in folder.log(name) and name not in self._ports
-            if not taken or attempt == 4:
-                break
-        raise RuntimeError(f"{name} did not start:\n{folder.log(name)[-2000:]}")
-
-    def stop(self, member: str | int) -> None:
-        """Stop a member in order; sessions are ended (PostgreSQL's "fast" shutdown)."""
-        self._running_folder().stop(self._name(member), signal.SIGINT, self.timeout)
-
-    def kill(self, member: str | int) -> None:
-        """Kill a member and all its processes with SIGKILL: a crash."""
-        self._running_folder().stop(self._name(member), signal.SIGKILL)
-
-    def is_running(self, member: str | int) -> bool:
-        """Whether the member's process runs."""
-        return self._running_folder().is_running(self._name(member))
 
     def pause(self, member: str | int) -> None:
         """Stop replay on a replica. It still receives what is committed, and shows none of it."""
@@ -249,27 +168,6 @@ class PostgresReplicaSet(Servers):
         self.execute(member, "SELECT pg_promote(wait => false)")
         self._wait_for_row(member, "SELECT NOT pg_is_in_recovery()", "promotion")
 
-    def wait_until_caught_up(self, member: str | int | None = None, timeout: float | None = None) -> None:
-        """Wait until a replica (all running ones) has replayed what the master has committed by now.
-
-        Raises:
-            TimeoutError: it has not within `timeout` seconds.
-        """
-        # The flush position, since the insert position may stand behind a page header that no record
-        # has followed yet, where no replica can get to.
-        position = self.execute("master", "SELECT pg_current_wal_flush_lsn()::text")[0][0]
-        members = self.members[1:] if member is None else [self._name(member)]
-        for name in members:
-            if member is None and not self.is_running(name):
-                continue
-            self._wait_for_row(
-                name,
-                "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn",
-                "replay to catch up",
-                position,
-                timeout=timeout,
-            )
-
     def execute(
         self, member: str | int, sql: str, *parameters: Any, database: str | None = None
     ) -> list[tuple[Any, ...]]:
@@ -296,19 +194,11 @@ class PostgresReplicaSet(Servers):
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def _wait_for_row(
-        self,
-        member: str | int,
-        sql: str,
-        what: str,
-        *parameters: Any,
-        timeout: float | None = None,
-    ) -> None:
-        wait_for(
-            lambda: self.execute(member, sql, *parameters)[0][0],
-            f"{self._name(member)}: {what}",
-            self.timeout if timeout is None else timeout,
-        )
+    def _ask(self, member: str | int, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.execute(member, sql, *parameters)
+
+    def _command(self, name: str, port: int) -> Sequence[str | Path]:
+        return [self._bin / "postgres", "-D", self._data(name), "-c", f"port={port}"]
 
     def _answers(self, port: int) -> bool:
         try:
@@ -316,18 +206,6 @@ class PostgresReplicaSet(Servers):
         except RuntimeError:
             return False
         return True
-
-    def _name(self, member: str | int) -> str:
-        name = member if isinstance(member, str) else f"replica-{member}"
-        if name not in self.members:
-            raise ValueError(f"No member {member!r}; there are {', '.join(self.members)}.")
-        return name
-
-    def _database(self, name: str | None) -> str:
-        return self.databases[0] if name is None else name
-
-    def _data(self, name: str) -> Path:
-        return self._running_folder().path / name
 
 
 def _import_psycopg() -> Any:
