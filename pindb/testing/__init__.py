@@ -1,1 +1,1 @@
-"""Real servers for the tests and demos of a site: replicated PostgreSQL, in `pindb.testing.postgres`."""
+"""Real servers for the tests and demos of a site: `postgres` and `mariadb`, replicated, and `redis`."""
