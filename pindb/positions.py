@@ -243,6 +243,8 @@ def _gtid_set(text: str) -> dict[str, list[tuple[int, int]]]:
                 continue
             first, _, last = part.partition("-")
             found.setdefault(source, []).append((int(first), int(last or first)))
+        if source not in found:
+            raise ValueError(f"no transactions in {entry!r}")
     return found
 
 
