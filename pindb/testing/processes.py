@@ -227,24 +227,39 @@ class Servers:
 
 
 def _kill_group(pid: int) -> None:
-    # PostgreSQL's processes are in groups of their own, and notice only some milliseconds later.
-    children = _children(pid)
+    """Kill a process and all that it has started, and wait until these are gone."""
+    # PostgreSQL's processes are in groups of their own. They would go on for some milliseconds, and keep a
+    # new server from starting. A process that is stopped starts no others.
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGSTOP)
+    children = _children(pid)
     for child in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: not any(map(_runs, children)), "the end of a server's processes", timeout=2)
 
 
 def _children(pid: int) -> list[int]:
     """The processes that a process has started; none where the system does not say (only Linux does)."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # After the name, which is in parentheses and may hold anything: the state, and the parent.
-            if int(file.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(file.parent.name))
-    return found
+    found = [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/stat")]
+    return [child for child in found if _status(child)[1:2] == [str(pid)]]
+
+
+def _runs(pid: int) -> bool:
+    return _status(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def _status(pid: int) -> list[str]:
+    """A process's state, its parent, and more, as Linux has it; nothing where there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return []
+    # They come after the name, which is in parentheses and may hold anything.
+    return text.rpartition(")")[2].split()
 
 
 def unprivileged_user() -> int | None:
