@@ -20,6 +20,9 @@ HEADER = "X-Pindb-Queries"
 
 LONGEST = 110
 
+#: How pindb's own questions to a server begin: where it is in its replication stream.
+OWN = "/* pindb */"
+
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE) (\w+)")
 _COLUMNS = re.compile(r"^SELECT .*? FROM ")
 
@@ -57,7 +60,7 @@ def shorten(sql: str) -> str:
 
 
 class QueryLog:
-    """The queries of one request, in their order. Of one thread."""
+    """The queries of one request, in their order, without pindb's own. Of one thread."""
 
     def __init__(self) -> None:
         self.queries: list[Query] = []
@@ -73,6 +76,8 @@ class QueryLog:
     def _record(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
+        if str(sql).startswith(OWN):
+            return execute(sql, params, many, context)
         connection = context["connection"]
         # Pins go by the master's alias, and a replica is a test mirror of its master.
         master = connection.settings_dict["TEST"]["MIRROR"] or connection.alias

@@ -1,7 +1,8 @@
 """The settings of the notice board: one DB set, read through pindb.
 
 Environment variables: ``PINDB_DEMO_DATABASES`` (see addresses.py), ``PINDB_DEMO_ROUTER`` (a dotted path),
-``PINDB_DEMO_PINNING_SECONDS``, ``PINDB_DEMO_CACHE`` (JSON: the URLs of Redis servers for the cache, which
+``PINDB_DEMO_PINNING_SECONDS``, ``PINDB_DEMO_CONSISTENCY`` (``"time"`` or ``"position"``),
+``PINDB_DEMO_REPLICA_DOWNTIME``, ``PINDB_DEMO_CACHE`` (JSON: the URLs of Redis servers for the cache, which
 then has the sessions too), and ``PINDB_DEMO_BREAK``, which breaks the routing on purpose so that the demo can
 show that it notices.
 """
@@ -20,6 +21,8 @@ MASTER_DATABASES, DATABASE_SETS = addresses.load()
 DATABASES = pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS)
 DATABASE_ROUTERS = [os.environ.get("PINDB_DEMO_ROUTER", "pindb.GreedyPinDbRouter")]
 PINDB_PINNING_SECONDS = float(os.environ.get("PINDB_DEMO_PINNING_SECONDS", "15"))
+PINDB_CONSISTENCY = os.environ.get("PINDB_DEMO_CONSISTENCY", "time")
+PINDB_REPLICA_DOWNTIME = float(os.environ.get("PINDB_DEMO_REPLICA_DOWNTIME", "30"))
 # Written by merely visiting and logging in (the session, the time of the last login) and by the admin's
 # log: none of it is a reason to read notices from the master.
 PINDB_UNPINNED_MODELS = ["sessions.Session", "auth.User", "admin.LogEntry"]

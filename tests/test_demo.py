@@ -87,6 +87,17 @@ def test_walk(temporary: Path) -> None:
     assert re.search(r"^writer .* default .* yes +fresh, 4 notices", done.stdout, re.MULTILINE)
     assert re.search(r"^writer .* default-[01] .* no +fresh, 4 notices", done.stdout, re.MULTILINE)
     assert "A write to board.Notice on the DB set 'default', which is not pinned." in done.stdout
+    second_act = done.stdout.partition("PINDB_CONSISTENCY = 'position'")[2]
+    assert re.search(r"^writer .* default .* yes +fresh, 5 notices", second_act, re.MULTILINE)
+    assert re.search(r"^writer .* default-1 .* yes +fresh, 5 notices", second_act, re.MULTILINE)
+    assert re.search(r"^reader .* default-0 .* no +STALE, 1 missing", second_act, re.MULTILINE)
+    assert "The writer's cookie is gone." in second_act
+    reads = re.search(r"reads: (\d+) \((.*)\), failures: 0", second_act)
+    assert reads
+    by = {alias: int(count) for alias, count in re.findall(r"(default\S*): (\d+)", reads[2])}
+    assert sum(by.values()) == int(reads[1])
+    assert min(by["default-0"], by["default-1"]) >= 10
+    assert re.search(r"started again.*\n(?s:.*)^reader .* default-1 .* fresh, 5", second_act, re.MULTILINE)
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert_nothing_is_left(temporary)
@@ -98,6 +109,9 @@ def test_walk_notices_broken_routing(temporary: Path, broken: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert stale_reads_by_writers(done.stdout) > 0
     assert "wrong: writer, GET /: from default-1, not default" in done.stdout
+    # The second act too, to its end.
+    assert "wrong: writer, GET /: from default-0, not default-1" in done.stdout
+    assert "failures: 0" in done.stdout
     assert "Traceback" not in done.stderr
 
 

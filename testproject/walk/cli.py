@@ -18,9 +18,10 @@ def parse(arguments: list[str], program: str) -> argparse.Namespace:
         prog=program,
         description="Start a PostgreSQL master with two streaming replicas, one of them two seconds behind, "
         "and a notice board on them; walk through it with real visitors, and print which database answered "
-        "each query and whether what it said was stale.",
-        epilog="Exit status: 0, every query went where it should and no writer read stale data; 1, something "
-        "did not, or could not be started; 2, wrong options.",
+        "each query and whether what it said was stale. Then once more with pins that go by positions, and "
+        "with a replica that is killed.",
+        epilog="Exit status: 0, every query went where it should, no writer read stale data, and no reader "
+        "noticed the killed replica; 1, something was not so, or could not be started; 2, wrong options.",
     )
     parser.add_argument("--serve", action="store_true", help="keep the site up to try it in a browser")
     parser.add_argument(

@@ -99,6 +99,14 @@ class Report:
         if text:
             self.console.print(Padding(Text(text, "italic"), (0, 8)))
 
+    def check(self, text: str, right: bool) -> None:
+        """Something that should be so, below the rows."""
+        shown = Text(text, "italic")
+        if not right:
+            self.wrong[text] += 1
+            shown.append(f"\nWRONG: {text}", "bold red")
+        self.console.print(Padding(shown, (0, 8)))
+
     def _make_table(self, show_header: bool = False) -> Table:
         """A table without rows. All have the same columns, so that they look like one with titles in it."""
         table = Table(

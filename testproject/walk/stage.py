@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,13 @@ LAGGING_INDEX = 1
 #: How long a pin lasts, in seconds: longer than the delay by more than the second to which cookie jars round.
 PINNING_SECONDS = 3.5
 
+#: How long the site that goes by positions leaves a replica alone that failed, in seconds.
+DOWNTIME = 1.0
+
+#: How long to wait, in seconds, until a replica is asked again for its position: more than
+#: ``PINDB_POSITION_CHECK_MS``.
+ASKED_AGAIN = 0.05
+
 #: Who may log in.
 USER, PASSWORD = "ada", "lovelace"
 
@@ -58,6 +66,11 @@ class Site:
     def log(self) -> str:
         """The end of what it printed."""
         return self._folder.log(self._name)[-3000:]
+
+    def wait_until_up(self) -> None:
+        """Wait until it takes requests, its next read being that of the first replica."""
+        wait_for(self.answers, f"the site at {self.address} to answer", TIMEOUT)
+        self.wind_back()
 
     def answers(self) -> bool:
         """Whether it takes requests.
@@ -132,20 +145,25 @@ class Stage:
 
     def open_sites(self, *routers: str) -> list[Site]:
         """Start a process of the site for each of the routers (dotted paths), and wait until all answer."""
-        sites = [self._open(router) for router in routers]
+        sites = [self.start_site(router) for router in routers]
         for site in sites:
-            wait_for(site.answers, f"the site at {site.address} to answer", TIMEOUT)
-            site.wind_back()
+            site.wait_until_up()
         return sites
 
-    def _open(self, router: str) -> Site:
+    def start_site(self, router: str, consistency: str = "time") -> Site:
+        """Start a process of the site. It does not answer yet.
+
+        Arguments:
+            router: the dotted path of its router.
+            consistency: what ends its pins: ``"time"`` or ``"position"``.
+        """
         port = free_port()
         name = f"site-{port}"
         self._folder.start(
             name,
             _manage("runserver", "--noreload", f"127.0.0.1:{port}"),
             cwd=ROOT,
-            env=self._environment(PINDB_DEMO_ROUTER=router),
+            env=self._environment(PINDB_DEMO_ROUTER=router, PINDB_DEMO_CONSISTENCY=consistency),
         )
         site = Site(self._folder, name, f"http://127.0.0.1:{port}")
         self._sites.append(site)
@@ -174,10 +192,29 @@ class Stage:
             VARIABLE: json.dumps(addresses),
             "DJANGO_SETTINGS_MODULE": "testproject.settings",
             "PINDB_DEMO_PINNING_SECONDS": str(PINNING_SECONDS),
+            "PINDB_DEMO_REPLICA_DOWNTIME": str(DOWNTIME),
             "PINDB_DEMO_BREAK": self._broken or "",
             "PYTHONUNBUFFERED": "1",
         }
         return {**os.environ, **own, **more}
+
+    # ---- what happens to the replicas ----------------------------------------------------------
+
+    def end_lag(self) -> None:
+        """Let the lagging replica follow at once."""
+        self.databases.set_apply_delay(LAGGING_INDEX, 0)
+        self.databases.wait_until_caught_up()
+
+    def pause(self, *replicas: int) -> None:
+        """Let replicas, by index, show nothing of what is committed from now on."""
+        for replica in replicas:
+            self.databases.pause(replica)
+
+    def resume(self, replica: int) -> None:
+        """Let a paused replica catch up, and sites find out."""
+        self.databases.resume(replica)
+        self.databases.wait_until_caught_up(replica)
+        time.sleep(ASKED_AGAIN)
 
     # ---- what is true --------------------------------------------------------------------------
 

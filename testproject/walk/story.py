@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
+from testproject.walk.crowd import Crowd
 from testproject.walk.report import MASTER, REFUSED, Report, make_console
-from testproject.walk.stage import DELAY, LAGGING, PINNING_SECONDS, Site, Stage
+from testproject.walk.stage import DELAY, LAGGING, LAGGING_INDEX, PINNING_SECONDS, TIMEOUT, Site, Stage
 from testproject.walk.visitors import Visitor
 
 __all__ = ["tell"]
 
 PROMPT = "default-0"
+PROMPT_INDEX = 1 - LAGGING_INDEX
 GREEDY, STRICT = "pindb.GreedyPinDbRouter", "pindb.StrictPinDbRouter"
+
+#: How long the crowd goes on reading after a replica was killed, in seconds.
+AFTERMATH = 1.0
 
 
 def tell(broken: str | None = None) -> int:
-    """Walk through the site.
+    """Walk through the site: first with pins that go by time, then with positions.
 
     Arguments:
         broken: what of the site's routing to break: ``"middleware"``, ``"router"`` or nothing.
@@ -30,6 +35,8 @@ def tell(broken: str | None = None) -> int:
         with console.status("") as status:
             stage = stack.enter_context(Stage.set_up(broken, lambda text: status.update(f"{text} ...")))
             status.update("Starting the site, once with each router ...")
+            # It has the whole first act to start in.
+            by_position = stage.start_site(GREEDY, "position")
             greedy, strict = stage.open_sites(GREEDY, STRICT)
         console.print(
             f"A notice board on PostgreSQL: [yellow]default[/] is the master, [cyan]{PROMPT}[/] follows it "
@@ -43,6 +50,20 @@ def tell(broken: str | None = None) -> int:
         stack.callback(writer.close)
         _greedy(report, stage, reader, writer)
         _strict(report, stage, reader, writer, strict)
+
+        with console.status("Starting the second act ..."):
+            by_position.wait_until_up()
+            stage.end_lag()
+        console.print(
+            "\nThe same site with PINDB_CONSISTENCY = 'position': a pin ends when the replicas have what was "
+            f"written. [cyan]{LAGGING}[/] follows at once now, unless it is paused."
+        )
+        reader = Visitor("reader", stage, by_position)
+        writer = Visitor("writer", stage, by_position)
+        stack.callback(reader.close)
+        stack.callback(writer.close)
+        _positions(report, stage, reader, writer)
+        _crash(report, stage, reader)
     return report.conclude()
 
 
@@ -96,3 +117,63 @@ def _strict(report: Report, stage: Stage, reader: Visitor, writer: Visitor, site
         report.add(reader.post(f"/{mine}/thanks/"), database=MASTER, pinned=True, status=302)
         stage.wait_for_prompt_replica()
         report.add(reader.get("/"), database=PROMPT)
+
+
+def _positions(report: Report, stage: Stage, reader: Visitor, writer: Visitor) -> None:
+    writer.log_in()
+    with report.chapter("Both replicas are paused. A writer posts, and reads the master."):
+        stage.pause(PROMPT_INDEX, LAGGING_INDEX)
+        posted = writer.post("/new/", title="Wanted: a left hand", body="For a glove.")
+        report.add(posted, database=MASTER, pinned=True, status=302)
+        report.add(writer.get("/"), writer.get("/"), database=MASTER, pinned=True)
+        report.add(reader.get("/"), database=PROMPT)
+
+    with report.chapter(f"{LAGGING} is resumed: the writer reads it at once, and never the other one."):
+        stage.resume(LAGGING_INDEX)
+        report.add(writer.get("/"), writer.get("/"), writer.get("/"), database=LAGGING, pinned=True)
+        report.add(reader.get("/"), database=PROMPT)
+    report.check("The writer has pindb's cookie.", writer.holds_pin)
+
+    with report.chapter(f"{PROMPT} is resumed too: nobody is behind the write any more, and the pin ends."):
+        # It takes a turn, so that the writer's is that of the replica that is resumed.
+        reader.get("/")
+        stage.resume(PROMPT_INDEX)
+        report.add(writer.get("/"), database=PROMPT, pinned=True)
+        report.add(writer.get("/"), database=LAGGING)
+    report.check("The writer's cookie is gone.", not writer.holds_pin)
+
+
+def _crash(report: Report, stage: Stage, reader: Visitor) -> None:
+    with report.chapter(f"A crowd reads. {LAGGING} is killed (SIGKILL), and nobody notices."):
+        with report.waiting("A crowd reads ..."), Crowd(reader.site, stage.committed()) as crowd:
+            _wait_until_read(crowd, LAGGING)
+            stage.databases.kill(LAGGING_INDEX)
+            time.sleep(AFTERMATH)
+        report.add(reader.get("/"), reader.get("/"), database=PROMPT)
+    by = ", ".join(f"{alias}: {count}" for alias, count in sorted(crowd.answered.items()))
+    what = "".join(f" ({count} times {wrong})" for wrong, count in crowd.failures.items())
+    failures = crowd.failures.total()
+    report.check(
+        f"reads: {crowd.answered.total() + failures} ({by}), failures: {failures}{what}", not failures
+    )
+
+    with report.chapter(f"{LAGGING} is started again, and serves again."):
+        with report.waiting("The reader reloads the page until it does ..."):
+            stage.databases.start(LAGGING_INDEX)
+            passed, deadline = [], time.monotonic() + TIMEOUT
+            while True:
+                answer = reader.get("/")
+                if time.monotonic() > deadline or LAGGING in {query.database for query in answer.queries}:
+                    break
+                passed.append(answer)
+                time.sleep(0.1)
+        if passed:
+            report.add(*passed, database=PROMPT)
+        report.add(answer, database=LAGGING)
+
+
+def _wait_until_read(crowd: Crowd, alias: str) -> None:
+    """Wait until a crowd has read something from a database; not for ever."""
+    deadline = time.monotonic() + 5
+    while crowd.answered_by(alias) < 20 and time.monotonic() < deadline:
+        time.sleep(0.02)

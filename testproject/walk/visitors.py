@@ -15,6 +15,9 @@ __all__ = ["Answer", "Notices", "Page", "Visitor"]
 #: Notices by id: title, text and thanks.
 Notices = dict[int, tuple[str, str, int]]
 
+#: The cookie that carries pins (``PINDB_PINNING_COOKIE``).
+PIN_COOKIE = "pindb_pinned_set"
+
 #: Elements without an end tag.
 VOID = {"br", "hr", "img", "input", "link", "meta"}
 
@@ -120,6 +123,11 @@ class Visitor:
         # A connection for each request, so that nothing but cookies ties a visitor's requests together.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.Client(limits=limits, timeout=TIMEOUT, trust_env=False)
+
+    @property
+    def holds_pin(self) -> bool:
+        """Whether the browser has pindb's cookie."""
+        return PIN_COOKIE in self._client.cookies
 
     def close(self) -> None:
         """Close the browser."""
