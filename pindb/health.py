@@ -22,7 +22,7 @@ from django.db.backends.signals import connection_created
 from pindb.circuit import Circuit
 from pindb.conf import conf
 from pindb.counters import count
-from pindb.positions import find_positions, take_position
+from pindb.positions import covers, find_positions, take_position
 from pindb.sets import get_sets
 from pindb.signals import replica_down, replica_up
 
@@ -176,9 +176,13 @@ def is_up(member: Member, connection: BaseDatabaseWrapper, insist: bool = False)
         return False
     if connection.in_atomic_block:
         return member.down_since is None
-    if connection.connection is not None and opened_at(connection) < member.failed_at:
-        # It was opened before the server failed.
-        connection.close()
+    if connection.connection is not None:
+        if opened_at(connection) < member.failed_at:
+            # It was opened before the server failed.
+            connection.close()
+        else:
+            # With CONN_HEALTH_CHECKS; otherwise Django would find out, and connect, outside of any statement.
+            connection.close_if_health_check_failed()
     if connection.connection is None:
         try:
             connection.ensure_connection()
@@ -237,7 +241,7 @@ def _is_back(member: Member, connection: BaseDatabaseWrapper) -> bool | None:
         replayed = ask_position(member, connection)
         if replayed is None:
             return None
-        if not _covers(connection, replayed, floor):
+        if not covers(connection, replayed, floor):
             return False
     member.floor = None
     return True
@@ -260,7 +264,7 @@ def has_reached(member: Member, connection: BaseDatabaseWrapper, position: str) 
     if time.monotonic() - member.asked_at < interval or connection.in_atomic_block:
         return False
     replayed = ask_position(member, connection)
-    return replayed is not None and _covers(connection, replayed, position)
+    return replayed is not None and covers(connection, replayed, position)
 
 
 def ask_position(member: Member, connection: BaseDatabaseWrapper) -> str | None:
@@ -289,16 +293,7 @@ def ask_position(member: Member, connection: BaseDatabaseWrapper) -> str | None:
 def is_known_to_have(member: Member, connection: BaseDatabaseWrapper, position: str) -> bool:
     """Whether it is known without asking that a replica has replayed `position`."""
     known = member.known
-    return known is not None and _covers(connection, known, position)
-
-
-def _covers(connection: BaseDatabaseWrapper, replayed: str, position: str) -> bool:
-    positions = find_positions(connection)
-    try:
-        return positions is not None and positions.has_reached(replayed, position)
-    except ValueError:
-        logger.debug("%r is no position of %r", position, connection.alias)
-        return False
+    return known is not None and covers(connection, known, position)
 
 
 def is_lost(connection: BaseDatabaseWrapper, error: BaseException) -> bool:

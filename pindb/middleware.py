@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import connections
@@ -28,8 +28,8 @@ class PinDbMiddleware:
     The context starts with the pins that ``PINDB_PIN_STORE`` has for the request: those in its cookie, where
     the site says nothing else. Where the request pinned anything, or a pin has ended early, the store is
     told: the response carries a new cookie. Streamed content is worked out in the request's context too, but
-    what it pins comes too late for the cookie. A store that fails is logged, and all sets are pinned for the
-    request.
+    what it pins comes too late for the cookie; the pins of such a response go by time. A store that fails is
+    logged, and all sets are pinned for the request.
 
     Put it before every middleware that uses a database. Native under WSGI and under ASGI.
 
@@ -71,7 +71,7 @@ class PinDbMiddleware:
             set_context(before)
         if context.new or context.changed:
             self._save(request, response, context)
-        if response.streaming:
+        if is_streamed(response):
             stream_in(context, response)
         return response
 
@@ -89,7 +89,7 @@ class PinDbMiddleware:
             set_context(before)
         if context.new or context.changed:
             await self._asave(request, response, context)
-        if response.streaming:
+        if is_streamed(response):
             stream_in(context, response)
         return response
 
@@ -123,13 +123,13 @@ class PinDbMiddleware:
 
     def _save(self, request: HttpRequest, response: HttpResponseBase, context: PinningContext) -> None:
         try:
-            self.store.save(request, response, outgoing_pins(context))
+            self.store.save(request, response, outgoing_pins(context, is_streamed(response)))
         except Exception as error:
             self._tell("Pins cannot be kept", error)
 
     async def _asave(self, request: HttpRequest, response: HttpResponseBase, context: PinningContext) -> None:
         try:
-            await self.store.asave(request, response, await aoutgoing_pins(context))
+            await self.store.asave(request, response, await aoutgoing_pins(context, is_streamed(response)))
         except Exception as error:
             self._tell("Pins cannot be kept", error)
 
@@ -160,10 +160,14 @@ class PinDbMiddleware:
         return None if self.loads_at_once else context
 
 
-def stream_in(context: PinningContext, response: HttpResponseBase) -> None:
-    """Let a response's streamed content be worked out in `context`; a file is left to the server."""
-    if isinstance(response, StreamingHttpResponse) and not hasattr(response, "file_to_stream"):
-        if response.is_async:
-            response.streaming_content = aiterate_in(context, cast(Any, response.streaming_content))
-        else:
-            response.streaming_content = iterate_in(context, cast(Any, response.streaming_content))
+def is_streamed(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
+    """Whether a response's content is still to be worked out; a file is not, and is left to the server."""
+    return response.streaming and not hasattr(response, "file_to_stream")
+
+
+def stream_in(context: PinningContext, response: StreamingHttpResponse) -> None:
+    """Let a response's streamed content be worked out in `context`."""
+    if response.is_async:
+        response.streaming_content = aiterate_in(context, cast(Any, response.streaming_content))
+    else:
+        response.streaming_content = iterate_in(context, cast(Any, response.streaming_content))

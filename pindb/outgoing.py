@@ -13,7 +13,7 @@ from pindb.positions import take_position
 __all__ = ["aoutgoing_pins", "outgoing_pins"]
 
 
-def outgoing_pins(context: PinningContext) -> dict[str, Pin]:
+def outgoing_pins(context: PinningContext, more_to_come: bool = False) -> dict[str, Pin]:
     """What leaves a unit of work: its new pins, and what it was given and is still in force.
 
     With ``PINDB_CONSISTENCY = "position"`` the master of each newly pinned set is asked where it is, with one
@@ -22,11 +22,13 @@ def outgoing_pins(context: PinningContext) -> dict[str, Pin]:
 
     Arguments:
         context: the unit's pinning context.
+        more_to_come: the unit may write more after this: new pins go by time, since a position of now would
+            not cover that.
 
     Returns:
         The pins by master alias.
     """
-    by_position = conf.PINDB_CONSISTENCY == "position"
+    by_position = conf.PINDB_CONSISTENCY == "position" and not more_to_come
     found = {alias: take_position(alias) if by_position else None for alias in context.new}
     now = time.time()
     pins = {alias: pin for alias, pin in context.carried.items() if pin.position or pin.until > now}
@@ -36,8 +38,8 @@ def outgoing_pins(context: PinningContext) -> dict[str, Pin]:
     return pins
 
 
-async def aoutgoing_pins(context: PinningContext) -> dict[str, Pin]:
+async def aoutgoing_pins(context: PinningContext, more_to_come: bool = False) -> dict[str, Pin]:
     """`outgoing_pins`, in async code."""
     if context.new and conf.PINDB_CONSISTENCY == "position":
-        return await sync_to_async(outgoing_pins)(context)
-    return outgoing_pins(context)
+        return await sync_to_async(outgoing_pins)(context, more_to_come)
+    return outgoing_pins(context, more_to_come)

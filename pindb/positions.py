@@ -25,6 +25,7 @@ __all__ = [
     "MariaDBPositions",
     "MySQLPositions",
     "PostgreSQLPositions",
+    "covers",
     "current_position",
     "find_positions",
     "load_positions",
@@ -306,6 +307,16 @@ def find_positions(connection: BaseDatabaseWrapper) -> BasePositions | None:
     if kind == "mysql" and getattr(connection, "mysql_is_mariadb", False):
         kind = "mariadb"
     return _loaded.get(kind)
+
+
+def covers(connection: BaseDatabaseWrapper, replayed: str, position: str) -> bool:
+    """Whether `replayed` has everything up to `position`; no, where one is none of this database's."""
+    positions = find_positions(connection)
+    try:
+        return positions is not None and positions.has_reached(replayed, position)
+    except ValueError:
+        logger.debug("%r or %r is no position of %r", replayed, position, connection.alias)
+        return False
 
 
 def read_position(connection: BaseDatabaseWrapper) -> str:

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Collection, Iterator
-from itertools import cycle
+from itertools import chain, cycle, islice
 
 from django.core.signals import setting_changed
 
@@ -27,11 +27,12 @@ class _Rotation:
     """The replicas of a set in turn, each as often as its weight says. Safe under threads.
 
     Attributes:
+        names: the replicas.
         turns: endless aliases; next() on a cycle is atomic, so threads share it without a lock.
-        others: for each replica the ones that are asked where it is not fit, the next one first.
+        length: after how many turns they begin again.
     """
 
-    __slots__ = ("others", "turns")
+    __slots__ = ("length", "names", "turns")
 
     def __init__(self, alias: str) -> None:
         sets = get_sets()
@@ -39,8 +40,8 @@ class _Rotation:
         # Processes start anywhere, so that a deployment's first requests do not all hit the same replica.
         start = random.randrange(len(order))  # noqa: S311
         self.turns: Iterator[str] = cycle(order[start:] + order[:start])
-        names = sets.replicas[alias]
-        self.others = {name: names[i + 1 :] + names[:i] for i, name in enumerate(names)}
+        self.names = sets.replicas[alias]
+        self.length = len(order)
 
 
 def spread(weights: dict[str, int]) -> list[str]:
@@ -151,9 +152,14 @@ def _next(
         first = next(rotation.turns)
     if first not in without and _is_fit(first, alias, position):
         return first
-    for other in rotation.others[first]:
-        if other not in without and _is_fit(other, alias, position):
-            return other
+    tried = {first, *without}
+    # Whoever's turn comes next, so that all others share what one of them cannot serve. Other threads may
+    # take the turn of one that is fit.
+    for other in chain(islice(rotation.turns, rotation.length), rotation.names):
+        if other not in tried:
+            if _is_fit(other, alias, position):
+                return other
+            tried.add(other)
     return None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.cache import caches
+from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -19,6 +20,7 @@ from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 from pindb.outgoing import aoutgoing_pins, outgoing_pins
 from pindb.pinning import Pin, current
+from pindb.positions import covers
 from pindb.sets import get_sets
 from pindb.tokens import dump_pins, load_pins, read_pin
 
@@ -48,6 +50,13 @@ def lifetime(pins: Mapping[str, Pin], now: float) -> int:
             seconds = conf.PINDB_POSITION_PIN_SECONDS
         longest = max(longest, seconds)
     return math.ceil(longest) + GRACE
+
+
+def _is_further(alias: str, pin: Pin, other: Pin) -> bool:
+    """Whether a pin of the master `alias` has all that another one is about."""
+    if pin.position is not None and other.position is not None:
+        return covers(connections[alias], pin.position, other.position)
+    return _made_at(pin) >= _made_at(other)
 
 
 def _made_at(pin: Pin) -> float:
@@ -232,7 +241,7 @@ class CacheStore(BaseStore):
         newer = {
             alias: pin
             for alias, pin in pins.items()
-            if alias not in known or _made_at(known[alias]) < _made_at(pin)
+            if alias not in known or not _is_further(alias, known[alias], pin)
         }
         if newer:
             entries = {names[alias]: list(pin) for alias, pin in newer.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, TestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
@@ -259,6 +259,7 @@ urlpatterns = [
     path("persistent/", write_persistently),
     path("sql/", write_with_sql),
     path("rollback/", fail_after_write),
+    path("stream/", lambda request: stream_what_it_writes(request)),
     path("read/", views.read),
     path("write/", views.write),
 ]
@@ -325,6 +326,24 @@ class InsideATestCase(TestCase):
             response = self.client.get("/write/")
         (pin,) = load_pins(response.cookies[COOKIE].value, time.time()).values()
         assert pin.position is None
+
+
+def stream_what_it_writes(request: HttpRequest) -> StreamingHttpResponse:
+    pindb.pin("default")
+
+    def chunks() -> Iterator[str]:
+        Author.objects.create(name="streamed")
+        yield "done"
+
+    return StreamingHttpResponse(chunks())
+
+
+def test_a_pin_of_a_streaming_response_goes_by_time(paused: PostgresReplicaSet) -> None:
+    with override_settings(ROOT_URLCONF=__name__):
+        writer = Client()
+        b"".join(writer.get("/stream/"))
+        assert load_pins(writer.cookies[COOKIE].value, time.time())[MASTER].position is None
+        assert read(writer) == (["streamed"], MASTER)
 
 
 # ---- clocks ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, OperationalError, connections, transaction
+from django.db import DatabaseError, OperationalError, close_old_connections, connections, transaction
 from django.test import Client, override_settings
 
 import pindb
@@ -203,6 +203,24 @@ def test_a_replica_whose_connection_was_closed_is_looked_at_again(failing: Postg
     connections[REPLICAS[replica]].close()
     # It had returned something: another replica may be behind that.
     assert Author.objects.get()._state.db == MASTER
+
+
+def test_with_health_checks_a_connection_that_broke_between_requests_is_found_out(
+    failing: PostgresReplicaSet,
+) -> None:
+    close_all()
+    for alias in (MASTER, *REPLICAS):
+        connections[alias].settings_dict.update(CONN_HEALTH_CHECKS=True, CONN_MAX_AGE=None)
+    try:
+        assert {read() for _ in range(4)} == {FIRST, SECOND}
+        failing.kill(0)
+        for _ in range(4):
+            # As Django does when a request starts.
+            close_old_connections()
+            assert read() == SECOND
+    finally:
+        for alias in (MASTER, *REPLICAS):
+            connections[alias].settings_dict.update(CONN_HEALTH_CHECKS=False, CONN_MAX_AGE=0)
 
 
 def test_get_replica_names_one_that_is_there(failing: PostgresReplicaSet) -> None:

@@ -156,6 +156,25 @@ def test_a_replica_is_read_as_often_as_its_weight_says() -> None:
     assert found == {FIRST: 30, SECOND: 10}
 
 
+@override_settings(
+    MASTER_DATABASES={"default": {}},
+    DATABASE_SETS={"default": [{}, {}, {}, {}]},
+    PINDB_MAX_REPLICA_LAG=None,
+    PINDB_REPLICA_DOWNTIME=600,
+)
+def test_the_turns_of_a_replica_that_is_down_are_shared_by_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Which servers are up is made up: there are two only.
+    monkeypatch.setattr("pindb.replicas.get_connection", lambda alias: None)
+    monkeypatch.setattr("pindb.replicas.is_up", lambda member, connection: member.alias != FIRST)
+    found: Counter[str] = Counter()
+    for _ in range(60):
+        with pindb.pinning_context():
+            found[pindb.get_replica()] += 1
+    assert found == {SECOND: 20, "default-2": 20, "default-3": 20}
+
+
 def test_weights_do_not_get_into_the_databases() -> None:
     databases = pindb.populate_replicas({"default": {"NAME": "x"}}, {"default": weighted(3, 1)})
     assert all("WEIGHT" not in database for database in databases.values())

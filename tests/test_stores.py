@@ -102,14 +102,28 @@ def test_an_older_pin_does_not_take_the_place_of_a_newer_one() -> None:
     with in_cache():
         caches["default"].clear()
         store, request = CacheStore(), RequestFactory().get("/", headers={"X-User": "ann"})
-        newer, older = (Pin(time.time() + seconds, f"1:0/{seconds}") for seconds in (300, 299))
+        newer, older = (Pin(time.time() + seconds) for seconds in (15, 14))
         for pins in ({"default": newer}, {"default": older, "api": older}, {}):
             store.save(request, HttpResponse(), pins)
         assert store.load(request) == {"default": newer, "api": older}
         # One whose position could not be had lasts for a shorter time, and covers a later write.
-        newest = Pin(time.time() + 16)
-        store.save(request, HttpResponse(), {"default": newest})
-        assert store.load(request)["default"] == newest
+        for newest in (Pin(time.time() + 301, "1:0/1"), Pin(time.time() + 17)):
+            store.save(request, HttpResponse(), {"default": newest})
+            assert store.load(request)["default"] == newest
+
+
+def test_which_of_two_pins_is_further_is_told_by_their_positions_and_not_by_clocks() -> None:
+    with in_cache():
+        caches["default"].clear()
+        store, request = CacheStore(), RequestFactory().get("/", headers={"X-User": "ann"})
+        now = time.time() + 300
+        first, second = Pin(now + 1, "1:0/100"), Pin(now, "1:0/200")
+        for pin in (first, second, first):
+            store.save(request, HttpResponse(), {"default": pin})
+        assert store.load(request) == {"default": second}
+        after_a_failover = Pin(now, "2:0/150")
+        store.save(request, HttpResponse(), {"default": after_a_failover})
+        assert store.load(request) == {"default": after_a_failover}
 
 
 @pytest.mark.parametrize("value", ["nonsense", [1], [None, None], ["x", "1:0/1"], 7, [10**12, None], {}])
