@@ -48,6 +48,9 @@ SPREAD = 0.2
 #: How long (seconds) a replica is left alone that has come back behind where it was.
 CATCHING_UP = 1.0
 
+#: How long (seconds) whoever has to know how far a replica is waits for another thread that is asking.
+PATIENCE = 1.0
+
 #: MySQL's and MariaDB's errors that end a connection: the server shuts down, the connection was killed, is
 #: gone, was lost, was lost with the reason, was idle for too long.
 LOST_CODES = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
@@ -247,7 +250,7 @@ def _is_back(member: Member, connection: BaseDatabaseWrapper) -> bool | None:
     return True
 
 
-def has_reached(member: Member, connection: BaseDatabaseWrapper, position: str) -> bool:
+def has_reached(member: Member, connection: BaseDatabaseWrapper, position: str, insist: bool = False) -> bool:
     """Whether a replica has replayed the master's `position`.
 
     It is asked only where that is not known, once in ``PINDB_POSITION_CHECK_MS`` by all threads. What it has
@@ -257,20 +260,28 @@ def has_reached(member: Member, connection: BaseDatabaseWrapper, position: str) 
         member: the replica.
         connection: this thread's open connection to it, for which `is_up` said yes.
         position: a position of its master.
+        insist: ask it however lately it was asked.
     """
     if is_known_to_have(member, connection, position):
         return True
     interval = conf.PINDB_POSITION_CHECK_MS / 1000
-    if time.monotonic() - member.asked_at < interval or connection.in_atomic_block:
+    was_asked = not insist and time.monotonic() - member.asked_at < interval
+    if was_asked or connection.in_atomic_block:
         return False
-    replayed = ask_position(member, connection)
+    replayed = ask_position(member, connection, PATIENCE if insist else 0)
     return replayed is not None and covers(connection, replayed, position)
 
 
-def ask_position(member: Member, connection: BaseDatabaseWrapper) -> str | None:
-    """Ask a replica how far it is. None: another thread is asking, or the replica cannot say."""
+def ask_position(member: Member, connection: BaseDatabaseWrapper, patience: float = 0) -> str | None:
+    """Ask a replica how far it is. None: another thread is asking, or the replica cannot say.
+
+    Arguments:
+        member: the replica.
+        connection: this thread's open connection to it.
+        patience: how long (seconds) to wait for another thread that is asking.
+    """
     positions = find_positions(connection)
-    if positions is None or not member.asking.acquire(blocking=False):
+    if positions is None or not member.asking.acquire(timeout=patience):
         return None
     try:
         member.asked_at = time.monotonic()

@@ -94,8 +94,23 @@ def choose_reached(context: PinningContext, alias: str, position: str) -> str:
                 _drop_if_reached(context, alias, position)
             return chosen
         if time.monotonic() >= context.wait_until or not get_sets().replicas[alias]:
-            return choose_master(context, alias)
+            return _choose_without_reached(context, alias, position)
         time.sleep(max(conf.PINDB_POSITION_CHECK_MS, 1) / 1000)
+
+
+def _choose_without_reached(context: PinningContext, alias: str, position: str) -> str:
+    """The member that is read where no replica is known to have got to `position`."""
+    if get_sets().replicas[alias] and not is_up(get_member(alias), get_connection(alias)):
+        # Nobody else can serve: a replica that was behind a moment ago may be there now.
+        first = context.replicas.get(alias)
+        without: Collection[str] = context.passed_over
+        if first in context.served:
+            without = get_sets().masters.keys() - {first}
+        chosen = _next(alias, without, first, position, insist=True)
+        if chosen is not None:
+            context.replicas[alias] = chosen
+            return chosen
+    return choose_master(context, alias)
 
 
 def choose_master(context: PinningContext, alias: str) -> str:
@@ -135,7 +150,11 @@ def choose_again(context: PinningContext, alias: str, failed: str) -> str:
 
 
 def _next(
-    alias: str, without: Collection[str], first: str | None = None, position: str | None = None
+    alias: str,
+    without: Collection[str],
+    first: str | None = None,
+    position: str | None = None,
+    insist: bool = False,
 ) -> str | None:
     """The next replica in turn that is fit; None: none is.
 
@@ -144,30 +163,31 @@ def _next(
         without: replicas to pass over.
         first: the replica to begin with.
         position: what it must have replayed.
+        insist: ask each how far it is, however lately it was asked.
     """
     if not get_sets().replicas[alias]:
         return None
     rotation = _rotations.get(alias) or _rotations.setdefault(alias, _Rotation(alias))
     if first is None or first == alias:
         first = next(rotation.turns)
-    if first not in without and _is_fit(first, alias, position):
+    if first not in without and _is_fit(first, alias, position, insist):
         return first
     tried = {first, *without}
     # Whoever's turn comes next, so that all others share what one of them cannot serve. Other threads may
     # take the turn of one that is fit.
     for other in chain(islice(rotation.turns, rotation.length), rotation.names):
         if other not in tried:
-            if _is_fit(other, alias, position):
+            if _is_fit(other, alias, position, insist):
                 return other
             tried.add(other)
     return None
 
 
-def _is_fit(replica: str, master: str, position: str | None) -> bool:
+def _is_fit(replica: str, master: str, position: str | None, insist: bool = False) -> bool:
     member, connection = get_member(replica), get_connection(replica)
     if not is_up(member, connection) or is_lagging(member, connection, master):
         return False
-    return position is None or has_reached(member, connection, position)
+    return position is None or has_reached(member, connection, position, insist)
 
 
 def _last_resort(alias: str) -> str:

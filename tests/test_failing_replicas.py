@@ -16,6 +16,7 @@ from django.db import DatabaseError, OperationalError, close_old_connections, co
 from django.test import Client, override_settings
 
 import pindb
+from pindb.outgoing import outgoing_pins
 from pindb.pinning import Pin, current
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
@@ -579,6 +580,28 @@ def test_a_client_of_the_site_notices_nothing_of_a_replica_that_dies(failing: Po
     failing.kill(0)
     for client in clients * 3:
         assert client.get("/read/").json()["names"] == ["old"]
+
+
+def test_without_a_master_a_pinned_read_finds_a_replica_that_has_caught_up_since_it_was_asked(
+    failing: PostgresReplicaSet,
+) -> None:
+    with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=60_000):
+        for replica in (0, 1):
+            failing.pause(replica)
+        with pindb.pinning_context():
+            Author.objects.update(name="old")
+            pins = outgoing_pins(current())
+        with pindb.pinning_context():
+            current().carry(pins)
+            assert Author.objects.get()._state.db == MASTER
+        failing.resume(1)
+        failing.wait_until_caught_up(1)
+        connections[MASTER].close()
+        failing.stop("master")
+        for _ in range(3):
+            with pindb.pinning_context():
+                current().carry(pins)
+                assert Author.objects.get()._state.db == SECOND
 
 
 # ---- positions of servers that fail ------------------------------------------------------------

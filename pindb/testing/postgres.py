@@ -173,6 +173,8 @@ class PostgresReplicaSet(ReplicaSet):
     ) -> list[tuple[Any, ...]]:
         """Run a statement on a member, in a session of its own that commits by itself.
 
+        What a replica cancels because of what it replays is run again.
+
         Arguments:
             member: a member's name, or a replica's index.
             sql: the statement, with ``%s`` for each of `parameters`.
@@ -183,16 +185,23 @@ class PostgresReplicaSet(ReplicaSet):
         """
         psycopg = _import_psycopg()
         settings = self.database(member, database)
-        with psycopg.connect(
-            host=settings["HOST"],
-            port=settings["PORT"],
-            user=settings["USER"],
-            password=settings["PASSWORD"],
-            dbname=settings["NAME"],
-            autocommit=True,
-        ) as connection:
-            cursor = connection.execute(sql, parameters or None)
-            return cursor.fetchall() if cursor.description else []
+        attempts = 1 if self._name(member) == "master" else 5
+        while True:
+            attempts -= 1
+            try:
+                with psycopg.connect(
+                    host=settings["HOST"],
+                    port=settings["PORT"],
+                    user=settings["USER"],
+                    password=settings["PASSWORD"],
+                    dbname=settings["NAME"],
+                    autocommit=True,
+                ) as connection:
+                    cursor = connection.execute(sql, parameters or None)
+                    return cursor.fetchall() if cursor.description else []
+            except psycopg.OperationalError as error:
+                if not attempts or "conflict with recovery" not in str(error):
+                    raise
 
     def _ask(self, member: str | int, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.execute(member, sql, *parameters)
