@@ -17,6 +17,7 @@ BENCHMARKS = {
         "benchmarks.cache",
         "ms per call of a cache on four servers, beside django-redis and Django's own",
     ),
+    "chaos": ("benchmarks.chaos", "failed and stale reads of the demo site while its servers fail"),
 }
 
 
@@ -40,6 +41,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         )
         if name == "map":
             one.add_argument("--profile", action="store_true", help="also print where pindb's time goes")
+        if name == "chaos":
+            one.add_argument("--seed", type=int, metavar="N", help="what the schedule is made from")
         one.add_argument(
             "--quick", action="store_true", help="a few short rounds: shows that it runs, not how fast"
         )
@@ -51,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = BENCHMARKS[options.name][0]
     try:
         more = {"profile": True} if getattr(options, "profile", False) else {}
+        if getattr(options, "seed", None) is not None:
+            more = {"seed": options.seed}
         report = import_module(module).run(quick=options.quick, **more)
         from benchmarks.report import print_report, write_json, write_markdown
     except ModuleNotFoundError as error:
