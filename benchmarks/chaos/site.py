@@ -31,14 +31,9 @@ DOWNTIME = 1.0
 #: Who may log in, and edit all notices.
 USER, PASSWORD = "ada", "lovelace"
 
-#: Connections that stay open. Django looks at those to the master before each request that uses them, since
-#: nothing else notices that it was restarted; pindb sees to those to replicas.
-MASTER_OPTIONS = {
-    "CONN_MAX_AGE": None,
-    "CONN_HEALTH_CHECKS": True,
-    "OPTIONS": {"connect_timeout": 2},
-}
-REPLICA_OPTIONS = {"CONN_HEALTH_CHECKS": False}
+#: Connections that stay open, and are looked at before each request that uses them: nothing else notices that
+#: the master was restarted.
+OPTIONS = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True, "OPTIONS": {"connect_timeout": 2}}
 
 
 class Site:
@@ -54,8 +49,8 @@ class Site:
         self.ports: list[int] = []
         self._folder = folder
         addresses = {
-            "masters": {"default": {**servers.master_database, **MASTER_OPTIONS}},
-            "sets": {"default": [{**replica, **REPLICA_OPTIONS} for replica in servers.replica_databases]},
+            "masters": {"default": {**servers.master_database, **OPTIONS}},
+            "sets": {"default": servers.replica_databases},
         }
         self._environment = {
             **os.environ,
