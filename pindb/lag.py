@@ -18,7 +18,8 @@ from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pindb.conf import conf
-from pindb.health import Member, ask_position, jitter
+from pindb.health import ask_position
+from pindb.members import Member, jitter
 from pindb.positions import find_positions, take_position
 from pindb.signals import replica_down, replica_up
 

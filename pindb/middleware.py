@@ -45,6 +45,7 @@ class PinDbMiddleware:
         self.is_async = iscoroutinefunction(get_response)
         self.store = load_store()
         self.loads_at_once = not self.store.waits_for_view
+        self.loads_always = self.loads_at_once and not self.store.needs_cookies
         self.store_fails = False
         if self.is_async:
             markcoroutinefunction(self)
@@ -63,7 +64,7 @@ class PinDbMiddleware:
         before = get_context()
         context = PinningContext()
         set_context(context)
-        if self.loads_at_once:
+        if self.loads_always or (self.loads_at_once and request.COOKIES):
             self._load(request, context)
         try:
             response: HttpResponseBase = self.get_response(request)
@@ -71,7 +72,7 @@ class PinDbMiddleware:
             set_context(before)
         if context.new or context.changed:
             self._save(request, response, context)
-        if is_streamed(response):
+        if response.streaming:
             stream_in(context, response)
         return response
 
@@ -81,7 +82,7 @@ class PinDbMiddleware:
         before = get_context()
         context = PinningContext()
         set_context(context)
-        if self.loads_at_once:
+        if self.loads_always or (self.loads_at_once and request.COOKIES):
             await self._aload(request, context)
         try:
             response: HttpResponseBase = await self.get_response(request)
@@ -89,7 +90,7 @@ class PinDbMiddleware:
             set_context(before)
         if context.new or context.changed:
             await self._asave(request, response, context)
-        if is_streamed(response):
+        if response.streaming:
             stream_in(context, response)
         return response
 
@@ -101,9 +102,10 @@ class PinDbMiddleware:
         except Exception as error:  # whatever keeps the pins of a site
             self._do_without(context, error)
         else:
-            self.store_fails = False
             if pins:
                 context.carry(pins)
+            if self.store_fails:
+                self.store_fails = False
 
     async def _aload(self, request: HttpRequest, context: PinningContext) -> None:
         try:
@@ -111,9 +113,10 @@ class PinDbMiddleware:
         except Exception as error:
             self._do_without(context, error)
         else:
-            self.store_fails = False
             if pins:
                 context.carry(pins)
+            if self.store_fails:
+                self.store_fails = False
 
     def _do_without(self, context: PinningContext, error: Exception) -> None:
         for alias, replicas in get_sets().replicas.items():
@@ -165,8 +168,10 @@ def is_streamed(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
     return response.streaming and not hasattr(response, "file_to_stream")
 
 
-def stream_in(context: PinningContext, response: StreamingHttpResponse) -> None:
+def stream_in(context: PinningContext, response: HttpResponseBase) -> None:
     """Let a response's streamed content be worked out in `context`."""
+    if not is_streamed(response):
+        return
     if response.is_async:
         response.streaming_content = aiterate_in(context, cast(Any, response.streaming_content))
     else:

@@ -56,10 +56,27 @@ class Pin(NamedTuple):
     position: str | None = None
 
 
-# What a context starts with: one is made for every request, and most of them never pin anything.
+# What a context starts with.
 NONE: frozenset[str] = frozenset()
 NO_PINS: dict[str, Pin] = {}
 NO_POSITIONS: dict[str, str] = {}
+
+
+class Choices:
+    """Which replicas a unit of work reads. Changed only from inside that unit; holds no lock.
+
+    Attributes:
+        replicas: the replica chosen for each set, by master alias; the master where none was fit.
+        passed_over: replicas that failed in this unit, for whatever reason.
+        served: replicas that have returned something.
+        tried: the replicas that have failed the statement that is being run again right now.
+    """
+
+    # Most units never change them.
+    passed_over = served = tried = NONE
+
+    def __init__(self) -> None:
+        self.replicas: dict[str, str] = {}
 
 
 class PinningContext:
@@ -72,10 +89,6 @@ class PinningContext:
         positions: for the sets that may be read from a replica although they are pinned, what it must have
             replayed.
         changed: whether what is carried on is not what was carried in, so that it has to be told.
-        replicas: the replica chosen for each set, by master alias; shared with the blocks inside.
-        passed_over: replicas that failed in this context, for whatever reason; shared likewise.
-        served: replicas that have returned something in this context; shared likewise.
-        tried: the replicas that have failed the statement that is being run again right now; shared likewise.
         reads: where the last read of each master alias went: the router's memory.
         wait_until: until when (`time.monotonic`) a read of a pinned set waits for a replica, before it goes
             to the master.
@@ -85,38 +98,28 @@ class PinningContext:
         scope: the block that opened it.
     """
 
-    __slots__ = (
-        "carried",
-        "changed",
-        "from_replica",
-        "new",
-        "parent",
-        "passed_over",
-        "pinned",
-        "positions",
-        "reads",
-        "replicas",
-        "request_blocks",
-        "scope",
-        "served",
-        "tried",
-        "wait_until",
-    )
+    # One is made for every request, and most of them never change these.
+    carried = NO_PINS
+    positions = NO_POSITIONS
+    pinned = new = from_replica = request_blocks = NONE
+    changed = False
+    wait_until = 0.0
+    scope: object = None
+    _choices: Choices | None = None
 
     def __init__(self, parent: PinningContext | None = None) -> None:
-        self.pinned = self.new = self.from_replica = NONE
-        self.carried = NO_PINS
-        self.positions = NO_POSITIONS
-        self.changed = False
-        self.wait_until = 0.0
-        self.replicas: dict[str, str] = {}
-        self.passed_over: set[str] = set()
-        self.served: set[str] = set()
-        self.tried: set[str] = set()
         self.reads: dict[str, str] = {}
-        self.request_blocks: frozenset[str] = NONE if parent is None else parent.request_blocks
         self.parent = parent
-        self.scope: object = None
+        if parent is not None:
+            self.request_blocks = parent.request_blocks
+
+    @property
+    def choices(self) -> Choices:
+        """Which replicas are read; shared with the blocks inside."""
+        choices = self._choices
+        if choices is None:
+            choices = self._choices = Choices()
+        return choices
 
     def pin(self, alias: str, new: bool = True) -> None:
         """Read `alias` from its master from now on."""
@@ -124,7 +127,8 @@ class PinningContext:
         if new and alias not in self.new:
             self.new |= {alias}
             count("pins_set")
-            pinned.send_robust(PinningContext, alias=alias)
+            if pinned.receivers:
+                pinned.send_robust(PinningContext, alias=alias)
         if alias in self.positions:
             self.positions = {other: at for other, at in self.positions.items() if other != alias}
         if alias not in self.from_replica:
@@ -161,9 +165,7 @@ class PinningContext:
 
     def forget_choices(self) -> None:
         """Forget which member of each set is read."""
-        self.replicas = {}
-        self.passed_over = set()
-        self.served = set()
+        self._choices = None
         self.reads = {}
 
     def block(self) -> PinningContext:
@@ -175,10 +177,7 @@ class PinningContext:
         inner.positions = self.positions
         inner.wait_until = self.wait_until
         inner.reads = self.reads.copy()
-        inner.replicas = self.replicas
-        inner.passed_over = self.passed_over
-        inner.served = self.served
-        inner.tried = self.tried
+        inner._choices = self.choices
         inner.from_replica = self.from_replica
         return inner
 

@@ -12,9 +12,10 @@ from django.core.signals import setting_changed
 
 from pindb.conf import conf
 from pindb.counters import count
-from pindb.health import get_connection, get_member, has_reached, is_known_to_have, is_up
+from pindb.health import has_reached, is_known_to_have, is_trusted, is_up
 from pindb.lag import is_lagging
-from pindb.pinning import PinningContext, current
+from pindb.members import get_connection, get_member
+from pindb.pinning import Choices, PinningContext, current
 from pindb.sets import DEFAULT_ALIAS, get_sets
 from pindb.signals import unpinned
 
@@ -38,7 +39,7 @@ class _Rotation:
         sets = get_sets()
         order = spread(sets.weights[alias])
         # Processes start anywhere, so that a deployment's first requests do not all hit the same replica.
-        start = random.randrange(len(order))  # noqa: S311
+        start = random.randrange(len(order) or 1)  # noqa: S311
         self.turns: Iterator[str] = cycle(order[start:] + order[:start])
         self.names = sets.replicas[alias]
         self.length = len(order)
@@ -68,9 +69,10 @@ def choose_replica(context: PinningContext, alias: str) -> str:
 
     The master where the set has none or none is fit, but any replica that answers where the master does not.
     """
-    chosen = context.replicas.get(alias)
+    choices = context._choices or context.choices
+    chosen = choices.replicas.get(alias)
     if chosen is None:
-        chosen = context.replicas[alias] = _next(alias, context.passed_over) or _last_resort(alias)
+        chosen = choices.replicas[alias] = _next(alias, choices.passed_over) or _last_resort(alias)
     elif chosen != alias and not is_up(get_member(chosen), get_connection(chosen)):
         chosen = choose_again(context, alias, chosen)
     return chosen
@@ -82,35 +84,30 @@ def choose_reached(context: PinningContext, alias: str, position: str) -> str:
     Where all replicas have got there, the context carries the pin no further.
     """
     while True:
-        first = context.replicas.get(alias)
-        if first in context.served:
-            # Another one may be behind what was seen on this one.
-            chosen = first if _is_fit(first, alias, position) else None
-        else:
-            chosen = _next(alias, context.passed_over, first, position)
+        chosen = _next_reached(context.choices, alias, position)
         if chosen is not None:
-            context.replicas[alias] = chosen
             if alias in context.carried:
                 _drop_if_reached(context, alias, position)
             return chosen
         if time.monotonic() >= context.wait_until or not get_sets().replicas[alias]:
-            return _choose_without_reached(context, alias, position)
+            break
         time.sleep(max(conf.PINDB_POSITION_CHECK_MS, 1) / 1000)
-
-
-def _choose_without_reached(context: PinningContext, alias: str, position: str) -> str:
-    """The member that is read where no replica is known to have got to `position`."""
     if get_sets().replicas[alias] and not is_up(get_member(alias), get_connection(alias)):
         # Nobody else can serve: a replica that was behind a moment ago may be there now.
-        first = context.replicas.get(alias)
-        without: Collection[str] = context.passed_over
-        if first in context.served:
-            without = get_sets().masters.keys() - {first}
-        chosen = _next(alias, without, first, position, insist=True)
-        if chosen is not None:
-            context.replicas[alias] = chosen
-            return chosen
-    return choose_master(context, alias)
+        chosen = _next_reached(context.choices, alias, position, insist=True)
+    return chosen or choose_master(context, alias)
+
+
+def _next_reached(choices: Choices, alias: str, position: str, insist: bool = False) -> str | None:
+    """The replica that is read of those that have got to `position`; None: none has."""
+    first = choices.replicas.get(alias)
+    if first in choices.served:
+        # Another one may be behind what was seen on this one.
+        return first if _is_fit(first, alias, position, insist) else None
+    chosen = _next(alias, choices.passed_over, first, position, insist)
+    if chosen is not None:
+        choices.replicas[alias] = chosen
+    return chosen
 
 
 def choose_master(context: PinningContext, alias: str) -> str:
@@ -120,13 +117,14 @@ def choose_master(context: PinningContext, alias: str) -> str:
     if is_up(get_member(alias), get_connection(alias)):
         _without_master.discard(alias)
         return alias
-    chosen = context.replicas.get(alias) or _next(alias, context.passed_over)
+    choices = context.choices
+    chosen = choices.replicas.get(alias) or _next(alias, choices.passed_over)
     if chosen is None:
         return alias
     if alias not in _without_master:
         _without_master.add(alias)
         logger.warning("The master %r is down: reads of the pinned set go to replicas.", alias)
-    context.replicas[alias] = chosen
+    choices.replicas[alias] = chosen
     return chosen
 
 
@@ -135,11 +133,12 @@ def choose_again(context: PinningContext, alias: str, failed: str) -> str:
 
     Where the replica had returned something before, the master comes first: it is never behind what was seen.
     """
-    context.passed_over.add(failed)
-    if context.replicas.get(alias) == failed:
-        del context.replicas[alias]
+    choices = context.choices
+    choices.passed_over |= {failed}
+    if choices.replicas.get(alias) == failed:
+        del choices.replicas[alias]
     position = context.positions.get(alias)
-    if failed in context.served and is_up(get_member(alias), get_connection(alias)):
+    if failed in choices.served and is_up(get_member(alias), get_connection(alias)):
         chosen = alias
     elif position is not None and alias not in context.from_replica:
         chosen = choose_reached(context, alias, position)
@@ -165,9 +164,9 @@ def _next(
         position: what it must have replayed.
         insist: ask each how far it is, however lately it was asked.
     """
-    if not get_sets().replicas[alias]:
-        return None
     rotation = _rotations.get(alias) or _rotations.setdefault(alias, _Rotation(alias))
+    if not rotation.names:
+        return None
     if first is None or first == alias:
         first = next(rotation.turns)
     if first not in without and _is_fit(first, alias, position, insist):
@@ -184,6 +183,8 @@ def _next(
 
 
 def _is_fit(replica: str, master: str, position: str | None, insist: bool = False) -> bool:
+    if conf.PINDB_MAX_REPLICA_LAG is None and position is None and is_trusted(replica):
+        return True
     member, connection = get_member(replica), get_connection(replica)
     if not is_up(member, connection) or is_lagging(member, connection, master):
         return False

@@ -22,8 +22,9 @@ from django.db.utils import DataError
 
 from pindb.conf import conf
 from pindb.counters import count, count_read
-from pindb.health import get_connection, get_member, is_lost, opened_at
-from pindb.pinning import PinningContext, current
+from pindb.health import is_lost
+from pindb.members import get_connection, get_member, opened_at
+from pindb.pinning import NONE, PinningContext, current
 from pindb.replicas import choose_again
 from pindb.sets import get_sets
 
@@ -87,7 +88,9 @@ class _Watch:
             unit = current()
             count_read(self.alias, self._reason(unit))
             if not self.is_master:
-                unit.served.add(self.alias)
+                choices = unit.choices
+                if self.alias not in choices.served:
+                    choices.served |= {self.alias}
                 wrapper = context["cursor"]
                 if getattr(wrapper.cursor, "name", None):
                     # A server-side cursor: its rows are still to come.
@@ -96,7 +99,7 @@ class _Watch:
 
     def _reason(self, unit: PinningContext) -> str:
         """Why a statement came here; see `pindb.counters.Stats`."""
-        if unit.tried:
+        if unit.choices.tried:
             return "rerun"
         if not self.is_master:
             caught_up = self.master in unit.positions and self.master not in unit.from_replica
@@ -105,7 +108,7 @@ class _Watch:
             return "pinned"
         if self.connection.in_atomic_block:
             return "transaction"
-        return "unavailable" if unit.replicas.get(self.master) == self.master else "direct"
+        return "unavailable" if unit.choices.replicas.get(self.master) == self.master else "direct"
 
     def may_rerun(self, error: Error, sql: Any) -> bool:
         """Whether a statement that failed may run elsewhere; what the error tells of the server is noted."""
@@ -145,11 +148,12 @@ class _Watch:
             django.db.Error: `error`, where there is no other member to ask; what the last one failed with.
         """
         unit = current()
-        is_outermost = not unit.tried
-        unit.tried.add(self.alias)
+        choices = unit.choices
+        is_outermost = not choices.tried
+        choices.tried |= {self.alias}
         try:
             chosen = choose_again(unit, self.master, self.alias)
-            if chosen in unit.tried:
+            if chosen in choices.tried:
                 raise error
             count("failovers")
             logger.debug("A statement that %r failed runs on %r.", self.alias, chosen)
@@ -161,7 +165,7 @@ class _Watch:
             new.execute(sql, params)
         finally:
             if is_outermost:
-                unit.tried.clear()
+                choices.tried = NONE
         with contextlib.suppress(Exception):
             old.close()
         wrapper.cursor, wrapper.db = new.cursor, new.db

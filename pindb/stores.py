@@ -73,9 +73,11 @@ class BaseStore:
     Attributes:
         waits_for_view: pins are loaded just before the view and not at once, since it takes what other
             middleware adds to the request.
+        needs_cookies: a request without any cookie has no pins, and nothing is loaded for it.
     """
 
     waits_for_view = False
+    needs_cookies = False
 
     def load(self, request: HttpRequest) -> Mapping[str, Pin]:
         """The pins of whoever makes the request, by master alias."""
@@ -99,6 +101,8 @@ class BaseStore:
 
 class CookieStore(BaseStore):
     """Carries pins in a signed cookie. Stateless."""
+
+    needs_cookies = True
 
     def load(self, request: HttpRequest) -> Mapping[str, Pin]:
         token = request.COOKIES.get(conf.PINDB_PINNING_COOKIE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import django
 import hypothesis
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
@@ -72,6 +74,18 @@ def empty(alias: str) -> None:
         kept = {"django_migrations", "django_content_type", "auth_permission"}
         tables = ", ".join(f'"{name}"' for name in names if name not in kept)
         cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+
+
+def close_all() -> None:
+    """Close this thread's connections to the servers."""
+    for alias in ALIASES:
+        connections[alias].close()
+
+
+def close_everywhere() -> None:
+    """Close those of the thread that asynchronous code has for its queries, too."""
+    close_all()
+    asyncio.run(sync_to_async(close_all)())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pindb.outgoing import outgoing_pins
 from pindb.pinning import Pin, current
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.conftest import ALIASES
+from tests.conftest import close_all, close_everywhere
 from tests.testapp.models import Author
 
 MASTER, FIRST, SECOND = "default", "default-0", "default-1"
@@ -36,17 +36,10 @@ def failing(servers: PostgresReplicaSet) -> Iterator[PostgresReplicaSet]:
     # Nothing is known of any server, and none is tried again while a test runs.
     with override_settings(PINDB_REPLICA_DOWNTIME=600, PINDB_POSITION_CHECK_MS=0):
         yield servers
-        close_all()
-        # And those of the thread that asynchronous code has for its queries.
-        asyncio.run(sync_to_async(close_all)())
+        close_everywhere()
     for member in servers.members:
         if not servers.is_running(member):
             servers.start(member)
-
-
-def close_all() -> None:
-    for alias in ALIASES:
-        connections[alias].close()
 
 
 @pytest.fixture

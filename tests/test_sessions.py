@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import hypothesis
-from django.db import connections
 from django.test import override_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -18,7 +17,7 @@ from pindb.outgoing import outgoing_pins
 from pindb.pinning import current
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.tokens import dump_pins, load_pins
-from tests.conftest import ALIASES, SERVERS
+from tests.conftest import SERVERS, close_all, close_everywhere
 from tests.testapp.models import Tag
 
 T = TypeVar("T")
@@ -87,11 +86,6 @@ class Session:
     def close(self) -> None:
         self.run(close_all)
         self.thread.shutdown()
-
-
-def close_all() -> None:
-    for alias in ALIASES:
-        connections[alias].close()
 
 
 class Machine(RuleBasedStateMachine):
@@ -187,6 +181,7 @@ def test_every_session_sees_what_it_wrote_and_no_request_sees_time_run_backwards
             ),
         )
     finally:
+        close_everywhere()
         for replica in (0, 1):
             if not SERVERS.is_running(replica):
                 SERVERS.start(replica)
