@@ -17,6 +17,10 @@ BENCHMARKS = {
         "benchmarks.cache",
         "ms per call of a cache on four servers, beside django-redis and Django's own",
     ),
+    "consistency": (
+        "benchmarks.consistency",
+        "stale reads, and reads from replicas that lag, by what is done about them",
+    ),
     "chaos": ("benchmarks.chaos", "failed and stale reads of the demo site while its servers fail"),
 }
 

@@ -65,17 +65,31 @@ class Report:
         rows: the figures. A ratio follows the figure that it belongs to.
         targets: what the figures should be.
         notes: what one has to know to read them, a sentence or two each.
+        by_subject: whether subjects are shown as columns, in a table for each group of cases. The name of a
+            case is then that of its group and that of its line: ``"group: line"``.
     """
 
     title: str
     rows: Sequence[Row]
     targets: Sequence[Target] = ()
     notes: Sequence[str] = ()
+    by_subject: bool = False
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print the figures case by case, then whether each target is met."""
     console = console or Console()
+    for table in _tables_by_subject(report) if report.by_subject else [_table_of_cases(report)]:
+        console.print(table)
+    for note in report.notes:
+        console.print(note, highlight=False)
+    for target in report.targets:
+        verdict = "[green]met[/]" if target.met else "[red]missed[/]"
+        text = f"{verdict}: {target.text}: {target.value:.2f} (at most {target.limit:g})"
+        console.print(text, highlight=False, soft_wrap=True)
+
+
+def _table_of_cases(report: Report) -> Table:
     table = Table(title=report.title, title_justify="left", title_style="bold")
     table.add_column("case / subject")
     table.add_column("median", justify="right")
@@ -86,13 +100,20 @@ def print_report(report: Report, console: Console | None = None) -> None:
         table.add_row(f"[bold]{case}[/]")
         for line in lines:
             table.add_row(f"  {line.subject}", line.value, line.unit, line.ratio)
-    console.print(table)
-    for note in report.notes:
-        console.print(note, highlight=False)
-    for target in report.targets:
-        verdict = "[green]met[/]" if target.met else "[red]missed[/]"
-        text = f"{verdict}: {target.text}: {target.value:.2f} (at most {target.limit:g})"
-        console.print(text, highlight=False, soft_wrap=True)
+    return table
+
+
+def _tables_by_subject(report: Report) -> list[Table]:
+    tables = []
+    for name, subjects, lines in _by_group(report.rows):
+        table = Table(title=f"{report.title}: {name}", title_justify="left", title_style="bold")
+        table.add_column("case")
+        for subject in subjects:
+            table.add_column(subject, justify="right")
+        for line in lines:
+            table.add_row(*line)
+        tables.append(table)
+    return tables
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -103,15 +124,29 @@ def write_json(report: Report, path: Path) -> None:
 
 def write_markdown(report: Report, path: Path) -> None:
     """Write the figures and the targets to `path` as tables of Markdown, for the documentation."""
+    text = _markdown_by_subject(report) if report.by_subject else _markdown_of_cases(report)
+    text += ["", "| target | ratio | |", "| --- | ---: | --- |"]
+    for target in report.targets:
+        text.append(f"| {target.text} | {target.value:.2f} | {'met' if target.met else 'missed'} |")
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _markdown_of_cases(report: Report) -> list[str]:
     text = ["| case | subject | median | ratio |", "| --- | --- | ---: | ---: |"]
     for case, lines in _by_case(report.rows):
         for line in lines:
             text.append(f"| {case} | {line.subject} | {line.value} {line.unit} | {line.ratio} |")
             case = ""
-    text += ["", "| target | ratio | |", "| --- | ---: | --- |"]
-    for target in report.targets:
-        text.append(f"| {target.text} | {target.value:.2f} | {'met' if target.met else 'missed'} |")
-    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return text
+
+
+def _markdown_by_subject(report: Report) -> list[str]:
+    text: list[str] = []
+    for name, subjects, lines in _by_group(report.rows):
+        text += [""] if text else []
+        text += [f"| {name} | {' | '.join(subjects)} |", f"| --- |{' ---: |' * len(subjects)}"]
+        text += [f"| {' | '.join(line)} |" for line in lines]
+    return text
 
 
 @dataclass(frozen=True)
@@ -142,6 +177,20 @@ def _by_case(rows: Sequence[Row]) -> list[tuple[str, list[_Line]]]:
         ]
         cases.append((case, lines))
     return cases
+
+
+def _by_group(rows: Sequence[Row]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """For each group of cases its name, the subjects, and lines: a case with its unit, and the figures."""
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows:
+        name, _, case = row.case.partition(": ")
+        groups.setdefault(name, {}).setdefault(f"{case} ({row.unit})", {})[row.subject] = _number(row.value)
+    found = []
+    for name, cases in groups.items():
+        subjects = list(dict.fromkeys(subject for figures in cases.values() for subject in figures))
+        lines = [[case, *(figures.get(name, "") for name in subjects)] for case, figures in cases.items()]
+        found.append((name, subjects, lines))
+    return found
 
 
 def _number(value: float, decimals: int | None = None) -> str:
