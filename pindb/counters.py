@@ -32,11 +32,23 @@ class Stats(NamedTuple):
     position_queries: int
 
 
+#: How many reads are counted at once.
+BATCH = 1000
+
+
 class _Counts:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.events: Counter[str] = Counter()
         self.reads: Counter[tuple[str, str]] = Counter()
+        # A list takes entries from many threads without a lock.
+        self.new_reads: list[tuple[str, str]] = []
+
+    def add_up(self) -> None:
+        """Count what is new. With the lock held."""
+        number = len(self.new_reads)
+        self.reads.update(self.new_reads[:number])
+        del self.new_reads[:number]
 
 
 _counts = _Counts()
@@ -50,13 +62,17 @@ def count(event: str) -> None:
 
 def count_read(alias: str, reason: str) -> None:
     """Count a statement that read from a database."""
-    with _counts.lock:
-        _counts.reads[alias, reason] += 1
+    new = _counts.new_reads
+    new.append((alias, reason))
+    if len(new) >= BATCH:
+        with _counts.lock:
+            _counts.add_up()
 
 
 def stats() -> Stats:
     """What this process has counted since it started, or since it was forked. Safe under threads."""
     with _counts.lock:
+        _counts.add_up()
         events, reads = _counts.events.copy(), _counts.reads.copy()
     by_alias: dict[str, dict[str, int]] = {}
     for (alias, reason), number in sorted(reads.items()):

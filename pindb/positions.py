@@ -115,34 +115,45 @@ class PostgreSQLPositions(BasePositions):
     point, some minutes after a promotion; until then they read the master.
     """
 
-    # On a master, the timeline of the segment that is written. On a replica, that of what it receives
-    # (hidden from ordinary roles, missing while nothing is received) or that of its last restart point.
-    SQL = """
-        SELECT pg_is_in_recovery(),
-            CASE WHEN pg_is_in_recovery() THEN GREATEST(
-                (SELECT received_tli FROM pg_stat_get_wal_receiver()),
-                (SELECT timeline_id FROM pg_control_checkpoint())
-            ) ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,
-            CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-                ELSE pg_current_wal_insert_lsn() END::text,
-            current_setting('wal_block_size')::int
+    # The name of a segment begins with its timeline. Asked of a server in recovery, the functions would fail.
+    MASTER = """
+        SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END::text,
+            CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_insert_lsn()) END,
+            current_setting('wal_block_size')
+    """
+
+    # The timeline of what a replica receives (hidden from ordinary roles, missing while nothing is received)
+    # and that of its last restart point: the later one.
+    REPLICA = """
+        SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() END::text,
+            (SELECT received_tli FROM pg_stat_get_wal_receiver()),
+            (SELECT timeline_id FROM pg_control_checkpoint())
     """
 
     #: The lengths of a page's header: of most pages, and of the first one in a segment.
     HEADERS = (24, 40)
 
     def current(self, connection: BaseDatabaseWrapper) -> str:
-        _recovering, timeline, lsn, page = ask(connection, self.SQL)
-        number = _lsn(lsn)
+        return self._of_master(connection) or self._of_replica(connection) or ""
+
+    def replayed(self, connection: BaseDatabaseWrapper) -> str:
+        return self._of_replica(connection) or f"{self._of_master(connection)}!"
+
+    def _of_master(self, connection: BaseDatabaseWrapper) -> str | None:
+        """Where a server is that writes; None: it is in recovery."""
+        lsn, segment, page = ask(connection, self.MASTER)
+        if lsn is None:
+            return None
+        number, page = _lsn(lsn), int(page)
         # Behind the header of a page on which nothing stands yet: no replica gets there before that.
         if number % page in self.HEADERS:
             number -= number % page
-        return self._text(timeline, number)
+        return self._text(int(segment[:8], 16), number)
 
-    def replayed(self, connection: BaseDatabaseWrapper) -> str:
-        recovering, timeline, lsn, _page = ask(connection, self.SQL)
-        text = self._text(timeline, _lsn(lsn))
-        return text if recovering else f"{text}!"
+    def _of_replica(self, connection: BaseDatabaseWrapper) -> str | None:
+        """Where a server is that is in recovery; None: it is not."""
+        lsn, received, restarted = ask(connection, self.REPLICA)
+        return None if lsn is None else self._text(max(received or 0, restarted), _lsn(lsn))
 
     def has_reached(self, replayed: str, position: str) -> bool:
         timeline, number, follows = self._parse(replayed)

@@ -24,7 +24,7 @@ from pindb.conf import conf
 from pindb.counters import count, count_read
 from pindb.health import is_lost
 from pindb.members import get_connection, get_member, opened_at
-from pindb.pinning import NONE, PinningContext, current
+from pindb.pinning import NONE, Choices, PinningContext, current, get_context
 from pindb.replicas import choose_again
 from pindb.sets import get_sets
 
@@ -85,21 +85,22 @@ class _Watch:
             self.rerun(error, context["cursor"], sql, params)
             return None
         if not many and is_read(sql):
-            unit = current()
-            count_read(self.alias, self._reason(unit))
+            unit = get_context() or current()
+            choices = unit.choices
+            alias = self.alias
+            count_read(alias, self._reason(unit, choices))
             if not self.is_master:
-                choices = unit.choices
-                if self.alias not in choices.served:
-                    choices.served |= {self.alias}
+                if alias not in choices.served:
+                    choices.served |= {alias}
                 wrapper = context["cursor"]
                 if getattr(wrapper.cursor, "name", None):
                     # A server-side cursor: its rows are still to come.
                     wrapper.cursor = _FirstRows(self, wrapper, sql, params)
         return result
 
-    def _reason(self, unit: PinningContext) -> str:
+    def _reason(self, unit: PinningContext, choices: Choices) -> str:
         """Why a statement came here; see `pindb.counters.Stats`."""
-        if unit.choices.tried:
+        if choices.tried:
             return "rerun"
         if not self.is_master:
             caught_up = self.master in unit.positions and self.master not in unit.from_replica
@@ -108,7 +109,7 @@ class _Watch:
             return "pinned"
         if self.connection.in_atomic_block:
             return "transaction"
-        return "unavailable" if unit.choices.replicas.get(self.master) == self.master else "direct"
+        return "unavailable" if choices.replicas.get(self.master) == self.master else "direct"
 
     def may_rerun(self, error: Error, sql: Any) -> bool:
         """Whether a statement that failed may run elsewhere; what the error tells of the server is noted."""
