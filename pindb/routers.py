@@ -56,14 +56,12 @@ class PinDbRouter:
             return alias
         if member is not None and model in table.on_replicas:
             here = connections_here.__dict__
-            master, replica = here.get(alias), here.get(member)
-            if (
-                master is not None
-                and replica is not None
-                and not master.in_atomic_block
-                and replica.connection is not None
-            ):
-                return member
+            try:
+                if not here[alias].in_atomic_block and here[member].connection is not None:
+                    return member
+            except KeyError:
+                # The first look from this thread.
+                pass
         return table.member_for_read(context, alias, model)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str:
