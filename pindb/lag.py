@@ -9,6 +9,7 @@ a replica that is behind. While the master cannot be asked, what was found last 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -128,3 +129,6 @@ def _forget(**kwargs: object) -> None:
 
 
 setting_changed.connect(_forget, dispatch_uid="pindb.lag")
+if hasattr(os, "register_at_fork"):
+    # Another thread may have held a lock at that moment.
+    os.register_at_fork(after_in_child=_forget)

@@ -268,8 +268,9 @@ POSITIONS: Mapping[str, type[BasePositions]] = {
 }
 
 _loaded: dict[str, BasePositions] | None = None
-# Aliases of which was said that they have no positions.
+# Aliases of which was said that they have no positions, and those of masters that were not there.
 _told: set[str] = set()
+_absent: set[str] = set()
 
 
 def load_positions() -> dict[str, BasePositions]:
@@ -391,8 +392,12 @@ def take_position(alias: str) -> str | None:
             _tell_once(alias, f"The master {alias!r} has no positions ({error}). Its pins go by time.")
         else:
             connection.close()
-            logger.warning("The master %r was not there to say its position: %s", alias, error)
+            if alias not in _absent:
+                _absent.add(alias)
+                text = " ".join(str(error).split())
+                logger.warning("The master %r is not there to say its position: %s", alias, text)
         return None
+    _absent.discard(alias)
     if len(position) > MAX_LENGTH:
         _tell_once(alias, f"The position of {alias!r} has {len(position)} characters. Its pins go by time.")
         return None
@@ -409,6 +414,7 @@ def _forget(**kwargs: object) -> None:
     global _loaded
     _loaded = None
     _told.clear()
+    _absent.clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="pindb.positions")
