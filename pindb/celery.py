@@ -15,9 +15,9 @@ from typing import Any
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from pindb.conf import conf
+from pindb.contexts import PinningContext, get_context, set_context
 from pindb.exceptions import PinDbConfigError
 from pindb.outgoing import outgoing_pins
-from pindb.pinning import PinningContext, get_context, set_context
 from pindb.tokens import dump_pins, load_pins
 
 __all__ = ["install"]

@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from pindb.conf import conf
+from pindb.contexts import PinningContext, aiterate_in, get_context, iterate_in, set_context
 from pindb.outgoing import aoutgoing_pins, outgoing_pins
-from pindb.pinning import PinningContext, aiterate_in, get_context, iterate_in, set_context
 from pindb.sets import get_sets
 from pindb.stores import load_store
 

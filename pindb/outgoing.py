@@ -7,7 +7,7 @@ import time
 from asgiref.sync import sync_to_async
 
 from pindb.conf import conf
-from pindb.pinning import Pin, PinningContext
+from pindb.contexts import Pin, PinningContext
 from pindb.positions import take_position
 
 __all__ = ["aoutgoing_pins", "outgoing_pins"]

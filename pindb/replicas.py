@@ -11,11 +11,11 @@ from itertools import chain, cycle, islice
 from django.core.signals import setting_changed
 
 from pindb.conf import conf
+from pindb.contexts import Choices, PinningContext, current
 from pindb.counters import count
 from pindb.health import has_reached, is_known_to_have, is_trusted, is_up
 from pindb.lag import is_lagging
 from pindb.members import get_connection, get_member
-from pindb.pinning import Choices, PinningContext, current
 from pindb.sets import DEFAULT_ALIAS, get_sets
 from pindb.signals import unpinned
 

@@ -21,10 +21,10 @@ from django.db.backends.utils import CursorWrapper
 from django.db.utils import DataError
 
 from pindb.conf import conf
+from pindb.contexts import NONE, Choices, PinningContext, current, get_context
 from pindb.counters import count, count_read
 from pindb.health import is_lost
 from pindb.members import get_connection, get_member, opened_at
-from pindb.pinning import NONE, Choices, PinningContext, current, get_context
 from pindb.replicas import choose_again
 from pindb.sets import get_sets
 

@@ -11,9 +11,9 @@ from django.db import DEFAULT_DB_ALIAS
 from django.utils.module_loading import import_string
 
 from pindb.conf import conf
+from pindb.contexts import PinningContext, current, get_context
 from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
 from pindb.members import connections_here, get_connection
-from pindb.pinning import PinningContext, current, get_context
 from pindb.replicas import choose_master, choose_reached, choose_replica
 from pindb.reruns import watch_open_connections
 from pindb.sets import DatabaseSets, get_sets

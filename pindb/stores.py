@@ -17,9 +17,9 @@ from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 
 from pindb.conf import conf
+from pindb.contexts import Pin, current
 from pindb.exceptions import PinDbConfigError
 from pindb.outgoing import aoutgoing_pins, outgoing_pins
-from pindb.pinning import Pin, current
 from pindb.positions import covers
 from pindb.sets import get_sets
 from pindb.tokens import dump_pins, load_pins, read_pin

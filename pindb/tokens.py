@@ -14,7 +14,7 @@ from typing import Any
 from django.core import signing
 
 from pindb.conf import conf
-from pindb.pinning import Pin
+from pindb.contexts import Pin
 from pindb.positions import MAX_LENGTH
 from pindb.sets import get_sets
 

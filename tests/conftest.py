@@ -76,6 +76,15 @@ def empty(alias: str) -> None:
         cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
 
 
+@pytest.fixture(scope="module")
+def short_recovery() -> None:
+    """Replicas that are killed replay only what comes from now on, and start again at once."""
+    SERVERS.execute("master", "CHECKPOINT")
+    SERVERS.wait_until_caught_up()
+    for replica in (0, 1):
+        SERVERS.execute(replica, "CHECKPOINT")
+
+
 def close_all() -> None:
     """Close this thread's connections to the servers."""
     for alias in ALIASES:

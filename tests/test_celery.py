@@ -19,7 +19,7 @@ from django.test import override_settings
 
 import pindb
 import pindb.celery
-from pindb.pinning import Pin
+from pindb.contexts import Pin
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
 
@@ -97,7 +97,7 @@ def test_pins_of_a_task_travel_on_with_the_tasks_it_sends(tasks: Any) -> None:
 
 
 def test_carried_pins_travel_on_with_what_is_left_of_their_time(tasks: Any) -> None:
-    from pindb.pinning import current
+    from pindb.contexts import current
 
     current().carry({"default": Pin(time.time() + 9), "api": Pin(time.time() - 1)})
     assert result_of(tasks.read.delay())["pinned"] == ["default"]

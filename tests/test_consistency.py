@@ -16,10 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 import pindb
+from pindb.contexts import Pin, current
 from pindb.counters import Stats
 from pindb.exceptions import PositionUnavailable, ReplicasBehind
 from pindb.outgoing import outgoing_pins
-from pindb.pinning import Pin, current
 from pindb.positions import POSITIONS, BasePositions
 from pindb.signals import pinned, unpinned
 from pindb.testing.postgres import PostgresReplicaSet

@@ -16,8 +16,8 @@ from django.db import DatabaseError, OperationalError, close_old_connections, co
 from django.test import Client, override_settings
 
 import pindb
+from pindb.contexts import Pin, current
 from pindb.outgoing import outgoing_pins
-from pindb.pinning import Pin, current
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.conftest import close_all, close_everywhere
@@ -25,6 +25,9 @@ from tests.testapp.models import Author
 
 MASTER, FIRST, SECOND = "default", "default-0", "default-1"
 REPLICAS = (FIRST, SECOND)
+
+
+pytestmark = pytest.mark.usefixtures("short_recovery")
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from django.db import connections
 from django.test import override_settings
 
 import pindb
+from pindb.contexts import Pin, current
 from pindb.outgoing import outgoing_pins
-from pindb.pinning import Pin, current
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
 

@@ -18,8 +18,8 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 
 import pindb
+from pindb.contexts import Pin
 from pindb.middleware import PinDbMiddleware
-from pindb.pinning import Pin
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.tokens import SALT, dump_pins
 from tests.testapp import views

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 import pindb
+from pindb.contexts import current
 from pindb.outgoing import outgoing_pins
-from pindb.pinning import current
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.tokens import dump_pins, load_pins
 from tests.conftest import SERVERS, close_all, close_everywhere
@@ -165,13 +165,13 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_every_session_sees_what_it_wrote_and_no_request_sees_time_run_backwards(
-    servers: PostgresReplicaSet,
+    servers: PostgresReplicaSet, short_recovery: None
 ) -> None:
     try:
         run_state_machine_as_test(
             Machine,
             settings=hypothesis.settings(
-                max_examples=15,
+                max_examples=12,
                 stateful_step_count=30,
                 deadline=None,
                 # Real servers do not do the same thing twice, so that nothing is gained by trying to.

@@ -16,8 +16,8 @@ from django.http.response import HttpResponseBase
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
 import pindb
+from pindb.contexts import Pin
 from pindb.middleware import PinDbMiddleware
-from pindb.pinning import Pin
 from pindb.stores import (
     BaseStore,
     CacheStore,

@@ -30,7 +30,7 @@ NAMED = r"host 1 \(.*1\.sock/0\)"
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which servers are tried again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.redis.circuit.time", clock)
+    monkeypatch.setattr("pindb.circuit.time", clock)
     monkeypatch.setattr("pindb.redis.routers.down.time", clock)
     return clock
 
