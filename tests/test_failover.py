@@ -13,6 +13,7 @@ from django.test import override_settings
 import pindb
 from pindb.contexts import Pin, current
 from pindb.outgoing import outgoing_pins
+from pindb.positions import PostgreSQLPositions
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
 
@@ -79,6 +80,31 @@ def read_until(pins: dict[str, Pin], alias: str) -> set[str]:
             return names
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_every_kind_of_server_says_where_it_is(other: PostgresReplicaSet) -> None:
+    positions = PostgreSQLPositions()
+    master, standby, promoted = (connections[alias] for alias in ALIASES)
+    other.promote(1)
+    on_standby = positions.replayed(standby)
+    assert on_standby == positions.current(standby)
+    assert on_standby.startswith("1:")
+    on_promoted = positions.replayed(promoted)
+    assert on_promoted.startswith("2:")
+    assert on_promoted == f"{positions.current(promoted)}!"
+
+    write("written")
+    other.wait_until_caught_up(0)
+    written = positions.current(master)
+    assert not positions.has_reached(on_standby, written)
+    assert positions.has_reached(positions.replayed(standby), written)
+    assert not positions.has_reached(positions.replayed(promoted), written)
+    assert positions.has_reached(positions.replayed(promoted), positions.current(promoted))
+    assert positions.incarnation(standby) == positions.incarnation(standby)
+    assert positions.incarnation(standby) != positions.incarnation(promoted)
+    age = positions.replay_age(standby)
+    assert age is not None
+    assert 0 <= age < 60
 
 
 def test_positions_of_the_old_timeline_do_not_poison_the_new_one(other: PostgresReplicaSet) -> None:
