@@ -60,10 +60,10 @@ def count(event: str) -> None:
         _counts.events[event] += 1
 
 
-def count_read(alias: str, reason: str) -> None:
-    """Count a statement that read from a database."""
+def count_read(read: tuple[str, str]) -> None:
+    """Count a statement that read from a database: its alias and the reason."""
     new = _counts.new_reads
-    new.append((alias, reason))
+    new.append(read)
     if len(new) >= BATCH:
         with _counts.lock:
             _counts.add_up()

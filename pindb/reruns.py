@@ -64,13 +64,14 @@ class _Watch:
         master: the alias of its set's master.
     """
 
-    __slots__ = ("alias", "connection", "is_master", "master")
+    __slots__ = ("alias", "connection", "in_turn", "is_master", "master")
 
     def __init__(self, connection: BaseDatabaseWrapper, master: str) -> None:
         self.connection = connection
         self.alias = connection.alias
         self.master = master
         self.is_master = connection.alias == master
+        self.in_turn = self.alias, "replica"
 
     def __call__(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
@@ -86,12 +87,14 @@ class _Watch:
             return None
         if not many and is_read(sql):
             unit = get_context() or current()
-            choices = unit.choices
-            alias = self.alias
-            count_read(alias, self._reason(unit, choices))
+            choices = unit._choices or unit.choices
+            if self.is_master or unit.positions or choices.tried:
+                count_read((self.alias, self._reason(unit, choices)))
+            else:
+                count_read(self.in_turn)
             if not self.is_master:
-                if alias not in choices.served:
-                    choices.served |= {alias}
+                if self.alias not in choices.served:
+                    choices.served |= {self.alias}
                 wrapper = context["cursor"]
                 if getattr(wrapper.cursor, "name", None):
                     # A server-side cursor: its rows are still to come.
