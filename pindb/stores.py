@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.cache import caches
 from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
+from django.utils.functional import LazyObject
 from django.utils.module_loading import import_string
 
 from pindb.conf import conf
@@ -205,10 +207,15 @@ def take_pin_headers(headers: Mapping[str, str]) -> None:
 def user_key(request: HttpRequest) -> str | None:
     """Whose pins a request has: its user's. None for visitors who have not logged in."""
     session: Any = getattr(request, "session", None)
-    key = None if session is None else session.get("_auth_user_id")
-    if key is None:
-        user = getattr(request, "user", None)
-        key = user.pk if user is not None and user.is_authenticated else None
+    key = None
+    # A session that is looked at varies the response by cookie, which no page for everybody should do.
+    if session is not None and (session.accessed or settings.SESSION_COOKIE_NAME in request.COOKIES):
+        key = session.get("_auth_user_id")
+    user = getattr(request, "user", None)
+    # Django's own user, which is made when it is looked at, is the one of the session.
+    by_session = session is not None and isinstance(user, LazyObject)
+    if key is None and user is not None and not by_session and user.is_authenticated:
+        key = user.pk
     return None if key is None else str(key)
 
 

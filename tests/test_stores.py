@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from pindb.stores import (
     aget_pin_headers,
     get_pin_headers,
     take_pin_headers,
+    user_key,
 )
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.tokens import load_pins
@@ -151,6 +153,16 @@ def test_the_user_is_found_in_the_session(stale: PostgresReplicaSet) -> None:
             client.force_login(user)
         assert COOKIE not in first.get("/write/").cookies
         assert second.get("/read/").json()["names"] == ["written"]
+        # Pages for everybody stay so.
+        assert "Vary" not in Client().get("/read/").headers
+
+
+@pytest.mark.parametrize(("authenticated", "key"), [(True, "7"), (False, None)])
+def test_the_user_may_come_from_other_middleware_than_djangos(authenticated: bool, key: str | None) -> None:
+    request = RequestFactory().get("/")
+    assert user_key(request) is None
+    request.user = SimpleNamespace(pk=7, is_authenticated=authenticated)  # type: ignore[assignment]
+    assert user_key(request) == key
 
 
 @pytest.mark.parametrize("backend", ["BrokenCache", "FullCache"])
