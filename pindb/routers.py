@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
-from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 from pindb.contexts import PinningContext, current, get_context
 from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
+from pindb.importing import import_entry
 from pindb.members import connections_here, get_connection
 from pindb.replicas import choose_master, choose_reached, choose_replica
 from pindb.reruns import watch_open_connections
@@ -270,14 +270,7 @@ def load_delegates() -> list[Any]:
 
 
 def _load_delegate(entry: Any) -> Any:
-    if isinstance(entry, str):
-        try:
-            entry = import_string(entry)
-        except ImportError as error:
-            raise PinDbConfigError(
-                f"PINDB_DELEGATE_ROUTERS names {entry!r}, which cannot be imported: {error}. Write the "
-                "dotted path of a router class, or a router."
-            ) from error
+    entry = import_entry("PINDB_DELEGATE_ROUTERS", entry, "a router class, or a router")
     router = entry() if isinstance(entry, type) else entry
     if isinstance(router, PinDbRouter):
         raise PinDbConfigError(

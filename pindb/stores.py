@@ -16,11 +16,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
-from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 from pindb.contexts import Pin, current
 from pindb.exceptions import PinDbConfigError
+from pindb.importing import import_entry
 from pindb.outgoing import aoutgoing_pins, outgoing_pins
 from pindb.positions import covers
 from pindb.sets import get_sets
@@ -291,17 +291,6 @@ class CacheStore(BaseStore):
         return pins
 
 
-def _imported(setting: str, entry: Any, what: str) -> Any:
-    if not isinstance(entry, str):
-        return entry
-    try:
-        return import_string(entry)
-    except ImportError as error:
-        raise PinDbConfigError(
-            f"{setting} names {entry!r}, which cannot be imported: {error}. Write the dotted path of {what}."
-        ) from error
-
-
 def load_store() -> BaseStore:
     """The store of ``PINDB_PIN_STORE``.
 
@@ -309,7 +298,7 @@ def load_store() -> BaseStore:
         PinDbConfigError: the setting names none.
     """
     entry = conf.PINDB_PIN_STORE
-    found = _imported("PINDB_PIN_STORE", entry, "a store: 'pindb.stores.CookieStore'")
+    found = import_entry("PINDB_PIN_STORE", entry, "a store: 'pindb.stores.CookieStore'")
     if isinstance(found, type) and issubclass(found, BaseStore):
         return found()
     if isinstance(found, BaseStore):
@@ -327,7 +316,7 @@ def load_key() -> Any:
         PinDbConfigError: the setting names none.
     """
     entry = conf.PINDB_PIN_CACHE_KEY
-    found = _imported("PINDB_PIN_CACHE_KEY", entry, "a callable: 'pindb.stores.user_key'")
+    found = import_entry("PINDB_PIN_CACHE_KEY", entry, "a callable: 'pindb.stores.user_key'")
     if not callable(found):
         raise PinDbConfigError(
             f"PINDB_PIN_CACHE_KEY is {entry!r}. Write a callable that takes a request and returns whose pins "

@@ -60,6 +60,7 @@ FLOORS = [
     ["pindb.counters", "pindb.exceptions", "pindb.signals", "pindb.testing.processes"],
     ["pindb.testing.replicas"],
     [
+        "pindb.importing",
         "pindb.sets",
         "pindb.testing.mariadb",
         "pindb.testing.postgres",

@@ -9,11 +9,11 @@ from typing import Any
 from django.core.signals import setting_changed
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 from pindb.counters import count
 from pindb.exceptions import PinDbConfigError, PositionUnavailable
+from pindb.importing import import_entry
 from pindb.positions.base import BasePositions
 from pindb.positions.mysql import MariaDBPositions, MySQLPositions
 from pindb.positions.postgresql import PostgreSQLPositions
@@ -62,14 +62,7 @@ def load_positions() -> dict[str, BasePositions]:
 
 
 def _load(kind: str, entry: Any) -> BasePositions:
-    found = entry
-    if isinstance(found, str):
-        try:
-            found = import_string(found)
-        except ImportError as error:
-            raise PinDbConfigError(
-                f"PINDB_POSITIONS[{kind!r}] names {entry!r}, which cannot be imported: {error}."
-            ) from error
+    found = import_entry(f"PINDB_POSITIONS[{kind!r}]", entry, "a subclass of pindb.positions.BasePositions")
     if isinstance(found, type) and issubclass(found, BasePositions):
         return found()
     if isinstance(found, BasePositions):
