@@ -193,10 +193,12 @@ def is_known_to_have(member: Member, connection: BaseDatabaseWrapper, position: 
 def is_lost(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
     """Whether an error of a statement came with the end of the connection."""
     raw: Any = connection.connection
-    if raw is None or isinstance(error, InterfaceError):
+    if raw is None:
         return True
-    if connection.vendor == "mysql":
-        return bool(error.args) and error.args[0] in LOST_CODES
     if connection.vendor == "postgresql":
         return bool(raw.closed)
+    if connection.vendor == "mysql":
+        # PyMySQL says no more than that once it has lost a connection.
+        code = error.args[0] if error.args else None
+        return isinstance(error, InterfaceError) or code in LOST_CODES
     return not connection.in_atomic_block and not connection.is_usable()

@@ -122,9 +122,14 @@ class _Watch:
         cause = error.__cause__
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
         in_transaction = connection.in_atomic_block or not connection.autocommit
-        if is_lost(connection, error):
+        lost = is_lost(connection, error)
+        if code in CONFLICTS:
+            # The server is well, also where it ended the connection for that.
+            if lost and not in_transaction:
+                connection.close()
+        elif lost:
             self._note_lost(error)
-        elif code not in CONFLICTS:
+        else:
             return False
         return not self.is_master and not in_transaction and is_read(sql)
 

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, OperationalError, close_old_connections, connections, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connections,
+    transaction,
+)
 from django.test import Client, override_settings
 
 import pindb
@@ -491,6 +498,16 @@ def test_errors_that_are_the_statements_own_are_left_alone(lines: Callable[[], l
                 cursor.execute(sql)
     connections[alias].close()
     assert pindb.stats().failovers == before
+    assert lines() == []
+
+
+def test_a_cursor_that_was_closed_says_nothing_about_its_server(lines: Callable[[], list[str]]) -> None:
+    alias = pindb.get_replica()
+    with connections[alias].cursor() as cursor:
+        pass
+    with pytest.raises(InterfaceError):
+        cursor.execute("SELECT 1")
+    assert read() in REPLICAS
     assert lines() == []
 
 
