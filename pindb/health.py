@@ -93,19 +93,22 @@ def is_trusted(alias: str) -> bool:
 
 def _note_incarnation(member: Member, connection: Any) -> None:
     """Find out whether the replica that a new connection leads to has restarted since it was last seen."""
-    about, incarnation = connection.__dict__.get("_pindb_incarnation", (None, None))
-    if about is not connection.connection:
-        positions = find_positions(connection)
-        incarnation = None
-        try:
-            if positions is not None:
-                incarnation = positions.incarnation(connection)
-        except Error as error:
-            logger.debug("%r does not say since when it runs: %s", member.alias, error)
-        connection._pindb_incarnation = connection.connection, incarnation
+    incarnation = connection.__dict__.get("_pindb_incarnation")
+    if incarnation is None:
+        incarnation = connection._pindb_incarnation = _ask_incarnation(member, connection)
     elif member.incarnation is not None:
         return
     member.note_incarnation(incarnation)
+
+
+def _ask_incarnation(member: Member, connection: BaseDatabaseWrapper) -> str:
+    """Which of its lives a replica is in; an empty text where that does not matter, or it cannot say."""
+    positions = find_positions(connection)
+    try:
+        return (positions and positions.incarnation(connection)) or ""
+    except Error as error:
+        logger.debug("%r does not say since when it runs: %s", member.alias, error)
+        return ""
 
 
 def _is_back(member: Member, connection: BaseDatabaseWrapper) -> bool | None:
@@ -168,6 +171,8 @@ def ask_position(member: Member, connection: BaseDatabaseWrapper, patience: floa
         return None
     try:
         member.asked_at = time.monotonic()
+        # Whatever answers lives now, also on a connection from before the replica lost its master.
+        incarnation = member.incarnation
         count("position_queries")
         try:
             replayed = positions.replayed(connection)
@@ -178,7 +183,7 @@ def ask_position(member: Member, connection: BaseDatabaseWrapper, patience: floa
             else:
                 logger.debug("%r does not say how far it is: %s", member.alias, error)
             return None
-        member.know(replayed, connection.__dict__.get("_pindb_incarnation", (None, None))[1])
+        member.know(replayed, incarnation)
         return replayed
     finally:
         member.asking.release()

@@ -44,7 +44,8 @@ class Member:
         down_since: when it was found down (`time.monotonic`); None while it is up.
         failed_at: when it last failed (`time.monotonic`); connections from before are not trusted.
         known: a position that it has replayed; None: not known.
-        incarnation: which of its lives that is about; another one may have to replay it again.
+        incarnation: which of its lives that is about; another one may have to replay it again. None: it was
+            not asked.
         has_restarted: whether it was found in another life, and has not shown yet how far it is.
         asked_at: when it was last asked for its position (`time.monotonic`).
         asking: held by the thread that asks.
@@ -114,12 +115,12 @@ class Member:
             replica_up.send_robust(Member, alias=self.alias, seconds=seconds)
 
     def know(self, replayed: str, incarnation: str | None) -> None:
-        """What a connection to its life `incarnation` has said counts, unless it has restarted since."""
+        """What it has said counts, unless it is found in another life than when it was asked."""
         with self._changing:
             if incarnation == self.incarnation:
                 self.known = replayed
 
-    def note_incarnation(self, incarnation: str | None) -> None:
+    def note_incarnation(self, incarnation: str) -> None:
         """A new connection leads to its life `incarnation`."""
         with self._changing:
             if incarnation != self.incarnation:
@@ -156,6 +157,7 @@ def opened_at(connection: BaseDatabaseWrapper) -> float:
 def _note_opened(connection: Any, **kwargs: object) -> None:
     connection._pindb_opened_at = time.monotonic()
     connection._pindb_trust = None
+    connection._pindb_incarnation = None
 
 
 connection_created.connect(_note_opened, dispatch_uid="pindb.members")

@@ -27,6 +27,7 @@ from pindb.contexts import Pin, current
 from pindb.outgoing import outgoing_pins
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
+from pindb.testing.processes import wait_for
 from tests.conftest import close_all, close_everywhere
 from tests.testapp.models import Author
 
@@ -638,6 +639,45 @@ def test_a_replica_that_comes_back_behind_is_not_read_before_it_has_caught_up(
         deadline = time.monotonic() + 20
         while FIRST not in {read(), read()}:
             assert time.monotonic() < deadline
+
+
+def test_answers_count_on_connections_from_before_a_replica_was_cut_off_from_its_master(
+    failing: PostgresReplicaSet,
+) -> None:
+    receivers = "SELECT pid FROM pg_stat_wal_receiver"
+    with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0):
+        assert {read() for _ in range(2)} == {FIRST, SECOND}
+        before = [failing.execute(replica, receivers) for replica in (0, 1)]
+        failing.execute("master", "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+        for replica in (0, 1):
+            wait_for(
+                lambda replica=replica: (  # type: ignore[misc]
+                    failing.execute(replica, receivers) not in ([], before[replica])
+                ),
+                "another receiver",
+                20,
+            )
+
+        def read_on_new_connections() -> None:
+            assert {read() for _ in range(2)} == {FIRST, SECOND}
+            close_all()
+
+        with meanwhile(read_on_new_connections):
+            pass
+        with pindb.pinning_context():
+            Author.objects.update(name="old")
+            pins = outgoing_pins(current())
+        pindb.wait_for_replicas()
+
+        def read_pinned() -> str:
+            with pindb.pinning_context():
+                current().carry(pins)
+                return Author.objects.get()._state.db or ""
+
+        assert {read_pinned() for _ in range(2)} == {FIRST, SECOND}
+        asked = pindb.stats().position_queries
+        assert {read_pinned() for _ in range(4)} == {FIRST, SECOND}
+        assert pindb.stats().position_queries == asked
 
 
 def test_what_a_replica_had_before_it_failed_is_not_believed_afterwards(
