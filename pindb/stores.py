@@ -15,7 +15,7 @@ from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
-from django.utils.functional import LazyObject
+from django.utils.functional import LazyObject, cached_property
 
 from pindb.conf import conf
 from pindb.contexts import Pin, current
@@ -24,7 +24,7 @@ from pindb.importing import import_entry
 from pindb.outgoing import aoutgoing_pins, outgoing_pins
 from pindb.positions import covers
 from pindb.sets import get_sets
-from pindb.tokens import dump_pins, load_pins, read_pin
+from pindb.tokens import dump_pins, load_pins, read_pin, write_pin
 
 __all__ = [
     "BaseStore",
@@ -101,7 +101,17 @@ class BaseStore:
         await sync_to_async(self.save)(request, response, pins)
 
 
-class CookieStore(BaseStore):
+class _TokenStore(BaseStore):
+    """Carries pins in a token, in what the request and the response have anyway: nothing is waited for."""
+
+    async def aload(self, request: HttpRequest) -> Mapping[str, Pin]:
+        return self.load(request)
+
+    async def asave(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
+        self.save(request, response, pins)
+
+
+class CookieStore(_TokenStore):
     """Carries pins in a signed cookie. Stateless."""
 
     needs_cookies = True
@@ -130,16 +140,8 @@ class CookieStore(BaseStore):
         # A shared cache must not hand one visitor's pins to the others.
         patch_vary_headers(response, ("Cookie",))
 
-    # Nothing in them waits for anything.
 
-    async def aload(self, request: HttpRequest) -> Mapping[str, Pin]:
-        return self.load(request)
-
-    async def asave(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
-        self.save(request, response, pins)
-
-
-class HeaderStore(BaseStore):
+class HeaderStore(_TokenStore):
     """Carries pins in a signed token in a header, for services that call services.
 
     The header ``PINDB_PIN_HEADER`` of a request has the pins of whoever calls; that of the response has what
@@ -155,12 +157,6 @@ class HeaderStore(BaseStore):
     def save(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
         response.headers[conf.PINDB_PIN_HEADER] = dump_pins(pins)
         patch_vary_headers(response, (conf.PINDB_PIN_HEADER,))
-
-    async def aload(self, request: HttpRequest) -> Mapping[str, Pin]:
-        return self.load(request)
-
-    async def asave(self, request: HttpRequest, response: HttpResponseBase, pins: Mapping[str, Pin]) -> None:
-        self.save(request, response, pins)
 
 
 def get_pin_headers() -> dict[str, str]:
@@ -255,7 +251,7 @@ class CacheStore(BaseStore):
             if alias not in known or not _is_further(alias, known[alias], pin)
         }
         if newer:
-            entries = {names[alias]: list(pin) for alias, pin in newer.items()}
+            entries = {names[alias]: write_pin(pin) for alias, pin in newer.items()}
             failed = self._cache.set_many(entries, timeout=lifetime(newer, time.time()))
             if failed:
                 raise OSError(f"The cache {conf.PINDB_PIN_CACHE!r} did not keep {len(failed)} pins.")
@@ -265,9 +261,14 @@ class CacheStore(BaseStore):
     def _cache(self) -> Any:
         return caches[conf.PINDB_PIN_CACHE]
 
+    @cached_property
+    def _key(self) -> Any:
+        # Looked up once, and not where the store is made: that may be in a settings module.
+        return load_key()
+
     def _names(self, request: HttpRequest) -> dict[str, str] | None:
         """The cache's keys by master alias; None: the request is nobody's."""
-        key = load_key()(request)
+        key = self._key(request)
         if key is None:
             return None
         # Whatever the site takes for a key; some caches take only some characters, and not many.
@@ -283,11 +284,9 @@ class CacheStore(BaseStore):
         now = time.time()
         pins = {}
         for alias, name in names.items():
-            value = entries.get(name)
-            if isinstance(value, list) and len(value) == 2:
-                pin = read_pin(value[0] if value[1] is None else value, now)
-                if pin is not None:
-                    pins[alias] = pin
+            pin = read_pin(entries.get(name), now)
+            if pin is not None:
+                pins[alias] = pin
         return pins
 
 

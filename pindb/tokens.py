@@ -18,7 +18,7 @@ from pindb.contexts import Pin
 from pindb.positions import MAX_LENGTH
 from pindb.sets import get_sets
 
-__all__ = ["dump_pins", "load_pins", "read_pin"]
+__all__ = ["dump_pins", "load_pins", "read_pin", "write_pin"]
 
 logger = logging.getLogger("pindb")
 
@@ -37,13 +37,13 @@ POSITION_SKEW = 86_400
 
 def dump_pins(pins: Mapping[str, Pin]) -> str:
     """The token for pins, by master alias."""
-    values = {alias: _value(pin) for alias, pin in pins.items()}
+    values = {alias: write_pin(pin._replace(until=round(pin.until, 3))) for alias, pin in pins.items()}
     return signing.get_cookie_signer(salt=SALT).sign_object(values)
 
 
-def _value(pin: Pin) -> Any:
-    until = round(pin.until, 3)
-    return until if pin.position is None else [until, pin.position]
+def write_pin(pin: Pin) -> Any:
+    """What a token has as a pin's value: the time until which it is in force, or a list with its position."""
+    return pin.until if pin.position is None else list(pin)
 
 
 def load_pins(token: Any, now: float) -> dict[str, Pin]:
