@@ -119,13 +119,10 @@ class PinningContext:
                 pinned.send_robust(PinningContext, alias=alias)
         if alias in self.positions:
             self.positions = {other: at for other, at in self.positions.items() if other != alias}
-        if alias not in self.from_replica:
-            self.aim_at_master(alias)
-
-    def aim_at_master(self, alias: str) -> None:
-        """Let the next reads of `alias` go to its master."""
+        if alias in self.from_replica:
+            return
         if conf.PINDB_READ_REPLICAS_WHEN_MASTER_DOWN:
-            # Whether it is there has to be looked at.
+            # Whether the master is there has to be looked at.
             self.reads.pop(alias, None)
         else:
             self.reads[alias] = alias

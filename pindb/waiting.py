@@ -60,10 +60,10 @@ async def acurrent_position(alias: str = DEFAULT_ALIAS) -> str:
 
 def _pauses(alias: str, timeout: float, position: str | None) -> Iterator[float]:
     """Seconds to sleep before the replicas are asked again, until all have got there."""
+    get_sets().check_master(alias)
     if position is None:
         position = current_position(alias)
     end = time.monotonic() + timeout
-    get_sets().check_master(alias)
     behind = dict.fromkeys(get_sets().replicas[alias], "was not asked")
     pause = PAUSE
     while True:

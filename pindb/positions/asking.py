@@ -148,9 +148,9 @@ def take_position(alias: str) -> str | None:
     if connection.in_atomic_block:
         return None
     try:
-        position = read_position(connection)
-        if connection.connection is not None and not connection.get_autocommit():
+        if not connection.get_autocommit():
             return None
+        position = read_position(connection)
     except PositionUnavailable as error:
         _tell_once(alias, f"{error} Pins of {alias!r} go by time.")
         return None
