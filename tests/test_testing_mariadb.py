@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +20,7 @@ from django.db.utils import ConnectionHandler
 from pindb.testing import mariadb, replicas
 from pindb.testing.mariadb import MariaDBReplicaSet, find_mariadb
 from pindb.testing.processes import free_port, wait_for
+from tests.endings import run_to_its_end
 from tests.mariadb import needs_mariadb, use_pymysql
 
 READ_ONLY = 1290
@@ -381,18 +380,4 @@ with MariaDBReplicaSet(replicas=1) as servers:
 @needs_mariadb
 @pytest.mark.parametrize("end", ["error", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_nothing_is_left_however_the_program_ends(end: str) -> None:
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, end],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    assert program.stdout is not None
-    folder, *ports = program.stdout.readline().split()
-    if end != "error":
-        os.killpg(program.pid, getattr(signal, end))
-    program.wait(20)
-    program.stdout.close()
-    wait_for(lambda: not Path(folder).exists(), "the folder to be removed", 20)
-    assert not any(listens(int(port)) for port in ports)
+    assert not any(map(listens, run_to_its_end(PROGRAM, end)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ import psycopg
 import pytest
 
 from pindb.testing.postgres import PostgresReplicaSet
-from pindb.testing.processes import wait_for
+from tests.endings import run_to_its_end
 
 
 def count(servers: PostgresReplicaSet, member: str | int) -> int:
@@ -200,20 +199,6 @@ with PostgresReplicaSet(replicas=1) as servers:
 
 @pytest.mark.parametrize("end", ["error", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_nothing_is_left_however_the_program_ends(end: str) -> None:
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, end],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    assert program.stdout is not None
-    folder, *ports = program.stdout.readline().split()
-    if end != "error":
-        os.killpg(program.pid, getattr(signal, end))
-    program.wait(20)
-    program.stdout.close()
-    wait_for(lambda: not Path(folder).exists(), "the folder to be removed", 20)
-    for port in ports:
+    for port in run_to_its_end(PROGRAM, end):
         with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(host="127.0.0.1", port=int(port))
+            psycopg.connect(host="127.0.0.1", port=port)

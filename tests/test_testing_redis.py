@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ import redis
 from pindb.testing import redis as testing
 from pindb.testing.processes import free_port, wait_for
 from pindb.testing.redis import ENVIRONMENT, TestSetup, find_server, make_test_cluster, supports_tls
+from tests.endings import run_to_its_end
 
 
 @pytest.fixture(scope="module")
@@ -341,19 +339,5 @@ if sys.argv[1] != "end":
 
 @pytest.mark.parametrize("end", ["end", "error", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_nothing_is_left_however_the_program_ends(end: str) -> None:
-    running = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, end],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    assert running.stdout is not None
-    folder, *ports = running.stdout.readline().split()
-    if end.startswith("SIG"):
-        os.killpg(running.pid, getattr(signal, end))
-    running.wait(20)
-    running.stdout.close()
-    wait_for(lambda: not Path(folder).exists(), "the folder to be removed", 20)
-    for port in ports:
-        wait_for(lambda port=port: not listens(int(port)), "the server to end", 20)  # type: ignore[misc]
+    for port in run_to_its_end(PROGRAM, end):
+        wait_for(lambda port=port: not listens(port), "the server to end", 20)  # type: ignore[misc]

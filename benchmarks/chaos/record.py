@@ -7,15 +7,13 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import NamedTuple
 
 import psycopg
-from psycopg.errors import SerializationFailure
 
 from benchmarks.chaos.schedule import MASTER, REPLICAS, SETTLED, Action
 from benchmarks.chaos.visitors import BY_TIME, Read
-from pindb.testing.postgres import PostgresReplicaSet
+from pindb.testing.postgres import PostgresReplicaSet, connect
 
 __all__ = ["Done", "Record", "Watcher", "carry_out"]
 
@@ -43,19 +41,9 @@ def carry_out(actions: Sequence[Action], servers: PostgresReplicaSet, started: f
     for action in actions:
         time.sleep(max(0.0, started + action.at - time.monotonic()))
         began = time.monotonic()
-        _do(action, servers)
+        getattr(servers, action.verb)(action.member)
         done.append(Done(action.verb, action.member, began, time.monotonic()))
     return done
-
-
-def _do(action: Action, servers: PostgresReplicaSet) -> None:
-    while True:
-        try:
-            getattr(servers, action.verb)(action.member)
-        except SerializationFailure:
-            # Replay was in the way of the statement that pauses or resumes it, which may be run again.
-            continue
-        return
 
 
 class Watcher:
@@ -76,12 +64,7 @@ class Watcher:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._ended.set()
         for thread in self._threads:
             thread.join()
@@ -95,16 +78,7 @@ class Watcher:
                 continue
 
     def _watch_connected(self, replica: str) -> None:
-        settings = self._servers.database(replica)
-        with psycopg.connect(
-            host=settings["HOST"],
-            port=settings["PORT"],
-            user=settings["USER"],
-            password=settings["PASSWORD"],
-            dbname=settings["NAME"],
-            connect_timeout=2,
-            autocommit=True,
-        ) as connection:
+        with connect(self._servers.database(replica), connect_timeout=2) as connection:
             while not self._ended.wait(PAUSE):
                 row = connection.execute("SELECT pg_last_wal_replay_lsn()::text").fetchone()
                 if row and row[0]:

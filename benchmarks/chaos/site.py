@@ -6,20 +6,17 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from benchmarks.chaos.schedule import REPLICAS
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import ServerFolder, free_port, wait_for
 from testproject.addresses import VARIABLE
+from testproject.programs import ROOT, prepare
 
 __all__ = ["DOWNTIME", "PASSWORD", "PROCESSES", "THREADS", "USER", "Site", "site_started"]
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 PROCESSES = 2
 #: In each process.
@@ -66,18 +63,7 @@ class Site:
         Raises:
             RuntimeError: that failed.
         """
-        done = subprocess.run(
-            [sys.executable, "-m", "testproject.manage", "prepare", USER, PASSWORD],
-            cwd=ROOT,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"the site's database could not be prepared:\n{done.stdout[-3000:]}")
+        prepare(self._environment, USER, PASSWORD)
 
     def add_notices(self, count: int) -> list[int]:
         """So many notices whose text is 0; their ids."""

@@ -11,17 +11,12 @@ from time import monotonic
 from typing import Any
 
 from benchmarks.consistency.processes import answer
+from pindb.testing.postgres import connect
 
-__all__ = ["INTERVAL", "arguments"]
+__all__ = ["INTERVAL"]
 
 #: How often (seconds) each replica is asked.
 INTERVAL = 0.01
-
-
-def arguments(database: dict[str, Any]) -> dict[str, Any]:
-    """What psycopg takes to connect to one of ``DATABASES``."""
-    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
-    return {name: database[key] for name, key in names.items()}
 
 
 class Recorder:
@@ -44,13 +39,8 @@ class Recorder:
         return self.found
 
     def _record(self, databases: list[dict[str, Any]]) -> None:
-        import psycopg
-
         with ExitStack() as stack:
-            replicas = [
-                stack.enter_context(psycopg.connect(**arguments(database), autocommit=True))
-                for database in databases
-            ]
+            replicas = [stack.enter_context(connect(database)) for database in databases]
             while not self.stopping.wait(INTERVAL):
                 for replica, entries in zip(replicas, self.found, strict=True):
                     at = monotonic()

@@ -14,10 +14,10 @@ from typing import Any
 from django.conf import settings
 
 from benchmarks.consistency.processes import answer
-from benchmarks.consistency.recorder import arguments
 from benchmarks.consistency.schedule import Load, Step, make_schedule
 from benchmarks.consistency.servers import MASTER
 from benchmarks.consistency.site import configure
+from pindb.testing.postgres import connect
 
 __all__ = ["Record"]
 
@@ -100,10 +100,8 @@ class Visitors:
             raise self.errors[0]
 
     def _serve(self, start: float) -> None:
-        import psycopg
-
         try:
-            with psycopg.connect(**arguments(self.databases[MASTER]), autocommit=True) as log:
+            with connect(self.databases[MASTER]) as log:
                 while not self.errors:
                     with self.taking:
                         step = next(self.steps, None)

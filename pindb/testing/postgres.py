@@ -16,16 +16,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pindb.testing.processes import ServerFolder
 from pindb.testing.replicas import USER, ReplicaSet
 
-__all__ = ["PostgresReplicaSet"]
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["PostgresReplicaSet", "connect"]
 
 CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
@@ -189,14 +192,7 @@ class PostgresReplicaSet(ReplicaSet):
         while True:
             attempts -= 1
             try:
-                with psycopg.connect(
-                    host=settings["HOST"],
-                    port=settings["PORT"],
-                    user=settings["USER"],
-                    password=settings["PASSWORD"],
-                    dbname=settings["NAME"],
-                    autocommit=True,
-                ) as connection:
+                with connect(settings) as connection:
                     cursor = connection.execute(sql, parameters or None)
                     return cursor.fetchall() if cursor.description else []
             except psycopg.OperationalError as error:
@@ -215,6 +211,28 @@ class PostgresReplicaSet(ReplicaSet):
         except RuntimeError:
             return False
         return True
+
+
+def connect(database: Mapping[str, Any], **options: Any) -> psycopg.Connection[Any]:
+    """A connection of psycopg's own, in autocommit.
+
+    Arguments:
+        database: settings as in ``DATABASES``, as `PostgresReplicaSet.database` has them.
+        options: more that psycopg takes.
+
+    Raises:
+        psycopg.OperationalError: the server does not answer, or refuses.
+        RuntimeError: psycopg is not installed.
+    """
+    return _import_psycopg().connect(  # type: ignore[no-any-return]
+        host=database["HOST"],
+        port=database["PORT"],
+        user=database["USER"],
+        password=database["PASSWORD"],
+        dbname=database["NAME"],
+        autocommit=True,
+        **options,
+    )
 
 
 def _import_psycopg() -> Any:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,11 +15,10 @@ import httpx
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import ServerFolder, free_port, wait_for
 from testproject.addresses import VARIABLE
+from testproject.programs import ROOT, manage, prepare
 from testproject.queries import HEADER, read_header
 
 __all__ = ["DELAY", "LAGGING", "PASSWORD", "PINNING_SECONDS", "USER", "Site", "Stage"]
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: How far the lagging replica is behind, in seconds.
 DELAY = 2.0
@@ -134,7 +130,7 @@ class Stage:
             stage = cls(databases, folder, broken)
             try:
                 say("Migrating, posting the first notices")
-                stage._prepare()
+                prepare(stage._environment(), USER, PASSWORD)
                 databases.wait_until_caught_up()
                 databases.set_apply_delay(LAGGING_INDEX, DELAY)
                 yield stage
@@ -161,27 +157,13 @@ class Stage:
         name = f"site-{port}"
         self._folder.start(
             name,
-            _manage("runserver", "--noreload", f"127.0.0.1:{port}"),
+            manage("runserver", "--noreload", f"127.0.0.1:{port}"),
             cwd=ROOT,
             env=self._environment(PINDB_DEMO_ROUTER=router, PINDB_DEMO_CONSISTENCY=consistency),
         )
         site = Site(self._folder, name, f"http://127.0.0.1:{port}")
         self._sites.append(site)
         return site
-
-    def _prepare(self) -> None:
-        done = subprocess.run(
-            _manage("prepare", USER, PASSWORD),
-            cwd=ROOT,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"the site's database could not be prepared:\n{done.stdout[-3000:]}")
 
     def _environment(self, **more: str) -> dict[str, str]:
         addresses = {
@@ -226,7 +208,3 @@ class Stage:
     def wait_for_prompt_replica(self) -> None:
         """Wait until the replica without a delay has everything."""
         self.databases.wait_until_caught_up(1 - LAGGING_INDEX)
-
-
-def _manage(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "testproject.manage", *arguments]
