@@ -658,6 +658,9 @@ def test_answers_count_on_connections_from_before_a_replica_was_cut_off_from_its
                 20,
             )
 
+        # Or they would be left alone until they have.
+        pindb.wait_for_replicas()
+
         def read_on_new_connections() -> None:
             assert {read() for _ in range(2)} == {FIRST, SECOND}
             close_all()
