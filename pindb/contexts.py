@@ -16,6 +16,7 @@ from django.core.signals import setting_changed
 
 from pindb.conf import conf
 from pindb.counters import count
+from pindb.sets import get_sets
 from pindb.signals import pinned
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Pin",
     "PinningContext",
     "aiterate_in",
+    "asks_only",
     "current",
     "get_context",
     "iterate_in",
@@ -125,7 +127,7 @@ class PinningContext:
             # Whether the master is there has to be looked at.
             self.reads.pop(alias, None)
         else:
-            self.reads[alias] = alias
+            self.reads[alias] = get_sets().homes.get(alias, alias)
 
     def carry(self, pins: Mapping[str, Pin]) -> None:
         """Take over pins from outside, by master alias."""
@@ -168,6 +170,10 @@ class PinningContext:
 
 
 _current: ContextVar[PinningContext | None] = ContextVar("pindb", default=None)
+
+#: Whether Django asks for the database of an object that it does not write now. A variable of its own, since
+#: several threads may share a pinning context.
+asks_only: ContextVar[bool] = ContextVar("pindb_asks_only", default=False)
 
 # Bound once: called as methods of an imported name, they take three times as long.
 get_context = _current.get

@@ -144,7 +144,8 @@ def get_connection(alias: str) -> BaseDatabaseWrapper:
     """This thread's connection to the server `alias`, open or not."""
     connection: BaseDatabaseWrapper | None = connections_here.__dict__.get(alias)
     if connection is None:
-        connection = connections_here.__dict__[alias] = connections[alias]
+        # A plain text: what Django keeps as the connection's alias is not to be routed again.
+        connection = connections_here.__dict__[alias] = connections[str(alias)]
     return connection
 
 

@@ -228,7 +228,8 @@ def get_replica(alias: str = DEFAULT_ALIAS) -> str:
     if not conf.PINDB_ENABLED:
         return alias
     get_sets().check_master(alias)
-    return choose_replica(current(), alias)
+    # A plain text: who asks for it decides where to read.
+    return str(choose_replica(current(), alias))
 
 
 def _forget(**kwargs: object) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
+from django.db import router as django_router
 
+from pindb.aliases import RoutedAlias
 from pindb.conf import conf
-from pindb.contexts import PinningContext, current, get_context
+from pindb.contexts import PinningContext, asks_only, current, get_context
 from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
 from pindb.importing import import_entry
 from pindb.members import connections_here, get_connection
@@ -53,7 +55,7 @@ class PinDbRouter:
         context = get_context() or current()
         member = context.reads.get(alias)
         if member == alias:
-            return alias
+            return member
         if member is not None and model in table.on_replicas:
             here = connections_here.__dict__
             try:
@@ -78,10 +80,19 @@ class PinDbRouter:
             alias = (ask(model, **hints) if hints else ask(model)) or table.home(hints)
         else:
             alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
+        if alias.__class__ is RoutedAlias:
+            # A delegate answered where the instance at hand was read.
+            alias = alias.master
         context = get_context() or current()
-        if alias not in context.new and table.is_managed(alias) and not table.is_unpinned(model):
+        if alias not in context.new:
+            self.note_write(context, alias, model)
+        return table.write_aliases.get(alias, alias)
+
+    def note_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
+        """A write of `model` goes to `alias`, which is not newly pinned: pin its set where that is due."""
+        table = _table or _make_table()
+        if table.is_managed(alias) and not table.is_unpinned(model) and not asks_only.get():
             self.pin_for_write(context, alias, model)
-        return alias
 
     def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
         """A write of `model` goes to the set of the master `alias`, which is not newly pinned."""
@@ -136,6 +147,7 @@ class _Table:
 
     Attributes:
         sets: the DB sets.
+        write_aliases: the answers for writes, by master alias.
         ask_for_read, ask_for_write: the delegate routers as one function; None where there are none.
         on_replicas: models known to be read from replicas.
     """
@@ -143,6 +155,7 @@ class _Table:
     def __init__(self) -> None:
         self.enabled = bool(conf.PINDB_ENABLED)
         self.sets = get_sets() if self.enabled or conf.MASTER_DATABASES else DatabaseSets({}, {})
+        self.write_aliases = self.sets.write_aliases if self.enabled else {}
         self.delegates = load_delegates()
         self.ask_for_read = self._first_answer("db_for_read")
         self.ask_for_write = self._first_answer("db_for_write")
@@ -179,28 +192,35 @@ class _Table:
 
     def member_for_read(self, context: PinningContext, alias: str, model: type[Model]) -> str:
         """Which member of the set `alias` is read; remembered where that will do for the next read too."""
+        if alias.__class__ is RoutedAlias:
+            # A delegate answered where the instance at hand was read.
+            alias = alias.master
         if alias not in self.sets.replicas or not self.enabled:
             self.refuse_replica(alias)
             return alias
+        home = self.sets.homes[alias]
         if model not in self.on_replicas and self.is_unpinned(model):
-            return alias
+            return home
         if alias not in context.from_replica:
             pinned = alias in context.pinned
             position = context.positions.get(alias) if pinned else None
             if pinned and position is None:
-                member = context.reads[alias] = choose_master(context, alias)
-                return member
+                return self._remember(context, alias, choose_master(context, alias))
             master = get_connection(alias)
             if (
                 master.in_atomic_block
                 and self.atomic_reads_master
                 and _in_explicit_block(master, context, alias)
             ):
-                return alias
+                return home
             if position is not None:
-                member = context.reads[alias] = choose_reached(context, alias, position)
-                return member
-        member = context.reads[alias] = choose_replica(context, alias)
+                return self._remember(context, alias, choose_reached(context, alias, position))
+        return self._remember(context, alias, choose_replica(context, alias))
+
+    def _remember(self, context: PinningContext, alias: str, member: str) -> str:
+        if member == alias:
+            member = self.sets.homes[alias]
+        context.reads[alias] = member
         return member
 
     def is_managed(self, alias: str) -> bool:
@@ -219,13 +239,14 @@ class _Table:
                 f"routers choose among masters: return {master!r}, and pindb picks the member of its set."
             )
 
-    def is_unpinned(self, model: type[Model]) -> bool:
+    def is_unpinned(self, model: type[Model] | None) -> bool:
         """Whether a model lives on the master without pinning.
 
         A model counts by its name, so that its proxies and its historical versions in migrations do too.
         The table of Django's database cache always counts: a cache that pins would pin everybody.
         """
-        if model in self.on_replicas:
+        if model in self.on_replicas or model is None:
+            # Raw SQL need not be about a model.
             return False
         concrete = getattr(model._meta, "concrete_model", None)
         if concrete is None:
@@ -242,9 +263,26 @@ _table: _Table | None = None
 
 def _make_table() -> _Table:
     global _table
+    # Only here: it imports models, which a settings module that imports pindb must not.
+    from pindb.orm import install
+
     _table = table = _Table()
+    install(_route_again)
     watch_open_connections()
     return table
+
+
+def _route_again(model: type[Model], alias: str, for_write: bool) -> str:
+    """The alias for a query that Django tied to a member of the set `alias`, by the router of the site."""
+    router = next((one for one in django_router.routers if isinstance(one, PinDbRouter)), None)
+    if router is None:
+        return alias
+    table, context = _table or _make_table(), current()
+    if not for_write:
+        return table.member_for_read(context, alias, model)
+    if alias not in context.new:
+        router.note_write(context, alias, model)
+    return table.write_aliases.get(alias, alias)
 
 
 def _forget(**kwargs: object) -> None:

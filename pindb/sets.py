@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
+from pindb.aliases import MasterAlias, RoutedAlias
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 
@@ -72,6 +73,8 @@ class DatabaseSets:
 
     Attributes:
         replicas: the replicas' aliases by master alias, in their order; an empty tuple where there are none.
+        homes: the masters' aliases by themselves, as answers for reads; those of replicas are such answers.
+        write_aliases: the masters' aliases by themselves, as answers for writes.
         masters: for every managed alias, of a master or a replica, the alias of its set's master.
         weights: by master alias and replica's alias, how often its turn comes.
 
@@ -79,18 +82,24 @@ class DatabaseSets:
         PinDbConfigError: the dicts contradict each other or have the wrong shape.
     """
 
-    __slots__ = ("masters", "replicas", "weights")
+    __slots__ = ("homes", "masters", "replicas", "weights", "write_aliases")
 
-    replicas: dict[str, tuple[str, ...]]
+    replicas: dict[str, tuple[RoutedAlias, ...]]
+    homes: dict[str, RoutedAlias]
+    write_aliases: dict[str, MasterAlias]
     masters: dict[str, str]
     weights: dict[str, dict[str, int]]
 
     def __init__(self, masters: Any, replica_overrides: Any) -> None:
         _check_shapes(masters, replica_overrides)
         self.replicas = {
-            alias: tuple(_replica_alias(alias, i) for i in range(len(replica_overrides[alias])))
+            alias: tuple(
+                RoutedAlias(_replica_alias(alias, i), alias) for i in range(len(replica_overrides[alias]))
+            )
             for alias in masters
         }
+        self.homes = {alias: RoutedAlias(alias, alias) for alias in masters}
+        self.write_aliases = {alias: MasterAlias(alias, alias) for alias in masters}
         self.masters = {alias: alias for alias in masters}
         self.weights = {
             alias: dict(zip(names, (one.get(WEIGHT, 1) for one in replica_overrides[alias]), strict=True))
@@ -103,7 +112,7 @@ class DatabaseSets:
                         f"MASTER_DATABASES has a master {replica!r}, and a replica of {alias!r} in "
                         f"DATABASE_SETS[{alias!r}] gets the same alias. Rename the master {replica!r}."
                     )
-                self.masters[replica] = alias
+                self.masters[str(replica)] = alias
 
     def check_master(self, alias: str) -> None:
         """Raise `PinDbConfigError` unless `alias` is a master's."""

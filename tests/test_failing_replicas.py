@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import threading
 import time
@@ -29,7 +30,7 @@ from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import wait_for
 from tests.conftest import close_all, close_everywhere
-from tests.testapp.models import Author
+from tests.testapp.models import Author, Remark
 
 MASTER, FIRST, SECOND = "default", "default-0", "default-1"
 REPLICAS = (FIRST, SECOND)
@@ -105,6 +106,20 @@ def test_a_replica_that_refuses_connections_is_passed_over(
     (line,) = lines()
     assert line.startswith("'default-0' is down: it refuses connections. It is left alone for ")
     assert connections[FIRST].settings_dict["PASSWORD"] not in line
+
+
+def test_a_dead_replica_does_not_take_the_reads_of_its_instances_with_it(failing: PostgresReplicaSet) -> None:
+    """Generic foreign keys and neighbours by date read where their instance was read, says Django."""
+    author = Author.objects.using(MASTER).get()
+    for day, text in ((1, "first"), (2, "second")):
+        written = datetime.date(2026, 1, day)
+        Remark.objects.using(MASTER).create(text=text, written=written, about=author)
+    failing.wait_until_caught_up()
+    remark = Remark.objects.earliest()
+    failing.kill(REPLICAS.index(remark._state.db or ""))
+    assert remark.about.name == "old"
+    assert remark.get_next_by_written().text == "second"
+    assert remark.about.remarks.count() == 2
 
 
 def test_the_master_serves_where_no_replica_is_there(failing: PostgresReplicaSet) -> None:

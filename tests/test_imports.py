@@ -19,7 +19,7 @@ FLOORS = [
     ["pindb.hashing.crc32", "pindb.hashing.rings", "pindb.hashing.slots"],
     ["pindb.hashing.continuum", "pindb.hashing.ketama"],
     ["pindb.hashing"],
-    ["pindb.circuit", "pindb.conf"],
+    ["pindb.aliases", "pindb.circuit", "pindb.conf"],
     ["pindb.redis.commands", "pindb.redis.exceptions", "pindb.redis.promise", "pindb.redis.resp"],
     [
         "pindb.redis.calls",
@@ -68,7 +68,7 @@ FLOORS = [
         "pindb.testing",
     ],
     ["pindb.contexts", "pindb.positions.base"],
-    ["pindb.pinning", "pindb.positions.mysql", "pindb.positions.postgresql"],
+    ["pindb.orm", "pindb.pinning", "pindb.positions.mysql", "pindb.positions.postgresql"],
     ["pindb.positions.asking"],
     ["pindb.positions"],
     ["pindb.members", "pindb.outgoing", "pindb.tokens"],

@@ -69,6 +69,13 @@ def test_a_greedy_write_renews_a_pin_that_was_carried_in() -> None:
     assert pindb.is_newly_pinned("default")
 
 
+def test_queries_that_are_about_no_model_are_routed() -> None:
+    no_model: Any = None
+    assert router.db_for_read(no_model) in REPLICAS
+    assert router.db_for_write(no_model) == "default"
+    assert router.db_for_read(no_model) == "default"
+
+
 # ---- strict ------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 
@@ -11,6 +13,7 @@ class Tag(models.Model):
 
 class Author(models.Model):
     name = models.CharField(max_length=50, unique=True)
+    remarks = GenericRelation("Remark")
 
 
 class Book(models.Model):
@@ -29,3 +32,18 @@ class Article(models.Model):
     """Lives in the second DB set, where the tests' delegate router sends it."""
 
     headline = models.CharField(max_length=50)
+
+
+class Remark(models.Model):
+    """Is about anything, by a generic foreign key."""
+
+    text = models.CharField(max_length=50)
+    written = models.DateField()
+    # No constraint: the tables of an app without migrations are made before all others.
+    content_type = models.ForeignKey(ContentType, models.CASCADE, db_constraint=False)
+    object_id = models.PositiveBigIntegerField()
+    about = GenericForeignKey()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["text", "object_id"], name="one_text_each")]
+        get_latest_by = "written"
