@@ -1,8 +1,8 @@
 """Every setting of pindb with its default.
 
 ``conf.PINDB_ENABLED`` is the site's setting where it has one, else the default below. A setting is read at
-its first use and remembered for the life of the process, or until Django's ``setting_changed`` signal says that
-a setting changed: so ``override_settings`` works, and a look-up costs no more than an attribute.
+its first use and remembered for the life of the process, or until Django's ``setting_changed`` signal says
+that a setting changed: so ``override_settings`` works, and a look-up costs no more than an attribute.
 """
 
 from __future__ import annotations

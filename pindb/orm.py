@@ -15,8 +15,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.db import router, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor, ReverseOneToOneDescriptor
+from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
 from pindb.aliases import RoutedAlias
@@ -40,14 +42,19 @@ def install(route: Route) -> None:
     if not _installed:
         _installed = True
         _hook_querysets(route)
+        _hook_managers()
         _hook_instances(route)
+        _hook_transactions()
         _hook_questions()
 
 
 def _hook_querysets(route: Route) -> None:
-    ask_queryset: Any = QuerySet.db.fget  # type: ignore[attr-defined]
-    ask_raw: Any = RawQuerySet.db.fget  # type: ignore[attr-defined]
-    resolve: Any = QuerySet.resolve_expression
+    queryset: Any = QuerySet
+    raw_queryset: Any = RawQuerySet
+    ask_queryset = queryset.db.fget
+    ask_raw = raw_queryset.db.fget
+    resolve = queryset.resolve_expression
+    raw_delete = queryset._raw_delete
 
     def queryset_db(self: Any) -> str:
         alias = self._db
@@ -71,47 +78,86 @@ def _hook_querysets(route: Route) -> None:
             query._db = None
         return query
 
-    QuerySet.db = property(queryset_db, doc=QuerySet.db.__doc__)  # type: ignore[assignment]
-    RawQuerySet.db = property(raw_db, doc=RawQuerySet.db.__doc__)  # type: ignore[assignment]
-    QuerySet.resolve_expression = resolve_expression  # type: ignore[method-assign]
+    @wraps(raw_delete)
+    def raw_delete_routed(self: Any, using: str) -> Any:
+        return raw_delete(self, _for_write(route, self.model, using))
+
+    queryset.db = property(queryset_db, doc=queryset.db.__doc__)
+    raw_queryset.db = property(raw_db, doc=raw_queryset.db.__doc__)
+    queryset.resolve_expression = resolve_expression
+    queryset._raw_delete = raw_delete_routed
+
+
+def _for_write(route: Route, model: type[Model], alias: Any) -> Any:
+    return route(model, alias.master, True) if alias.__class__ is RoutedAlias else alias
+
+
+def _hook_managers() -> None:
+    base: Any = BaseManager
+    db_manager = base.db_manager
+
+    @wraps(db_manager)
+    def db_manager_routed(self: Any, using: Any = None, hints: Any = None) -> Any:
+        manager = db_manager(self, using, hints)
+        if using.__class__ is RoutedAlias:
+            # Managers of trees run SQL of their own on connections[manager._db], or where the router says if
+            # that is None: let them ask, where that leads to the same set.
+            answer = _ask(router.db_for_write, manager.model, **manager._hints)
+            manager._db = None if answer == using else RoutedAlias(using.master, using.master)
+        return manager
+
+    base.db_manager = db_manager_routed
+
+
+def _hook_transactions() -> None:
+    get_connection = transaction.get_connection
+
+    @wraps(get_connection)
+    def get_connection_routed(using: Any = None) -> Any:
+        # A transaction where an instance was read is one for what is written there.
+        return get_connection(using.master if using.__class__ is RoutedAlias else using)
+
+    transaction.get_connection = get_connection_routed
 
 
 def _hook_instances(route: Route) -> None:
-    save_base: Any = Model.save_base
-    delete: Any = Model.delete
+    model: Any = Model
+    save_base, delete = model.save_base, model.delete
 
     @wraps(save_base)
     def save_base_routed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        using = kwargs.get("using")
-        if using.__class__ is RoutedAlias:
-            kwargs["using"] = route(self.__class__, using.master, True)
+        if "using" in kwargs:
+            kwargs["using"] = _for_write(route, self.__class__, kwargs["using"])
         return save_base(self, *args, **kwargs)
 
     @wraps(delete)
     def delete_routed(self: Any, using: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if using.__class__ is RoutedAlias:
-            using = route(self.__class__, using.master, True)
-        return delete(self, using, *args, **kwargs)
+        return delete(self, _for_write(route, self.__class__, using), *args, **kwargs)
 
-    Model.save_base = save_base_routed  # type: ignore[method-assign]
-    Model.delete = delete_routed  # type: ignore[method-assign]
+    model.save_base = save_base_routed
+    model.delete = delete_routed
 
 
 def _hook_questions() -> None:
-    Model.validate_constraints = _asks_only(Model.validate_constraints)  # type: ignore[method-assign]
+    model: Any = Model
+    model.validate_constraints = _asking(model.validate_constraints)
+    descriptor: Any
     for descriptor in (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor):
-        descriptor.__set__ = _asks_only(descriptor.__set__)  # type: ignore[method-assign]
+        descriptor.__set__ = _asking(descriptor.__set__)
 
 
-def _asks_only(function: Any) -> Any:
-    """A function in which nothing that ``db_for_write`` is asked for is written."""
-
+def _asking(function: Any) -> Any:
     @wraps(function)
     def asking(*args: Any, **kwargs: Any) -> Any:
-        token = asks_only.set(True)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            asks_only.reset(token)
+        return _ask(function, *args, **kwargs)
 
     return asking
+
+
+def _ask(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function in which nothing is written of what ``db_for_write`` is asked for."""
+    token = asks_only.set(True)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        asks_only.reset(token)

@@ -18,7 +18,7 @@ from contextvars import copy_context
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import connections, models, router, transaction
 from django.db.models import prefetch_related_objects
 from django.db.models.signals import post_delete
 from django.db.utils import InternalError
@@ -243,6 +243,53 @@ def test_deleting_by_the_alias_of_an_instance_reaches_the_master(remarks: Author
     assert texts_on_master() == {"second"}
 
 
+def test_a_transaction_where_an_instance_was_read_is_one_of_the_master(remarks: Author) -> None:
+    remark = Remark.objects.earliest()
+
+    def change() -> None:
+        Remark.objects.using(remark._state.db).update(written=DAY)
+        raise RuntimeError("refused")
+
+    with pytest.raises(RuntimeError), transaction.atomic(using=remark._state.db):
+        change()
+    assert Remark.objects.using("default").filter(written=DAY).count() == 1
+
+
+class Tree(models.Manager[Author]):
+    """A manager as packages for trees have it: SQL of its own, on its database or where the router says."""
+
+    def rename(self, author: Author, name: str) -> None:
+        connection = connections[self._db or router.db_for_write(self.model, instance=author)]
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE testapp_author SET name = %s WHERE id = %s", [name, author.pk])
+
+
+def test_managers_that_run_sql_of_their_own_write_to_the_master_and_pin(remarks: Author) -> None:
+    author = Author.objects.get()
+    manager = Tree()
+    manager.model = Author
+    manager.db_manager(author._state.db).rename(author, "new")
+    assert pindb.is_newly_pinned("default")
+    assert Author.objects.get().name == "new"
+
+
+@strict
+def test_strict_refuses_them_before_anything_is_written(remarks: Author) -> None:
+    author = Author.objects.get()
+    manager = Tree()
+    manager.model = Author
+    with pytest.raises(pindb.UnpinnedWriteException):
+        manager.db_manager(author._state.db).rename(author, "new")
+    assert Author.objects.using("default").get().name == "old"
+
+
+def test_deletes_in_one_statement_reach_the_master(remarks: Author) -> None:
+    queryset = Author.objects.get().remarks.all()
+    assert queryset._raw_delete(using=queryset.db) == 2
+    assert pindb.is_newly_pinned("default")
+    assert not texts_on_master()
+
+
 def test_an_instance_stays_in_its_set(servers: PostgresReplicaSet) -> None:
     Article.objects.using("api").create(headline="there")
     servers.wait_until_caught_up()
@@ -260,6 +307,8 @@ def test_an_instance_stays_in_its_set(servers: PostgresReplicaSet) -> None:
     assert Article.objects.using(alias).update(headline="changed") == 1
     assert pindb.get_newly_pinned() == {"api"}
     assert Article.objects.using(alias).get().headline == "changed"
+    assert Article.objects.db_manager(alias).get().headline == "changed"
+    assert connections[Article.objects.db_manager(alias).db].alias == "api"
 
 
 def test_a_delegate_may_answer_the_alias_of_an_instance(remarks: Author) -> None:
