@@ -75,6 +75,10 @@ class PinningContext:
     Attributes:
         pinned: the aliases of the masters pinned now.
         new: those of them that were pinned in this context.
+        declared: those of them whose pin allows writes under `StrictPinDbRouter`: it was made in this
+            context, not carried in.
+        renewed: those of them whose pin leaves the context as a new one would, since pins were taken over
+            that may be further than its own.
         carried: the pins that were carried in and are carried on, by master alias.
         positions: for the sets that may be read from a replica although they are pinned, what it must have
             replayed.
@@ -91,7 +95,7 @@ class PinningContext:
     # One is made for every request, and most of them never change these.
     carried = NO_PINS
     positions = NO_POSITIONS
-    pinned = new = from_replica = request_blocks = NONE
+    pinned = new = declared = renewed = from_replica = request_blocks = NONE
     changed = False
     wait_until = 0.0
     scope: object = None
@@ -111,9 +115,11 @@ class PinningContext:
             choices = self._choices = Choices()
         return choices
 
-    def pin(self, alias: str, new: bool = True) -> None:
-        """Read `alias` from its master from now on."""
+    def pin(self, alias: str, new: bool = True, declared: bool = True) -> None:
+        """Read `alias` from its master from now on; a pin that somebody declared allows writes as well."""
         self.pinned |= {alias}
+        if declared:
+            self.declared |= {alias}
         if new and alias not in self.new:
             self.new |= {alias}
             count("pins_set")
@@ -133,10 +139,18 @@ class PinningContext:
         """Take over pins from outside, by master alias."""
         self.carried = {**self.carried, **pins}
         for alias, pin in pins.items():
-            self.pin(alias, new=False)
-            if pin.position is not None:
+            # What is pinned already may know of more than this pin: its reads stay on the master.
+            first = alias not in self.pinned
+            self.pin(alias, new=False, declared=False)
+            if pin.position is not None and first:
                 self.positions = {**self.positions, alias: pin.position}
                 self.reads.pop(alias, None)
+
+    def renew(self, alias: str) -> None:
+        """Read `alias` from its master; its pin is to cover what is there when it leaves the context."""
+        self.pin(alias, new=False, declared=False)
+        self.renewed |= {alias}
+        self.changed = True
 
     def drop(self, alias: str) -> None:
         """Carry a pin no further: all replicas have what it is about."""
@@ -145,7 +159,7 @@ class PinningContext:
 
     def clear(self) -> None:
         """Forget all pins and choices."""
-        self.pinned = self.new = self.from_replica = NONE
+        self.pinned = self.new = self.declared = self.renewed = self.from_replica = NONE
         self.carried = NO_PINS
         self.positions = NO_POSITIONS
         self.forget_choices()
@@ -160,6 +174,8 @@ class PinningContext:
         inner = PinningContext(self)
         inner.pinned = self.pinned
         inner.new = self.new
+        inner.declared = self.declared
+        inner.renewed = self.renewed
         inner.carried = self.carried
         inner.positions = self.positions
         inner.wait_until = self.wait_until

@@ -121,7 +121,7 @@ class PinDbMiddleware:
     def _do_without(self, context: PinningContext, error: Exception) -> None:
         for alias, replicas in get_sets().replicas.items():
             if replicas:
-                context.pin(alias, new=False)
+                context.pin(alias, new=False, declared=False)
         self._tell("Pins cannot be loaded, and all sets are pinned for each request", error)
 
     def _save(self, request: HttpRequest, response: HttpResponseBase, context: PinningContext) -> None:

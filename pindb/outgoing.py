@@ -29,7 +29,7 @@ def outgoing_pins(context: PinningContext, more_to_come: bool = False) -> dict[s
         The pins by master alias.
     """
     by_position = conf.PINDB_CONSISTENCY == "position" and not more_to_come
-    found = {alias: take_position(alias) if by_position else None for alias in context.new}
+    found = {alias: take_position(alias) if by_position else None for alias in context.new | context.renewed}
     now = time.time()
     pins = {alias: pin for alias, pin in context.carried.items() if pin.position or pin.until > now}
     for alias, position in found.items():
@@ -40,6 +40,6 @@ def outgoing_pins(context: PinningContext, more_to_come: bool = False) -> dict[s
 
 async def aoutgoing_pins(context: PinningContext, more_to_come: bool = False) -> dict[str, Pin]:
     """`outgoing_pins`, in async code."""
-    if context.new and conf.PINDB_CONSISTENCY == "position":
+    if (context.new or context.renewed) and conf.PINDB_CONSISTENCY == "position":
         return await sync_to_async(outgoing_pins)(context, more_to_come)
     return outgoing_pins(context, more_to_come)

@@ -43,7 +43,8 @@ def pin(alias: str, count_as_new: bool = True) -> None:
     """Read the set of `alias` from its master until the end of this pinning context.
 
     Declare it before the first read of what you are going to write: a read before that may have come from
-    a replica that lags, which is logged as a warning on the logger ``pindb``.
+    a replica that lags, which is logged as a warning on the logger ``pindb``. From here on,
+    `StrictPinDbRouter` allows writes.
 
     Arguments:
         alias: the alias of a master.
@@ -199,8 +200,11 @@ class _OfSets(Scope):
         outer.changed |= inner.changed
         outer.carry({alias: pin for alias, pin in inner.carried.items() if alias not in outer.carried})
         for alias in inner.pinned - self.aliases:
-            if alias not in outer.pinned or alias in inner.new - outer.new:
-                outer.pin(alias, alias in inner.new)
+            made_here = alias in inner.new - outer.new or alias in inner.declared - outer.declared
+            if made_here or alias not in outer.pinned:
+                outer.pin(alias, alias in inner.new, alias in inner.declared)
+        for alias in inner.renewed - outer.renewed:
+            outer.renew(alias)
         for alias, member in inner.reads.items():
             if alias not in self.aliases:
                 outer.reads[alias] = member
@@ -258,6 +262,7 @@ class unpinned_replica(_OfSets):  # noqa: N801 (used as a function)
             inner.reads.pop(alias, None)
         inner.pinned -= self.aliases
         inner.new -= self.aliases
+        inner.declared -= self.aliases
 
 
 def with_masters(aliases: str | Iterable[str], *more: str, persist: bool = False) -> master:

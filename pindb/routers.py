@@ -124,14 +124,16 @@ class StrictPinDbRouter(PinDbRouter):
     """
 
     def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
-        if alias not in context.pinned:
+        if alias not in context.declared:
             raise UnpinnedWriteException(
                 f"A write to {model._meta.app_label}.{model._meta.object_name} on the DB set {alias!r}, "
-                f"which is not pinned. Call pindb.pin({alias!r}) before the first read of what you write, "
-                f"or put the write into a block `with pindb.master({alias!r}):`."
+                f"which is not pinned{' here' if alias in context.pinned else ''}. Call pindb.pin({alias!r}) "
+                "before the first read of what you write, or put the write into a block "
+                f"`with pindb.master({alias!r}):`."
+                + (" A pin that was carried in allows no writes." if alias in context.pinned else "")
             )
         if alias in context.carried:
-            # The pin that allows this write is about to end; the write has to be covered in full.
+            # The pin that was carried in is about to end; the write has to be covered in full.
             context.pin(alias)
 
 

@@ -180,7 +180,8 @@ def _headers(pins: Mapping[str, Pin]) -> dict[str, str]:
 def take_pin_headers(headers: Mapping[str, str]) -> None:
     """Take over the pins in the headers of a service's answer: what it wrote is read here from now on.
 
-    They are carried on to the caller's next requests and tasks. Headers that hold nothing of use are ignored.
+    They are carried on to the caller's next requests and tasks. Under `StrictPinDbRouter` they allow no
+    writes. Headers that hold nothing of use are ignored.
 
     Arguments:
         headers: of the response; its names may be in any case.
@@ -192,9 +193,9 @@ def take_pin_headers(headers: Mapping[str, str]) -> None:
     pins = {} if token is None else load_pins(token, time.time())
     context = current()
     for alias, pin in pins.items():
-        if alias in context.pinned:
+        if alias in context.pinned or alias in context.carried:
             # Which of both is further only the master can tell, when this unit of work ends.
-            context.pin(alias)
+            context.renew(alias)
         else:
             context.carry({alias: pin})
             context.changed = True

@@ -185,6 +185,16 @@ def test_an_eager_task_has_the_pins_of_its_caller_and_leaves_it_its_own(tasks: A
     assert pindb.get_pinned() == set()
 
 
+@override_settings(DATABASE_ROUTERS=["pindb.StrictPinDbRouter"])
+def test_under_strict_a_pin_that_came_with_a_task_allows_no_writes(tasks: Any) -> None:
+    pindb.pin("default")
+    assert tasks.read.apply().get()["pinned"] == ["default"]
+    with pytest.raises(pindb.UnpinnedWriteException):
+        tasks.write.apply(("eager",), throw=True)
+    with pindb.master("default"):
+        Author.objects.create(name="by the caller")
+
+
 def test_ending_the_context_by_hand_as_the_original_had_it_works_too(tasks: Any) -> None:
     task_postrun.connect(pindb.unpin_all)
     try:

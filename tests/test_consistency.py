@@ -131,10 +131,16 @@ def test_a_strict_write_is_covered_by_a_pin_with_a_position() -> None:
     with override_settings(DATABASE_ROUTERS=["pindb.StrictPinDbRouter"]):
         writer = Client()
         writer.get("/write-api/")
+        before = pindb.current_position()
+        carried = dump_pins({"default": Pin(time.time() + 5, before)})
+        writer.cookies[COOKIE] = carried
         with pytest.raises(pindb.UnpinnedWriteException):
             writer.get("/write/")
-        writer.cookies[COOKIE] = dump_pins({"default": Pin(time.time() + 5, pindb.current_position())})
-        assert writer.get("/write/").json()["new"] == ["default"]
+        assert writer.cookies[COOKIE].value == carried
+        assert writer.get("/declare/").json()["new"] == ["default"]
+        position = load_pins(writer.cookies[COOKIE].value, time.time())["default"].position
+        assert position is not None
+        assert position != before
 
 
 def test_two_replicas_at_different_positions(paused: PostgresReplicaSet) -> None:

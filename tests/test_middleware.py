@@ -109,14 +109,6 @@ def test_a_pin_ends_after_the_seconds_of_the_setting() -> None:
     assert client.get("/read/").json()["pinned"] == []
 
 
-@override_settings(DATABASE_ROUTERS=["pindb.StrictPinDbRouter"])
-def test_under_strict_a_write_that_a_carried_pin_allows_renews_it() -> None:
-    client = client_with(pinned_cookie(default=time.time() + 1))
-    response = client.get("/write/")
-    assert response.json()["new"] == ["default"]
-    assert response.cookies[COOKIE]["max-age"] == 15 + 2
-
-
 def test_requests_leave_nothing_behind() -> None:
     pindb.pin("api")
     Client().get("/write/")

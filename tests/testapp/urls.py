@@ -7,6 +7,7 @@ from tests.testapp import views
 urlpatterns = [
     path("read/", views.read),
     path("write/", views.write),
+    path("declare/", views.declare),
     path("write-api/", views.write_api),
     path("write-and-fail/", views.write_and_fail),
     path("aread/", views.aread),

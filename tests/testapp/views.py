@@ -31,6 +31,11 @@ def write(request: HttpRequest) -> JsonResponse:
     return read(request)
 
 
+def declare(request: HttpRequest) -> JsonResponse:
+    pindb.pin("default", count_as_new=False)
+    return write(request)
+
+
 def write_api(request: HttpRequest) -> JsonResponse:
     pindb.pin("api")
     return read(request)

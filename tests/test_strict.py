@@ -1,0 +1,264 @@
+"""What StrictPinDbRouter takes for a declaration, and what it does with a write that has none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import pytest
+from django.db import router
+from django.http import HttpRequest, JsonResponse
+from django.test import Client, override_settings
+from django.urls import path
+
+import pindb
+from pindb.contexts import Pin, current
+from pindb.outgoing import outgoing_pins
+from pindb.stores import take_pin_headers
+from pindb.testing.postgres import PostgresReplicaSet
+from pindb.tokens import dump_pins
+from tests.testapp import views
+from tests.testapp.models import Article, Author
+
+COOKIE = "pindb_pinned_set"
+HEADER = "X-Pindb-Pins"
+
+
+@pytest.fixture(autouse=True)
+def strict() -> Iterator[None]:
+    with override_settings(DATABASE_ROUTERS=["pindb.StrictPinDbRouter"], ROOT_URLCONF=__name__):
+        yield
+
+
+def declare(request: HttpRequest) -> JsonResponse:
+    pindb.pin("default")
+    return views.write(request)
+
+
+def declare_for_now(request: HttpRequest) -> JsonResponse:
+    pindb.pin("default", count_as_new=False)
+    return views.write(request)
+
+
+urlpatterns = [
+    path("read/", views.read),
+    path("undeclared/", views.write),
+    path("declare/", declare),
+    path("declare-for-now/", declare_for_now),
+]
+
+
+def may_write() -> bool:
+    """Whether an undeclared write would be allowed here. Leaves no pin behind."""
+    with pindb.master("api"):
+        inner = current()
+        pinned, new = inner.pinned, inner.new
+        try:
+            router.db_for_write(Author)
+        except pindb.UnpinnedWriteException:
+            return False
+        finally:
+            inner.pinned, inner.new = pinned, new
+        return True
+
+
+def carry(position: str | None = None) -> None:
+    current().carry({"default": Pin(time.time() + 9, position)})
+
+
+# ---- what is no declaration --------------------------------------------------------------------
+
+
+def test_a_pin_that_was_carried_in_decides_where_reads_go_and_allows_no_writes() -> None:
+    carry()
+    assert router.db_for_read(Author) == "default"
+    with pytest.raises(pindb.UnpinnedWriteException, match="carried in"):
+        router.db_for_write(Author)
+    assert not pindb.is_newly_pinned("default")
+
+
+@pytest.mark.parametrize("consistency", ["time", "position"])
+def test_an_undeclared_write_fails_whether_replicas_lag_or_not(
+    paused: PostgresReplicaSet, consistency: str
+) -> None:
+    with override_settings(PINDB_CONSISTENCY=consistency):
+        writer = Client()
+        writer.get("/declare/?name=first")
+        assert writer.get("/read/").json()["used"] == ["default"]
+        with pytest.raises(pindb.UnpinnedWriteException):
+            writer.get("/undeclared/")
+        for replica in (0, 1):
+            paused.resume(replica)
+        pindb.wait_for_replicas()
+        with pytest.raises(pindb.UnpinnedWriteException):
+            writer.get("/undeclared/")
+        with pytest.raises(pindb.UnpinnedWriteException):
+            Client().get("/undeclared/")
+
+
+@pytest.mark.parametrize("store", ["pindb.stores.HeaderStore", "tests.test_strict.NoStore"])
+def test_no_store_of_pins_allows_writes(servers: PostgresReplicaSet, store: str) -> None:
+    token = dump_pins({"default": Pin(time.time() + 9)})
+    with override_settings(PINDB_PIN_STORE=store):
+        client = Client(headers={HEADER: token})
+        assert client.get("/read/").json()["pinned"] != []
+        with pytest.raises(pindb.UnpinnedWriteException):
+            client.get("/undeclared/")
+        assert client.get("/declare/").json()["new"] == ["default"]
+
+
+class NoStore(pindb.stores.BaseStore):
+    """A store that is out of order: all sets are pinned."""
+
+    def load(self, request: HttpRequest) -> Any:
+        raise OSError("out of order")
+
+    def save(self, request: HttpRequest, response: Any, pins: Any) -> None:
+        raise OSError("out of order")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_pins_in_the_headers_of_an_answer_allow_no_writes(times: int) -> None:
+    for _ in range(times):
+        take_pin_headers({HEADER: dump_pins({"default": Pin(time.time() + 9)})})
+    assert pindb.is_pinned("default")
+    assert not may_write()
+    assert outgoing_pins(current()).keys() == {"default"}
+
+
+# ---- what is one -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["/declare/", "/declare-for-now/"])
+def test_a_declared_write_of_a_user_with_a_carried_pin_starts_the_time_anew(
+    servers: PostgresReplicaSet, url: str
+) -> None:
+    client = Client()
+    client.cookies[COOKIE] = dump_pins({"default": Pin(time.time() + 1)})
+    response = client.get(url)
+    assert response.json()["new"] == ["default"]
+    assert response.cookies[COOKIE]["max-age"] == 15 + 2
+
+
+@pytest.mark.parametrize("carried", [True, False])
+@pytest.mark.parametrize("count_as_new", [True, False])
+def test_a_pin_of_this_unit_of_work_allows_writes(carried: bool, count_as_new: bool) -> None:
+    if carried:
+        carry()
+    pindb.pin("default", count_as_new=count_as_new)
+    assert may_write()
+    assert not pindb.is_pinned("api")
+    with pindb.pinning_context():
+        assert not may_write()
+    pindb.unpin_all()
+    assert not may_write()
+
+
+BLOCKS: list[Any] = [
+    # The blocks from the outside to the inside, what is done in the innermost, and where writes are allowed.
+    pytest.param([pindb.master("default")], None, [True, False], id="master"),
+    pytest.param([pindb.master("default", persist=True)], None, [True, True], id="persist"),
+    pytest.param([pindb.master("api", persist=True)], None, [False, False], id="persist-other"),
+    pytest.param([pindb.unpinned_replica("default")], None, [False, False], id="replica"),
+    pytest.param([pindb.unpinned_replica("default")], True, [True, False], id="replica-pin"),
+    pytest.param([pindb.master("api")], True, [True, True], id="other-pin"),
+    pytest.param([pindb.master("api")], False, [True, True], id="other-pin-old"),
+    pytest.param([pindb.unpinned_replica("api")], False, [True, True], id="other-replica-pin-old"),
+    pytest.param(
+        [pindb.master("default"), pindb.master("api")], None, [True, True, False], id="master-other"
+    ),
+    pytest.param(
+        [pindb.master("default"), pindb.unpinned_replica("default")],
+        None,
+        [False, True, False],
+        id="master-replica",
+    ),
+    pytest.param(
+        [pindb.unpinned_replica("default"), pindb.master("default")],
+        True,
+        [True, False, False],
+        id="replica-master-pin",
+    ),
+    pytest.param(
+        [pindb.master("default"), pindb.master("api")], False, [True, True, False], id="master-other-pin"
+    ),
+    pytest.param(
+        [pindb.unpinned_replica("api"), pindb.master("default", persist=True)],
+        None,
+        [True, True, True],
+        id="other-persist",
+    ),
+    pytest.param([pindb.pinning_context()], True, [True, False], id="context"),
+]
+
+
+@pytest.mark.parametrize("carried", [True, False], ids=["carried", "clean"])
+@pytest.mark.parametrize(("blocks", "pin", "allowed"), BLOCKS)
+def test_blocks_leave_declarations_as_they_leave_pins(
+    carried: bool, blocks: list[AbstractContextManager[Any]], pin: bool | None, allowed: list[bool]
+) -> None:
+    if carried:
+        carry()
+    found = []
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.callback(lambda: found.append(may_write()))
+            stack.enter_context(block)
+        if pin is not None:
+            pindb.pin("default", count_as_new=pin)
+        found.append(may_write())
+    assert found == allowed
+    assert pindb.is_pinned("default") == (carried or allowed[-1])
+
+
+def test_a_declaration_in_a_block_of_another_set_reads_the_master_whatever_replicas_have() -> None:
+    pindb.wait_for_replicas()
+    carry(pindb.current_position())
+    assert router.db_for_read(Author) != "default"
+    with pindb.master("api"):
+        pindb.pin("default", count_as_new=False)
+    assert router.db_for_read(Author) == "default"
+    current().forget_choices()
+    assert router.db_for_read(Author) == "default"
+
+
+# ---- pins that are taken over ------------------------------------------------------------------
+
+
+def test_a_pin_that_is_carried_in_later_takes_nothing_from_a_declaration() -> None:
+    pindb.wait_for_replicas()
+    pindb.pin("default", count_as_new=False)
+    carry(pindb.current_position())
+    assert router.db_for_read(Author) == "default"
+    assert may_write()
+
+
+@pytest.mark.parametrize("block", [pindb.master, pindb.unpinned_replica])
+@pytest.mark.parametrize("carried", [True, False])
+def test_what_an_answer_brought_into_a_block_is_carried_on_from_there(
+    servers: PostgresReplicaSet, carried: bool, block: Any
+) -> None:
+    with override_settings(PINDB_CONSISTENCY="position"):
+        before = pindb.current_position()
+        if carried:
+            carry(before)
+        with block("default"):
+            with pindb.master("default"):
+                Author.objects.create(name="by the service")
+            after = pindb.current_position()
+            take_pin_headers({HEADER: dump_pins({"default": Pin(time.time() + 9, after)})})
+        assert pindb.is_pinned("default")
+        assert not may_write()
+        position = outgoing_pins(current())["default"].position
+    assert before != after
+    assert position == after
+
+
+@override_settings(PINDB_DELEGATE_ROUTERS=["tests.test_routers.ArticlesOnApi"])
+def test_each_set_is_declared_by_itself() -> None:
+    pindb.pin("default")
+    assert may_write()
+    with pytest.raises(pindb.UnpinnedWriteException, match="'api'"):
+        router.db_for_write(Article)
