@@ -26,6 +26,10 @@ DEFAULTS: dict[str, Any] = {
     "PINDB_DELEGATE_ROUTERS": (),
     # Models ("app_label.ModelName") that live on the master and whose writes do not pin.
     "PINDB_UNPINNED_MODELS": (),
+    # What StrictPinDbRouter does with a write that was not declared: "raise", or "log" (it pins, and tells).
+    "PINDB_STRICT": "raise",
+    # Apps and models ("app_label", "app_label.ModelName") whose undeclared writes pin under Strict.
+    "PINDB_GREEDY_MODELS": (),
     # Reads inside an explicit transaction.atomic() on the master go to the master.
     "PINDB_ATOMIC_READS_MASTER": True,
     # Tasks carry the pins of whoever sent them; a dict has the arguments of pindb.celery.install.
@@ -74,6 +78,8 @@ class Conf:
     PINDB_ENABLED: bool
     PINDB_DELEGATE_ROUTERS: Iterable[Any]
     PINDB_UNPINNED_MODELS: Iterable[str]
+    PINDB_STRICT: str
+    PINDB_GREEDY_MODELS: Iterable[str]
     PINDB_ATOMIC_READS_MASTER: bool
     PINDB_CELERY: Any
     PINDB_CLUSTERS: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pindb.contexts import PinningContext, asks_only, current, get_context
 from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
 from pindb.importing import import_entry
 from pindb.members import connections_here, get_connection
+from pindb.places import current_place
 from pindb.replicas import choose_master, choose_reached, choose_replica
 from pindb.reruns import watch_open_connections
 from pindb.sets import DatabaseSets, get_sets
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 __all__ = ["GreedyPinDbRouter", "StrictPinDbRouter"]
+
+logger = logging.getLogger("pindb")
 
 Ask = Callable[..., Any]
 
@@ -120,21 +124,42 @@ class PinDbRouter:
 class StrictPinDbRouter(PinDbRouter):
     """Reads replicas as much as possible; a write to a set that is not pinned is an error.
 
-    Declare writes before the first read, with `pindb.pin` or in a block of `pindb.master`.
+    Declare writes before the first read, with `pindb.pin` or in a block of `pindb.master`. What a site has
+    in ``PINDB_GREEDY_MODELS`` pins as under `GreedyPinDbRouter`. With ``PINDB_STRICT = "log"``, other writes
+    that were not declared do so as well, and are logged.
     """
 
     def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
         if alias not in context.declared:
-            raise UnpinnedWriteException(
-                f"A write to {model._meta.app_label}.{model._meta.object_name} on the DB set {alias!r}, "
-                f"which is not pinned{' here' if alias in context.pinned else ''}. Call pindb.pin({alias!r}) "
-                "before the first read of what you write, or put the write into a block "
-                f"`with pindb.master({alias!r}):`."
-                + (" A pin that was carried in allows no writes." if alias in context.pinned else "")
-            )
-        if alias in context.carried:
+            table = _table or _make_table()
+            if not table.is_greedy(model):
+                _report_undeclared(context, alias, model)
+            context.pin(alias)
+        elif alias in context.carried:
             # The pin that was carried in is about to end; the write has to be covered in full.
             context.pin(alias)
+
+
+def _report_undeclared(context: PinningContext, alias: str, model: type[Model]) -> None:
+    """Raise `UnpinnedWriteException`; where ``PINDB_STRICT`` is "log", log the write instead."""
+    label = model._meta.label
+    if conf.PINDB_STRICT == "log":
+        place = current_place()
+        logger.warning(
+            "undeclared write to %s on the DB set %r at %s; pinning the set",
+            label,
+            alias,
+            place,
+            extra={"model": label, "db_set": alias, **place._asdict()},
+        )
+        return
+    message = (
+        f"A write to {label} on the DB set {alias!r}, which is not pinned. Call pindb.pin({alias!r}) before "
+        f"the first read of what you write, or put the write into a block `with pindb.master({alias!r}):`."
+    )
+    if alias in context.pinned:
+        message += " The pin that was carried in says where reads go; it allows no writes."
+    raise UnpinnedWriteException(message)
 
 
 class GreedyPinDbRouter(PinDbRouter):
@@ -162,6 +187,7 @@ class _Table:
         self.ask_for_read = self._first_answer("db_for_read")
         self.ask_for_write = self._first_answer("db_for_write")
         self.unpinned_labels = unpinned_models()
+        self.greedy_labels = greedy_models()
         self.on_replicas: set[type[Model]] = set()
         self.atomic_reads_master = bool(conf.PINDB_ATOMIC_READS_MASTER)
 
@@ -259,6 +285,11 @@ class _Table:
             self.on_replicas.add(model)
         return unpinned
 
+    def is_greedy(self, model: type[Model]) -> bool:
+        """Whether a write of a model pins under `StrictPinDbRouter` too; it counts by its name, as above."""
+        meta = (model._meta.concrete_model or model)._meta
+        return meta.label_lower in self.greedy_labels or meta.app_label in self.greedy_labels
+
 
 _table: _Table | None = None
 
@@ -326,19 +357,33 @@ def unpinned_models() -> frozenset[str]:
     Raises:
         PinDbConfigError: the setting is no list, or an entry names no installed model.
     """
-    labels = conf.PINDB_UNPINNED_MODELS
+    return _labels("PINDB_UNPINNED_MODELS", "models: ['sessions.Session']")
+
+
+def greedy_models() -> frozenset[str]:
+    """The models of ``PINDB_GREEDY_MODELS``, as "app_label.modelname", and its apps, as "app_label".
+
+    Raises:
+        PinDbConfigError: the setting is no list, or an entry names no installed model or app.
+    """
+    return _labels("PINDB_GREEDY_MODELS", "models and apps: ['admin', 'auth.User']", or_apps=True)
+
+
+def _labels(setting: str, example: str, or_apps: bool = False) -> frozenset[str]:
+    labels = getattr(conf, setting)
     if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise PinDbConfigError(
-            f"PINDB_UNPINNED_MODELS is {labels!r}. Write a list of models: ['sessions.Session']."
-        )
+        raise PinDbConfigError(f"{setting} is {labels!r}. Write a list of {example}.")
     found = set()
     for label in labels:
         try:
-            found.add(apps.get_model(label)._meta.label_lower)
+            if or_apps and "." not in label:
+                found.add(apps.get_app_config(label).label)
+            else:
+                found.add(apps.get_model(label)._meta.label_lower)
         except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise PinDbConfigError(
-                f"PINDB_UNPINNED_MODELS names {label!r}, which is no installed model: {error}. Write "
-                "'app_label.ModelName'."
+                f"{setting} names {label!r}, which is no installed model{' or app' if or_apps else ''}: "
+                f"{error}. Write 'app_label.ModelName'{' or an app_label' if or_apps else ''}."
             ) from error
     return frozenset(found)
 

@@ -180,6 +180,26 @@ def test_unpinned_models_that_do_not_exist() -> None:
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"PINDB_GREEDY_MODELS": ["testapp.Nothing"]},
+        {"PINDB_GREEDY_MODELS": "admin"},
+        {"PINDB_STRICT": "Log"},
+        {"PINDB_STRICT": True},
+        {"PINDB_STRICT": None},
+    ],
+)
+def test_a_strictness_that_is_none(changes: dict[str, Any]) -> None:
+    messages = found(**changes)
+    assert list(messages) == ["pindb.E014"]
+    assert next(iter(changes)) in messages["pindb.E014"].msg
+
+
+def test_greedy_models_may_be_models_and_apps() -> None:
+    assert found(PINDB_GREEDY_MODELS=["testapp", "auth.User"], PINDB_STRICT="log") == {}
+
+
+@pytest.mark.parametrize(
     ("clusters", "words"),
     [
         (

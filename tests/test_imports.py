@@ -57,7 +57,7 @@ FLOORS = [
     ["pindb.cache.move"],
     ["pindb.cache.backend", "pindb.cache.client"],
     ["pindb.cache"],
-    ["pindb.counters", "pindb.exceptions", "pindb.signals", "pindb.testing.processes"],
+    ["pindb.counters", "pindb.exceptions", "pindb.places", "pindb.signals", "pindb.testing.processes"],
     ["pindb.testing.replicas"],
     [
         "pindb.importing",

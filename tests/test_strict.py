@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, thread
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import router
+from django.db import utils as router_module
+from django.db.migrations.state import ModelState, ProjectState
 from django.http import HttpRequest, JsonResponse
-from django.test import Client, override_settings
+from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
 import pindb
@@ -19,8 +27,9 @@ from pindb.outgoing import outgoing_pins
 from pindb.stores import take_pin_headers
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.tokens import dump_pins
+from tests.conftest import empty
 from tests.testapp import views
-from tests.testapp.models import Article, Author
+from tests.testapp.models import Article, Author, Book
 
 COOKIE = "pindb_pinned_set"
 HEADER = "X-Pindb-Pins"
@@ -42,8 +51,14 @@ def declare_for_now(request: HttpRequest) -> JsonResponse:
     return views.write(request)
 
 
+async def write_async(request: HttpRequest) -> JsonResponse:
+    await Author.objects.acreate(name="written")  # the place of the asynchronous write
+    return await views.aread(request)
+
+
 urlpatterns = [
     path("read/", views.read),
+    path("async/", write_async),
     path("undeclared/", views.write),
     path("declare/", declare),
     path("declare-for-now/", declare_for_now),
@@ -262,3 +277,175 @@ def test_each_set_is_declared_by_itself() -> None:
     assert may_write()
     with pytest.raises(pindb.UnpinnedWriteException, match="'api'"):
         router.db_for_write(Article)
+
+
+# ---- PINDB_STRICT = "log" ----------------------------------------------------------------------
+
+
+def line_of(words: str) -> int:
+    """The number of the first line of this file that has `words`."""
+    return next(number for number, line in enumerate(LINES, 1) if words in line)
+
+
+LINES = Path(__file__).read_text().splitlines()
+
+
+def place(record: logging.LogRecord) -> tuple[str, int, str]:
+    told = vars(record)
+    return told["file"], told["line"], told["function"]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    with override_settings(PINDB_STRICT="log"), caplog.at_level(logging.WARNING, logger="pindb"):
+        yield caplog
+
+
+def test_to_log_an_undeclared_write_pins_and_says_where_it_is(log: pytest.LogCaptureFixture) -> None:
+    router.db_for_write(Author)  # the place of this write
+    line = line_of("the place of this write")
+    function = "test_to_log_an_undeclared_write_pins_and_says_where_it_is"
+    (record,) = log.records
+    assert (record.name, record.levelname) == ("pindb", "WARNING")
+    assert record.getMessage() == (
+        f"undeclared write to testapp.Author on the DB set 'default' at {__file__}:{line} in {function}; "
+        "pinning the set"
+    )
+    assert place(record) == (__file__, line, function)
+    assert (vars(record)["model"], vars(record)["db_set"]) == ("testapp.Author", "default")
+    assert pindb.is_newly_pinned("default")
+
+
+def test_to_log_is_for_writes_that_would_raise_and_no_others(log: pytest.LogCaptureFixture) -> None:
+    with pindb.master("default"):
+        router.db_for_write(Author)
+    with override_settings(PINDB_UNPINNED_MODELS=["testapp.Author"]):
+        router.db_for_write(Author)
+    pindb.pin("default")
+    router.db_for_write(Author)
+    assert log.records == []
+    with pindb.unpinned_replica("default"):
+        router.db_for_write(Author)
+        assert router.db_for_read(Author) != "default"
+    for _ in range(2):
+        with pindb.pinning_context():
+            carry()
+            router.db_for_write(Author)
+            router.db_for_write(Author)
+    assert len(log.records) == 3
+
+
+def test_to_log_a_request_works_as_under_greedy(
+    paused: PostgresReplicaSet, log: pytest.LogCaptureFixture
+) -> None:
+    client = Client()
+    assert client.get("/undeclared/").json()["new"] == ["default"]
+    assert client.get("/read/").json()["names"] == ["written"]
+    (record,) = log.records
+    # In the view, not in Django, nor in the test that sent the request.
+    assert (place(record)[0], place(record)[2]) == (views.__file__, "write")
+
+
+def test_to_log_the_place_of_an_asynchronous_write_is_in_the_coroutine(
+    servers: PostgresReplicaSet, log: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        response = await AsyncClient().get("/async/")
+        assert response.json()["new"] == ["default"]
+
+    asyncio.run(run())
+    empty("default")
+    # Here the test is below the view on the same thread.
+    Client().get("/async/")
+    line = line_of("the place of the asynchronous write")
+    assert [place(record) for record in log.records] == [(__file__, line, "write_async")] * 2
+
+
+def write_in(file: str) -> Callable[[], None]:
+    """A function that writes, and stands in the second line of `file`."""
+    names: dict[str, Any] = {"router": router, "Author": Author}
+    exec(compile("def write():\n    router.db_for_write(Author)", file, "exec"), names)
+    write: Callable[[], None] = names["write"]
+    return write
+
+
+PACKAGE = "/lib/python3/site-packages/shop/tasks.py"
+
+
+@pytest.mark.parametrize("file", [PACKAGE, asyncio.__file__, router_module.__file__])
+def test_to_log_the_place_is_in_the_sites_code_whatever_that_called(
+    log: pytest.LogCaptureFixture, file: str
+) -> None:
+    write_in(file)()
+    assert [place(record)[0] for record in log.records] == [__file__]
+
+
+def test_to_log_where_no_code_of_the_site_runs_the_place_is_the_innermost_package(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    # A thread begins in the standard library.
+    with ThreadPoolExecutor(1) as threads:
+        for file in (PACKAGE, router_module.__file__):
+            with pindb.pinning_context():
+                threads.submit(copy_context().run, write_in(file)).result()
+    package, library = log.records
+    assert place(package) == (PACKAGE, 2, "write")
+    assert place(library)[0] == thread.__file__
+
+
+# ---- PINDB_GREEDY_MODELS -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "greedy"),
+    [
+        (["testapp"], {Author, Article, Book.tags.through}),
+        (["testapp.author"], {Author}),
+        (["testapp.Author", "testapp.Book_tags"], {Author, Book.tags.through}),
+        (["auth", "sessions.Session"], set()),
+        ([], set()),
+    ],
+)
+@pytest.mark.parametrize("setting", ["raise", "log"])
+def test_undeclared_writes_of_greedy_models_pin(
+    labels: list[str], greedy: set[Any], setting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with override_settings(PINDB_GREEDY_MODELS=labels, PINDB_STRICT=setting):
+        for model in (Author, Article, Book.tags.through):
+            with pindb.pinning_context():
+                caplog.clear()
+                if model in greedy or setting == "log":
+                    router.db_for_write(model)
+                    assert pindb.is_newly_pinned("default")
+                    assert (caplog.records == []) == (model in greedy)
+                else:
+                    with pytest.raises(pindb.UnpinnedWriteException):
+                        router.db_for_write(model)
+
+
+@override_settings(PINDB_GREEDY_MODELS=["testapp.Author"])
+def test_proxies_and_historical_versions_of_greedy_models_are_greedy_too() -> None:
+    state = ProjectState.from_apps(apps)
+    state.add_model(ModelState("testapp", "Proxy", [], {"proxy": True}, ("testapp.author",)))
+    for name in ("testapp.Author", "testapp.Proxy"):
+        with pindb.pinning_context():
+            router.db_for_write(state.apps.get_model(name))
+            assert pindb.is_newly_pinned("default")
+    with pytest.raises(pindb.UnpinnedWriteException):
+        router.db_for_write(state.apps.get_model("testapp.Article"))
+
+
+@override_settings(PINDB_GREEDY_MODELS=["testapp.Author"])
+def test_a_write_of_a_greedy_model_covers_a_carried_pin_in_full() -> None:
+    carry()
+    router.db_for_write(Author)
+    assert pindb.is_newly_pinned("default")
+
+
+@pytest.mark.parametrize("wrong", [["testapp.Nothing"], ["Author"], ["nothing"], [7], [""], "testapp", None])
+def test_a_greedy_model_or_app_that_does_not_exist_is_refused(wrong: Any) -> None:
+    with (
+        override_settings(PINDB_GREEDY_MODELS=wrong),
+        pytest.raises(pindb.PinDbConfigError, match="PINDB_GREEDY_MODELS"),
+    ):
+        router.db_for_read(Author)

@@ -12,7 +12,7 @@ from django.db import connections
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 from pindb.positions import find_positions, load_positions
-from pindb.routers import load_delegates, unpinned_models
+from pindb.routers import greedy_models, load_delegates, unpinned_models
 from pindb.sets import get_sets
 from pindb.stores import CacheStore, HeaderStore, load_key, load_store, user_key
 
@@ -54,7 +54,7 @@ NUMBERS = {
 
 @register("pindb")
 def check_values(**kwargs: Any) -> list[CheckMessage]:
-    """Numbers, names and dotted paths: E004 to E007, E011."""
+    """Numbers, names and dotted paths: E004 to E007, E011, E014."""
     errors: list[CheckMessage] = []
     for name, number in NUMBERS.items():
         value = getattr(conf, name)
@@ -71,6 +71,10 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
         )
     errors += _failures("pindb.E006", load_delegates)
     errors += _failures("pindb.E007", unpinned_models)
+    errors += _failures("pindb.E014", greedy_models)
+    if conf.PINDB_STRICT not in ("raise", "log"):
+        hint = "Write 'raise', or 'log' while a site is moved to StrictPinDbRouter."
+        errors.append(Error(f"PINDB_STRICT is {conf.PINDB_STRICT!r}.", hint=hint, id="pindb.E014"))
     return errors
 
 
