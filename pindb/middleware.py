@@ -1,4 +1,4 @@
-"""The middleware that makes each request a pinning context and carries its pins to the next one."""
+"""The middleware that makes each request a pinning context, and the one that pins by the request's method."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from django.http.response import HttpResponseBase, StreamingHttpResponse
 from pindb.conf import conf
 from pindb.contexts import PinningContext, aiterate_in, get_context, iterate_in, set_context
 from pindb.outgoing import aoutgoing_pins, outgoing_pins
-from pindb.sets import get_sets
+from pindb.pinning import SAFE_METHODS, pin
+from pindb.sets import DEFAULT_ALIAS, get_sets
 from pindb.stores import load_store
 
-__all__ = ["PinDbMiddleware"]
+__all__ = ["PinDbMiddleware", "PinUnsafeMethodsMiddleware"]
 
 logger = logging.getLogger("pindb")
 
@@ -161,6 +162,40 @@ class PinDbMiddleware:
         exempt: Collection[str] = getattr(view, "_non_atomic_requests", frozenset())
         context.request_blocks = self.atomic_aliases.difference(exempt)
         return None if self.loads_at_once else context
+
+
+class PinUnsafeMethodsMiddleware:
+    """Pins every request whose method may write: all but GET, HEAD, OPTIONS and TRACE.
+
+    Such a request reads the master from its beginning, and `StrictPinDbRouter` takes it for declared. Put it
+    directly after `PinDbMiddleware`. Native under WSGI and under ASGI.
+
+    Attributes:
+        aliases: the masters whose sets are pinned. A site with several sets names them in a subclass.
+
+    Raises:
+        PinDbConfigError: one of `aliases` is not a master's.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    aliases: Collection[str] = (DEFAULT_ALIAS,)
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if conf.PINDB_ENABLED:
+            for alias in self.aliases:
+                get_sets().check_master(alias)
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if request.method not in SAFE_METHODS:
+            for alias in self.aliases:
+                pin(alias)
+        # Under ASGI this is a coroutine, which whoever called awaits.
+        return self.get_response(request)
 
 
 def is_streamed(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:

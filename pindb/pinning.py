@@ -15,6 +15,7 @@ from pindb.contexts import PinningContext, current, set_context
 from pindb.sets import get_sets
 
 __all__ = [
+    "SAFE_METHODS",
     "get_newly_pinned",
     "get_pinned",
     "is_enabled",
@@ -30,6 +31,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("pindb")
+
+#: The methods of requests that are not to change anything.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 F = TypeVar("F", bound=Callable[..., Any])
 

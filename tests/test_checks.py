@@ -10,11 +10,12 @@ from django.core.checks import run_checks
 from django.db import connections
 from django.test import override_settings
 
-from pindb.middleware import PinDbMiddleware
+from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
 from pindb.stores import CacheStore
 
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 PINDB = "pindb.middleware.PinDbMiddleware"
+METHODS = "pindb.middleware.PinUnsafeMethodsMiddleware"
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 
 
@@ -93,6 +94,23 @@ def test_middleware_may_be_a_subclass() -> None:
 
 def test_middleware_that_cannot_be_imported_is_left_to_django() -> None:
     assert found(MIDDLEWARE=["no.such.Middleware", PINDB, SESSIONS]) == {}
+
+
+class OwnMethods(PinUnsafeMethodsMiddleware):
+    """A site's choice of sets."""
+
+    aliases = ("api",)
+
+
+@pytest.mark.parametrize("name", [METHODS, "tests.test_checks.OwnMethods"])
+def test_pins_by_method_outside_of_the_context_of_the_request(name: str) -> None:
+    messages = found(MIDDLEWARE=[name, PINDB, SESSIONS])
+    assert list(messages) == ["pindb.W014"]
+    assert name in messages["pindb.W014"].msg
+    assert PINDB in messages["pindb.W014"].hint
+    assert sorted(found(MIDDLEWARE=[name, SESSIONS])) == ["pindb.W001", "pindb.W014"]
+    assert found(MIDDLEWARE=[PINDB, name, SESSIONS]) == {}
+    assert found(MIDDLEWARE=[name, PINDB, SESSIONS], PINDB_ENABLED=False) == {}
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "15", None, True, float("nan"), float("inf")])

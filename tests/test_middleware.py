@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from asgiref.sync import iscoroutinefunction
 from django.core import signing
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 
 import pindb
 from pindb.contexts import Pin
-from pindb.middleware import PinDbMiddleware
+from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.tokens import SALT, dump_pins
 from tests.testapp import views
@@ -320,3 +321,110 @@ def test_readers_are_sent_to_the_replicas_in_turn(stale: PostgresReplicaSet) -> 
     used = [Client().get("/read/").json()["used"] for _ in range(4)]
     assert used[:2] * 2 == used
     assert sorted(used[:2]) == [["default-0"], ["default-1"]]
+
+
+# ---- pins by method ----------------------------------------------------------------------------
+
+
+class PinArticles(PinUnsafeMethodsMiddleware):
+    """A site's choice of sets."""
+
+    aliases = ("api", "default")
+
+
+def pinning_methods(name: str = "pindb.middleware.PinUnsafeMethodsMiddleware") -> override_settings:
+    middleware = ["pindb.middleware.PinDbMiddleware", name]
+    return override_settings(MIDDLEWARE=middleware, DATABASE_ROUTERS=["pindb.StrictPinDbRouter"])
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "BREW"])
+def test_requests_that_may_write_are_pinned_from_their_beginning(method: str) -> None:
+    Author.objects.using("default").create(name="new")
+    with pinning_methods():
+        client = Client()
+        assert client.generic(method, "/read/").json() == {
+            "names": ["new"],
+            "used": ["default"],
+            "pinned": ["default"],
+            "new": ["default"],
+        }
+        assert COOKIE in client.cookies
+        assert client.generic(method, "/write/").json()["names"] == ["new", "written"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+def test_requests_that_may_not_write_are_not_pinned_by_their_method(method: str) -> None:
+    with pinning_methods():
+        client = Client()
+        response = client.generic(method, "/read/")
+        assert method == "HEAD" or response.json()["pinned"] == []
+        assert COOKIE not in client.cookies
+        with pytest.raises(pindb.UnpinnedWriteException):
+            client.generic(method, "/write/")
+
+
+def test_a_site_says_which_sets_its_methods_pin() -> None:
+    with pinning_methods("tests.test_middleware.PinArticles"):
+        assert Client().post("/read/").json()["new"] == ["api", "default"]
+
+
+def test_a_set_that_is_none_is_an_error_when_the_site_starts() -> None:
+    class Wrong(PinUnsafeMethodsMiddleware):
+        aliases = ("default-0",)
+
+    with pytest.raises(pindb.PinDbConfigError, match="write 'default'"):
+        Wrong(lambda request: HttpResponse())
+    with override_settings(PINDB_ENABLED=False, MASTER_DATABASES=None, DATABASE_SETS=None):
+        Wrong(lambda request: HttpResponse())
+        with pinning_methods():
+            assert Client().post("/read/").json()["pinned"] == []
+
+
+def test_pins_by_method_are_native_under_asgi() -> None:
+    async def run() -> None:
+        client = AsyncClient()
+        assert (await client.post("/awrite/")).json()["new"] == ["default"]
+        assert COOKIE in client.cookies
+        assert (await client.get("/aread/")).json()["new"] == []
+        with pytest.raises(pindb.UnpinnedWriteException):
+            await client.get("/awrite/")
+
+    async def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(threading.get_ident()))
+
+    async def call() -> None:
+        middleware = PinUnsafeMethodsMiddleware(view)
+        assert iscoroutinefunction(middleware)
+        response = await middleware(HttpRequest())
+        assert response.content == str(threading.get_ident()).encode()
+
+    with pinning_methods():
+        asyncio.run(run())
+    with pindb.pinning_context():
+        asyncio.run(call())
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_pins_by_method_hold_when_a_store_loads_its_pins_just_before_the_view(
+    stale: PostgresReplicaSet, monkeypatch: pytest.MonkeyPatch, atomic: bool
+) -> None:
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", atomic)
+    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": __name__}}
+    with (
+        pinning_methods(),
+        override_settings(
+            CACHES=caches,
+            PINDB_CONSISTENCY="position",
+            PINDB_PIN_STORE="pindb.stores.CacheStore",
+            PINDB_PIN_CACHE_KEY="tests.test_stores.by_header",
+        ),
+    ):
+        client = Client(headers={"X-User": "ann"})
+        client.post("/write/")
+        for replica in (0, 1):
+            stale.resume(replica)
+        pindb.wait_for_replicas()
+        assert client.get("/read/").json()["used"] != ["default"]
+        # The pin that is loaded is satisfied by all replicas; the one of the method is not.
+        assert client.post("/read/").json()["used"] == ["default"]
+        assert client.post("/write/?name=again").json()["names"] == ["again", "written"]

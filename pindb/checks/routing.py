@@ -11,11 +11,11 @@ from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
-from pindb.middleware import PinDbMiddleware
+from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
 from pindb.routers import PinDbRouter
 from pindb.sets import get_sets
 
-__all__ = ["check_middleware", "check_sets"]
+__all__ = ["check_methods", "check_middleware", "check_sets"]
 
 POPULATE = "DATABASES.update(pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS))"
 MIDDLEWARE = "pindb.middleware.PinDbMiddleware"
@@ -133,3 +133,22 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register("pindb")
+def check_methods(**kwargs: Any) -> list[CheckMessage]:
+    """The middleware that pins by method: W014."""
+    entries = list(settings.MIDDLEWARE)
+    pinning = [i for i, entry in enumerate(entries) if _is_a(entry, PinUnsafeMethodsMiddleware)]
+    contexts = [i for i, entry in enumerate(entries) if _is_a(entry, PinDbMiddleware)]
+    if not conf.PINDB_ENABLED or not pinning or (contexts and contexts[0] < pinning[0]):
+        return []
+    entry = entries[pinning[0]]
+    where = f"before {MIDDLEWARE}" if contexts else f"in MIDDLEWARE without {MIDDLEWARE}"
+    return [
+        Warning(
+            f"{entry} comes {where}: what it pins would not be pinned in the request, but in its thread.",
+            hint=f"Put {entry!r} directly after {MIDDLEWARE!r}.",
+            id="pindb.W014",
+        )
+    ]
