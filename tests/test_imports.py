@@ -76,7 +76,7 @@ FLOORS = [
     ["pindb.lag", "pindb.stores", "pindb.waiting"],
     ["pindb.replicas"],
     ["pindb.reruns"],
-    ["pindb.routers", "pindb.middleware", "pindb.celery"],
+    ["pindb.routers", "pindb.middleware", "pindb.celery", "pindb.urls"],
     ["pindb.checks.routing", "pindb.checks.servers", "pindb.checks.values"],
     ["pindb.checks"],
     ["pindb.apps", "pindb"],
