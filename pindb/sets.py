@@ -15,8 +15,10 @@ __all__ = ["DatabaseSets", "get_sets", "populate_replicas"]
 
 DEFAULT_ALIAS = "default"
 
-#: The key of DATABASE_SETS that is pindb's own: how many of the set's reads a replica gets.
+#: The keys of DATABASE_SETS that are pindb's own: how many of the set's reads a replica gets, and the alias
+#: that it goes by, instead of one by its place in the list.
 WEIGHT = "WEIGHT"
+ALIAS = "ALIAS"
 
 #: The highest weight: they are written for what one server can do more than another.
 MAX_WEIGHT = 100
@@ -36,20 +38,22 @@ def populate_replicas(
         replica_overrides: for each master alias a list with one dict for each of its replicas, of the
             settings in which the replica differs (usually ``{"HOST": ...}``). An empty list is a set
             without replicas. ``"WEIGHT"`` (1 to 100, usually 1) is how often its turn comes to be read,
-            beside the weights of the others.
+            beside the weights of the others. ``"ALIAS"`` is the replica's alias, which then does not depend
+            on its place in the list.
         unmanaged_default: the ``"default"`` database is not one of the masters.
 
     Returns:
-        A new dict: each master under its alias, its replicas as ``"<alias>-0"``, ``"<alias>-1"`` ... A
-        replica has its master's settings with the overrides merged in, dicts inside them (``OPTIONS``,
-        ``TEST``) key by key; it is a test mirror of its master, and ``ATOMIC_REQUESTS`` is off, so that a
-        request opens no transaction on a database that it may never read. The arguments are not changed
-        and share no dict with the result.
+        A new dict: each master under its alias, its replicas under their ``"ALIAS"``, or as ``"<alias>-0"``,
+        ``"<alias>-1"`` ... where they have none; the number is the replica's index in its list. A replica
+        has its master's settings with the overrides merged in, dicts inside them (``OPTIONS``, ``TEST``) key
+        by key; it is a test mirror of its master, and ``ATOMIC_REQUESTS`` is off, so that a request opens no
+        transaction on a database that it may never read. The arguments are not changed and share no dict
+        with the result.
 
     Raises:
         PinDbConfigError: the arguments contradict each other or have the wrong shape.
     """
-    DatabaseSets(masters, replica_overrides)
+    sets = DatabaseSets(masters, replica_overrides)
     if DEFAULT_ALIAS not in masters and not unmanaged_default:
         raise PinDbConfigError(
             f"MASTER_DATABASES has no 'default' master (it has: {_listed(masters)}). Name one of the "
@@ -59,12 +63,13 @@ def populate_replicas(
     databases = {}
     for alias, master in masters.items():
         databases[alias] = _merged(master, {})
-        for index, overrides in enumerate(replica_overrides[alias]):
+        for name, overrides in zip(sets.replicas[alias], replica_overrides[alias], strict=True):
             replica = _merged(master, overrides)
-            replica.pop(WEIGHT, None)
+            for key in (WEIGHT, ALIAS):
+                replica.pop(key, None)
             replica["ATOMIC_REQUESTS"] = False
             replica["TEST"] = {**(replica.get("TEST") or {}), "MIRROR": alias}
-            databases[_replica_alias(alias, index)] = replica
+            databases[name] = replica
     return databases
 
 
@@ -94,25 +99,21 @@ class DatabaseSets:
         _check_shapes(masters, replica_overrides)
         self.replicas = {
             alias: tuple(
-                RoutedAlias(_replica_alias(alias, i), alias) for i in range(len(replica_overrides[alias]))
+                RoutedAlias(_replica_alias(alias, i, one), alias)
+                for i, one in enumerate(replica_overrides[alias])
             )
             for alias in masters
         }
         self.homes = {alias: RoutedAlias(alias, alias) for alias in masters}
         self.write_aliases = {alias: MasterAlias(alias, alias) for alias in masters}
         self.masters = {alias: alias for alias in masters}
+        _check_names(self.replicas, replica_overrides)
         self.weights = {
             alias: dict(zip(names, (one.get(WEIGHT, 1) for one in replica_overrides[alias]), strict=True))
             for alias, names in self.replicas.items()
         }
         for alias, replicas in self.replicas.items():
-            for replica in replicas:
-                if replica in masters:
-                    raise PinDbConfigError(
-                        f"MASTER_DATABASES has a master {replica!r}, and a replica of {alias!r} in "
-                        f"DATABASE_SETS[{alias!r}] gets the same alias. Rename the master {replica!r}."
-                    )
-                self.masters[str(replica)] = alias
+            self.masters.update(dict.fromkeys(map(str, replicas), alias))
 
     def check_master(self, alias: str) -> None:
         """Raise `PinDbConfigError` unless `alias` is a master's."""
@@ -159,8 +160,9 @@ def _forget(**kwargs: object) -> None:
 setting_changed.connect(_forget, dispatch_uid="pindb.sets")
 
 
-def _replica_alias(master: str, index: int) -> str:
-    return f"{master}-{index}"
+def _replica_alias(master: str, index: int, overrides: Mapping[str, Any]) -> str:
+    alias: str = overrides.get(ALIAS, f"{master}-{index}")
+    return alias
 
 
 def _listed(aliases: Mapping[str, Any]) -> str:
@@ -184,6 +186,8 @@ def _check_shapes(masters: Any, replica_overrides: Any) -> None:
                 f"{name} is {value!r}. Write a dict with the aliases of the masters as its keys."
             )
     for alias, master in masters.items():
+        if not isinstance(alias, str) or not alias:
+            raise PinDbConfigError(f"MASTER_DATABASES has the alias {alias!r}. Write a name: 'default'.")
         if not isinstance(master, Mapping):
             raise PinDbConfigError(
                 f"MASTER_DATABASES[{alias!r}] is {type(master).__name__}, not a dict. "
@@ -194,6 +198,12 @@ def _check_shapes(masters: Any, replica_overrides: Any) -> None:
             raise PinDbConfigError(
                 f"MASTER_DATABASES[{alias!r}] has {WEIGHT!r}, which says how often a replica is read. Write "
                 f"it into the dicts of DATABASE_SETS[{alias!r}]."
+            )
+        if ALIAS in master:
+            raise PinDbConfigError(
+                f"MASTER_DATABASES[{alias!r}] has {ALIAS!r}, which names a replica. A master goes by its key "
+                f"in MASTER_DATABASES: remove {ALIAS!r}, or write it into the dicts of "
+                f"DATABASE_SETS[{alias!r}]."
             )
         if alias not in replica_overrides:
             raise PinDbConfigError(
@@ -224,6 +234,39 @@ def _check_shapes(masters: Any, replica_overrides: Any) -> None:
                 raise PinDbConfigError(
                     f"DATABASE_SETS[{alias!r}][{index}][{WEIGHT!r}] is {weight!r}. Write an integer from 1 "
                     f"to {MAX_WEIGHT}; a replica that is not to be read is left out."
+                )
+            name = overrides.get(ALIAS, "a name")
+            if not isinstance(name, str) or not name.strip():
+                raise PinDbConfigError(
+                    f"DATABASE_SETS[{alias!r}][{index}][{ALIAS!r}] is {name!r}. Write the alias that this "
+                    f"replica gets in DATABASES, such as {alias + '-eu1'!r}, or leave it out."
+                )
+
+
+def _check_names(replicas: Mapping[str, Sequence[str]], replica_overrides: Any) -> None:
+    """Raise `PinDbConfigError` unless every replica has an alias to itself."""
+    places: dict[str, str] = {}
+    for alias, names in replicas.items():
+        for index, name in enumerate(names):
+            place = f"DATABASE_SETS[{alias!r}][{index}]"
+            named = ALIAS in replica_overrides[alias][index]
+            if named and (name in replicas or name == DEFAULT_ALIAS):
+                owner = "of a master" if name in replicas else "of the database that Django cannot do without"
+                raise PinDbConfigError(
+                    f"{place}[{ALIAS!r}] is {name!r}, the alias {owner}. Write another alias, such as "
+                    f"{alias + '-eu1'!r}."
+                )
+            if name in replicas:
+                raise PinDbConfigError(
+                    f"MASTER_DATABASES has a master {name!r}, and a replica of {alias!r} in "
+                    f"DATABASE_SETS[{alias!r}] gets the same alias. Rename the master {name!r}, or give "
+                    f"{place} an {ALIAS!r}."
+                )
+            other = places.setdefault(name, place)
+            if other != place:
+                raise PinDbConfigError(
+                    f"{other} and {place} both get the alias {name!r}. Give each replica an {ALIAS!r} of its "
+                    "own; without one, a replica is called after its master and its place in the list."
                 )
 
 

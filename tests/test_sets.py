@@ -40,6 +40,39 @@ def test_replicas_are_numbered_from_zero_and_have_the_settings_of_their_master()
     assert databases["default-1"]["PORT"] == 5433
 
 
+def test_a_replica_may_have_an_alias_that_does_not_depend_on_its_place_in_the_list() -> None:
+    replicas = [{"HOST": "a", "ALIAS": "eu1"}, {"HOST": "b"}, {"HOST": "c", "ALIAS": "eu3", "WEIGHT": 2}]
+    databases = populate_replicas({"default": MASTER}, {"default": replicas})
+    assert list(databases) == ["default", "eu1", "default-1", "eu3"]
+    assert [databases[alias]["HOST"] for alias in ("eu1", "default-1", "eu3")] == ["a", "b", "c"]
+    assert all("ALIAS" not in database for database in databases.values())
+    assert databases["eu1"]["TEST"]["MIRROR"] == "default"
+    without = populate_replicas({"default": MASTER}, {"default": replicas[1:]})
+    assert {alias: database["HOST"] for alias, database in without.items() if alias != "default"} == {
+        "default-0": "b",
+        "eu3": "c",
+    }
+
+
+def test_an_alias_may_be_a_number_of_the_list_that_nobody_else_gets() -> None:
+    sets = {"default": [{"ALIAS": "default-1"}, {"ALIAS": "default-0"}, {"ALIAS": "default-2"}]}
+    assert list(populate_replicas({"default": {}}, sets)) == [
+        "default",
+        "default-1",
+        "default-0",
+        "default-2",
+    ]
+
+
+def test_a_replica_is_read_by_the_alias_that_it_was_given() -> None:
+    replicas = [{"HOST": "a", "ALIAS": "eu1", "WEIGHT": 3}]
+    with override_settings(MASTER_DATABASES={"default": MASTER}, DATABASE_SETS={"default": replicas}):
+        sets = get_sets()
+        assert sets.replicas == {"default": ("eu1",)}
+        assert sets.masters == {"default": "default", "eu1": "default"}
+        assert sets.weights == {"default": {"eu1": 3}}
+
+
 def test_options_and_test_are_merged_key_by_key() -> None:
     overrides = {"OPTIONS": {"pool": {"max_size": 8}, "application_name": "r"}, "TEST": {"CHARSET": "UTF8"}}
     replica = populate_replicas({"default": MASTER}, {"default": [overrides]})["default-0"]
@@ -106,6 +139,40 @@ def test_arguments_are_not_changed_and_share_no_dict_with_the_result(
         ({"default": {}}, {"default": [{"OPTIONS": []}]}, ["DATABASE_SETS['default'][0]['OPTIONS']", "[]"]),
         ([], {"default": []}, ["MASTER_DATABASES", "[]", "dict"]),
         ({"default": {}}, None, ["DATABASE_SETS", "None", "dict"]),
+        ({7: {}}, {7: []}, ["MASTER_DATABASES", "7", "'default'"]),
+        *(
+            (
+                {"default": {}},
+                {"default": [{}, {"ALIAS": alias}]},
+                ["DATABASE_SETS['default'][1]['ALIAS']", word],
+            )
+            for alias, word in (("", "''"), (" ", "' '"), (7, "7"), (None, "None"), ("default", "a master"))
+        ),
+        ({"default": {"ALIAS": "a"}}, {"default": []}, ["MASTER_DATABASES['default'] has 'ALIAS'", "remove"]),
+        (
+            {"default": {}, "api": {}},
+            {"default": [{"ALIAS": "api"}], "api": []},
+            ["DATABASE_SETS['default'][0]['ALIAS']", "'api', the alias of a master", "'default-eu1'"],
+        ),
+        (
+            {"default": {}, "api": {}},
+            {"default": [{"ALIAS": "eu1"}], "api": [{}, {"ALIAS": "eu1"}]},
+            ["DATABASE_SETS['default'][0] and DATABASE_SETS['api'][1]", "'eu1'", "of its own"],
+        ),
+        (
+            {"default": {}, "api": {}},
+            {"default": [{"ALIAS": "api-0"}], "api": [{}]},
+            ["DATABASE_SETS['default'][0] and DATABASE_SETS['api'][0]", "'api-0'"],
+        ),
+        (
+            {"default": {}},
+            {"default": [{"ALIAS": "default-1"}, {}]},
+            [
+                "DATABASE_SETS['default'][0] and DATABASE_SETS['default'][1]",
+                "'default-1'",
+                "place in the list",
+            ],
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused_with_alias_setting_and_remedy(
@@ -119,6 +186,11 @@ def test_what_contradicts_itself_is_refused_with_alias_setting_and_remedy(
 
 def test_the_default_may_be_unmanaged() -> None:
     assert set(populate_replicas({"main": {}}, {"main": [{}]}, unmanaged_default=True)) == {"main", "main-0"}
+
+
+def test_no_replica_takes_the_place_of_an_unmanaged_default() -> None:
+    with pytest.raises(PinDbConfigError, match=r"'default', the alias of the database that Django"):
+        populate_replicas({"main": {}}, {"main": [{"ALIAS": "default"}]}, unmanaged_default=True)
 
 
 def test_a_config_error_is_what_callers_may_expect_it_to_be() -> None:
