@@ -76,7 +76,7 @@ class Conf:
     MASTER_DATABASES: Any
     DATABASE_SETS: Any
     PINDB_ENABLED: bool
-    PINDB_DELEGATE_ROUTERS: Iterable[Any]
+    PINDB_DELEGATE_ROUTERS: Iterable[Any] | None
     PINDB_UNPINNED_MODELS: Iterable[str]
     PINDB_STRICT: str
     PINDB_GREEDY_MODELS: Iterable[str]

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain, cycle, islice
 
 from django.core.signals import setting_changed
+from django.db import connections
 
 from pindb.conf import conf
 from pindb.contexts import Choices, PinningContext, current
@@ -216,18 +217,21 @@ def get_replica(alias: str = DEFAULT_ALIAS) -> str:
     the set is pinned or not. A connection to it is open.
 
     Arguments:
-        alias: the alias of a master.
+        alias: the alias of a master, or of a database that pindb does not manage.
 
     Returns:
-        An alias in ``DATABASES``: `alias` itself where the set has no replicas, none of them is there, or
-        ``PINDB_ENABLED`` is off.
+        An alias in ``DATABASES``: `alias` itself where the set has no replicas, none of them is there, pindb
+        does not manage the database, or ``PINDB_ENABLED`` is off.
 
     Raises:
-        PinDbConfigError: `alias` is not a master's.
+        PinDbConfigError: `alias` is a replica's, or not in ``DATABASES``.
     """
     if not conf.PINDB_ENABLED:
         return alias
-    get_sets().check_master(alias)
+    sets = get_sets()
+    if alias not in sets.masters and alias in connections.settings:
+        return alias
+    sets.check_master(alias)
     # A plain text: who asks for it decides where to read.
     return str(choose_replica(current(), alias))
 

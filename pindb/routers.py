@@ -327,12 +327,14 @@ setting_changed.connect(_forget, dispatch_uid="pindb.routers")
 
 
 def load_delegates() -> list[Any]:
-    """The routers of ``PINDB_DELEGATE_ROUTERS``.
+    """The routers of ``PINDB_DELEGATE_ROUTERS``; none where it is None.
 
     Raises:
         PinDbConfigError: the setting is no list, or an entry cannot be imported or is pindb's own router.
     """
     entries = conf.PINDB_DELEGATE_ROUTERS
+    if entries is None:
+        return []
     if isinstance(entries, str) or not isinstance(entries, Iterable):
         raise PinDbConfigError(
             f"PINDB_DELEGATE_ROUTERS is {entries!r}. Write a list of routers: ['myapp.routers.Router']."

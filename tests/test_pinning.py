@@ -74,7 +74,6 @@ def test_unpin_all_is_a_clean_slate() -> None:
     "use",
     [
         pindb.pin,
-        pindb.get_replica,
         lambda alias: pindb.master(alias).__enter__(),
         lambda alias: pindb.unpinned_replica(alias).__enter__(),
     ],
@@ -87,6 +86,24 @@ def test_an_alias_that_is_no_master_is_refused(
     for word in words:
         assert word in str(caught.value)
     assert state() == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("alias", "words"),
+    [
+        ("defalt", ["'defalt'", "MASTER_DATABASES", "'default', 'api'"]),
+        ("default-0", ["'default-0'", "replica", "write 'default'"]),
+    ],
+)
+def test_get_replica_refuses_replicas_and_unknown_aliases(alias: str, words: list[str]) -> None:
+    with pytest.raises(pindb.PinDbConfigError) as caught:
+        pindb.get_replica(alias)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_get_replica_answers_the_alias_of_a_database_that_is_not_managed() -> None:
+    assert pindb.get_replica("unmanaged") == "unmanaged"
+    assert Author.objects.using(pindb.get_replica("unmanaged")).count() == 0
 
 
 @override_settings(PINDB_ENABLED=False)

@@ -216,6 +216,13 @@ def test_disabled_delegates_still_pick_the_set() -> None:
     assert pindb.get_pinned() == set()
 
 
+@pytest.mark.parametrize("none", [None, (), []])
+def test_there_may_be_no_delegates(none: Any) -> None:
+    with override_settings(PINDB_DELEGATE_ROUTERS=none):
+        assert router.db_for_read(Author) in REPLICAS
+        assert router.db_for_write(Author) == "default"
+
+
 @pytest.mark.parametrize("wrong", ["tests.test_routers.ArticlesOnApi", 7])
 def test_delegates_that_are_no_list_are_refused(wrong: Any) -> None:
     with (
