@@ -30,8 +30,9 @@ MAX_TOKEN_LENGTH = 4096
 #: How far the clocks of two servers may be apart (seconds) before one ignores the other's pins by time.
 CLOCK_SKEW = 5
 
-#: The same for pins that carry a position, whose life is bounded by what carries them: a clock that is set
-#: wrongly is off by hours. One that is older than this is of no use to anybody.
+#: The same for pins that carry a position. A clock that is set wrongly is off by hours, and a position is
+#: right without one; tasks may wait for hours, too. The position itself ends a pin, or what carries it: the
+#: Max-Age of the cookie.
 POSITION_SKEW = 86_400
 
 
