@@ -15,6 +15,7 @@ from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
+from django.utils.crypto import salted_hmac
 from django.utils.functional import LazyObject, cached_property
 
 from pindb.conf import conf
@@ -35,11 +36,16 @@ __all__ = [
     "get_pin_headers",
     "load_store",
     "take_pin_headers",
+    "token_key",
     "user_key",
 ]
 
 #: How much longer than its pins a cookie lasts (seconds): clients that count whole seconds drop it early.
 GRACE = 2
+
+
+#: Schemes of the header Authorization with one word of credentials that is another one each time.
+CHANGING_SCHEMES = frozenset({"negotiate", "ntlm"})
 
 
 def lifetime(pins: Mapping[str, Pin], now: float) -> int:
@@ -216,12 +222,28 @@ def user_key(request: HttpRequest) -> str | None:
     return None if key is None else str(key)
 
 
+def token_key(request: HttpRequest) -> str | None:
+    """Whose pins a request has: its token's, in the header ``Authorization``; without one, `user_key`'s.
+
+    For APIs, whose clients keep no cookies: ``Token``, ``Bearer``, ``Basic`` and any other scheme that sends
+    the same credentials with each request. No database is asked, and the token need not be valid: pins are
+    made by writes. The key is a keyed hash of the header, in which nobody can read the token.
+    """
+    words = request.headers.get("Authorization", "").split()
+    # Digest, OAuth 1 and signatures have parameters, which are others in each request.
+    if len(words) == 2 and words[0].lower() not in CHANGING_SCHEMES and not set(words[1]) & {",", '"'}:
+        text = f"{words[0].lower()} {words[1]}".encode(errors="surrogatepass")
+        digest = salted_hmac("pindb.stores.token_key", text, algorithm="sha256").hexdigest()
+        return f"authorization {digest}"
+    return user_key(request)
+
+
 class CacheStore(BaseStore):
     """Keeps pins in a Django cache, by user: for clients without cookies and users with several devices.
 
     The cache is ``PINDB_PIN_CACHE``; ``PINDB_PIN_CACHE_KEY`` is a callable (or the dotted path of one) that
-    takes a request and returns whose pins it has, as text: `user_key` where not given. Where that returns
-    None, the pins travel in the cookie. All servers of a site have to share the cache.
+    takes a request and returns whose pins it has, as text: `user_key` where not given, `token_key` for APIs.
+    Where that returns None, the pins travel in the cookie. All servers of a site have to share the cache.
 
     Pins are loaded just before the view. A pin that has ended early stays in the cache to the end of its
     life, and ends again in each request: to remove it would race with the next write.
@@ -273,7 +295,7 @@ class CacheStore(BaseStore):
         if key is None:
             return None
         # Whatever the site takes for a key; some caches take only some characters, and not many.
-        digest = hashlib.sha256(str(key).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(str(key).encode(errors="surrogatepass")).hexdigest()[:32]
         return {
             alias: f"pindb.pins.{digest}.{hashlib.sha256(alias.encode()).hexdigest()[:8]}"
             for alias, replicas in get_sets().replicas.items()

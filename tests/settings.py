@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
+    "rest_framework.authtoken",
     "tests.testapp",
 ]
 MIDDLEWARE = [
