@@ -140,9 +140,9 @@ class StrictPinDbRouter(PinDbRouter):
             context.pin(alias)
 
 
-def _report_undeclared(context: PinningContext, alias: str, model: type[Model]) -> None:
+def _report_undeclared(context: PinningContext, alias: str, model: type[Model] | None) -> None:
     """Raise `UnpinnedWriteException`; where ``PINDB_STRICT`` is "log", log the write instead."""
-    label = model._meta.label
+    label = "a table" if model is None else model._meta.label
     if conf.PINDB_STRICT == "log":
         place = current_place()
         logger.warning(
@@ -285,8 +285,10 @@ class _Table:
             self.on_replicas.add(model)
         return unpinned
 
-    def is_greedy(self, model: type[Model]) -> bool:
+    def is_greedy(self, model: type[Model] | None) -> bool:
         """Whether a write of a model pins under `StrictPinDbRouter` too; it counts by its name, as above."""
+        if model is None:
+            return False
         meta = (model._meta.concrete_model or model)._meta
         return meta.label_lower in self.greedy_labels or meta.app_label in self.greedy_labels
 

@@ -41,7 +41,11 @@ def test_replicas_are_numbered_from_zero_and_have_the_settings_of_their_master()
 
 
 def test_a_replica_may_have_an_alias_that_does_not_depend_on_its_place_in_the_list() -> None:
-    replicas = [{"HOST": "a", "ALIAS": "eu1"}, {"HOST": "b"}, {"HOST": "c", "ALIAS": "eu3", "WEIGHT": 2}]
+    replicas: list[dict[str, Any]] = [
+        {"HOST": "a", "ALIAS": "eu1"},
+        {"HOST": "b"},
+        {"HOST": "c", "ALIAS": "eu3", "WEIGHT": 2},
+    ]
     databases = populate_replicas({"default": MASTER}, {"default": replicas})
     assert list(databases) == ["default", "eu1", "default-1", "eu3"]
     assert [databases[alias]["HOST"] for alias in ("eu1", "default-1", "eu3")] == ["a", "b", "c"]
