@@ -26,7 +26,8 @@ def import_entry(setting: str, entry: Any, what: str) -> Any:
         return entry
     try:
         return import_string(entry)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:
+        # The last two: '.views.router' and the like, which are no dotted paths.
         raise PinDbConfigError(
             f"{setting} names {entry!r}, which cannot be imported: {error}. Write the dotted path of {what}."
         ) from error

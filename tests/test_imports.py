@@ -77,6 +77,8 @@ FLOORS = [
     ["pindb.replicas"],
     ["pindb.reruns"],
     ["pindb.routers", "pindb.middleware", "pindb.celery", "pindb.urls"],
+    ["pindb.checks.reporting"],
+    ["pindb.checks.cookie", "pindb.checks.replicas", "pindb.checks.stores"],
     ["pindb.checks.routing", "pindb.checks.servers", "pindb.checks.values"],
     ["pindb.checks"],
     ["pindb.apps", "pindb"],

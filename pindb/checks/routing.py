@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
+from pindb.checks.replicas import check_replicas
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
@@ -34,9 +35,14 @@ DATABASE_MIDDLEWARE = (
 )
 
 
+def _routers() -> list[Any]:
+    """The entries of ``DATABASE_ROUTERS`` that are routers of pindb's."""
+    return [entry for entry in settings.DATABASE_ROUTERS if _is_a(entry, PinDbRouter)]
+
+
 def _is_routed() -> bool:
     """Whether a pindb router is in ``DATABASE_ROUTERS``."""
-    return any(_is_a(entry, PinDbRouter) for entry in settings.DATABASE_ROUTERS)
+    return bool(_routers())
 
 
 def _is_a(entry: Any, base: type) -> bool:
@@ -50,7 +56,7 @@ def _is_a(entry: Any, base: type) -> bool:
 
 @register("pindb")
 def check_sets(**kwargs: Any) -> list[CheckMessage]:
-    """The sets: E001 to E003, W003, W004."""
+    """The sets: E001 to E003, E019, W003, W004, W016 to W019."""
     if not conf.PINDB_ENABLED and conf.MASTER_DATABASES is None:
         return []
     if not _is_routed() and conf.MASTER_DATABASES is None:
@@ -65,7 +71,7 @@ def check_sets(**kwargs: Any) -> list[CheckMessage]:
         hint = "See the chapter on settings in pindb's documentation."
         return [Error(str(error), hint=hint, id="pindb.E002")]
     # A site that is off under test may have replaced DATABASES.
-    return list(_check_databases()) if conf.PINDB_ENABLED else []
+    return [*_check_databases(), *check_replicas()] if conf.PINDB_ENABLED else []
 
 
 def _check_databases() -> Iterator[CheckMessage]:
@@ -96,8 +102,24 @@ def _check_databases() -> Iterator[CheckMessage]:
 
 
 @register("pindb")
+def check_routers(**kwargs: Any) -> list[CheckMessage]:
+    """The routers: W013."""
+    first, *others = _routers() or [None]
+    if not others:
+        return []
+    return [
+        Warning(
+            f"DATABASE_ROUTERS has {len(others) + 1} routers of pindb's, and {first!r} answers for all of "
+            "them.",
+            hint="Keep one. Routers of your own that choose a set belong into PINDB_DELEGATE_ROUTERS.",
+            id="pindb.W013",
+        )
+    ]
+
+
+@register("pindb")
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
-    """The middleware: W001, W002, W005."""
+    """The middleware: W001, W002, W005, W012."""
     if not conf.PINDB_ENABLED:
         return []
     entries = list(settings.MIDDLEWARE)
@@ -122,17 +144,28 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
                 id="pindb.W002",
             )
         ]
+    warnings: list[CheckMessage] = []
+    if len(places) > 1:
+        named = ", ".join(str(entries[place]) for place in places)
+        warnings.append(
+            Warning(
+                f"MIDDLEWARE has {named}: each begins a pinning context, and none knows the pins that are "
+                "made in the others.",
+                hint="Keep the first.",
+                id="pindb.W012",
+            )
+        )
     early = [entry for entry in entries[: places[0]] if entry in DATABASE_MIDDLEWARE]
     if early:
-        return [
+        warnings.append(
             Warning(
                 f"{', '.join(early)} comes before {MIDDLEWARE} in MIDDLEWARE: what it reads and writes "
                 "is outside of the request's pinning context.",
                 hint=f"Move {MIDDLEWARE!r} up, before {early[0]!r}.",
                 id="pindb.W005",
             )
-        ]
-    return []
+        )
+    return warnings
 
 
 @register("pindb")

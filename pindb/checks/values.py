@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
-from pindb.conf import conf
+from pindb.checks.reporting import failures, nearest
+from pindb.conf import COOKIE_DEFAULTS, DEFAULTS, conf
 from pindb.exceptions import PinDbConfigError
 from pindb.positions import find_positions, load_positions
 from pindb.routers import greedy_models, load_delegates, unpinned_models
 from pindb.sets import get_sets
-from pindb.stores import CacheStore, HeaderStore, load_key, load_store, user_key
 
-__all__ = ["check_consistency", "check_store", "check_values"]
-
-#: Sessions that are rows of a database.
-DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
+__all__ = ["check_consistency", "check_names", "check_values"]
 
 
 class Number(NamedTuple):
@@ -52,43 +49,83 @@ NUMBERS = {
 }
 
 
+#: What the names of pindb's settings begin with, but for those of the databases.
+PREFIX = "PINDB_"
+
+#: Settings whose default is a truth value, but which take something else too.
+NOT_ONLY_BOOLEANS = frozenset({"PINDB_CELERY"})
+
+#: Settings that are True or False.
+BOOLEANS = (
+    *(name for name, value in DEFAULTS.items() if isinstance(value, bool) and name not in NOT_ONLY_BOOLEANS),
+    "PINDB_PINNING_COOKIE_SECURE",
+    "PINDB_PINNING_COOKIE_HTTPONLY",
+)
+
+
 @register("pindb")
 def check_values(**kwargs: Any) -> list[CheckMessage]:
-    """Numbers, names and dotted paths: E004 to E007, E011, E014."""
+    """Numbers, truth values, names and dotted paths: E004, E006, E007, E011, E014 to E016."""
     errors: list[CheckMessage] = []
     for name, number in NUMBERS.items():
         value = getattr(conf, name)
         if not number.allows(value):
-            errors.append(Error(f"{name} is {value!r}.", hint=f"Write {number.what}.", id=number.code))
-    cookie = conf.PINDB_PINNING_COOKIE
-    if not isinstance(cookie, str) or not cookie:
-        errors.append(
-            Error(
-                f"PINDB_PINNING_COOKIE is {cookie!r}.",
-                hint="Write the name of a cookie: 'pindb_pinned_set'.",
-                id="pindb.E005",
+            more = f"; from the environment: float(os.environ[{name!r}])" if isinstance(value, str) else ""
+            errors.append(Error(f"{name} is {value!r}.", hint=f"Write {number.what}{more}.", id=number.code))
+    for name in BOOLEANS:
+        # What a cookie's attribute follows is Django's to judge.
+        value = getattr(conf, name) if name in DEFAULTS else getattr(settings, name, False)
+        if not isinstance(value, bool):
+            default = "1" if DEFAULTS.get(name) else "0"
+            hint = f'{name} = os.environ.get("{name}", "{default}") == "1"'
+            errors.append(
+                Error(
+                    f"{name} is {value!r}{_counts_as(value)}.",
+                    hint=f"Write True or False; from the environment: {hint}.",
+                    id="pindb.E015",
+                )
             )
-        )
-    errors += _failures("pindb.E006", load_delegates)
-    errors += _failures("pindb.E007", unpinned_models)
-    errors += _failures("pindb.E014", greedy_models)
+    celery = conf.PINDB_CELERY
+    if not isinstance(celery, (bool, dict)):
+        hint = "Write True or False, or a dict with the arguments of pindb.celery.install: {'wait': '200ms'}."
+        errors.append(Error(f"PINDB_CELERY is {celery!r}{_counts_as(celery)}.", hint=hint, id="pindb.E016"))
+    errors += failures("pindb.E006", "PINDB_DELEGATE_ROUTERS", load_delegates)
+    errors += failures("pindb.E007", "PINDB_UNPINNED_MODELS", unpinned_models)
+    errors += failures("pindb.E014", "PINDB_GREEDY_MODELS", greedy_models)
     if conf.PINDB_STRICT not in ("raise", "log"):
         hint = "Write 'raise', or 'log' while a site is moved to StrictPinDbRouter."
         errors.append(Error(f"PINDB_STRICT is {conf.PINDB_STRICT!r}.", hint=hint, id="pindb.E014"))
     return errors
 
 
-def _failures(code: str, *loaders: Callable[[], Any]) -> Iterator[CheckMessage]:
-    for load in loaders:
-        try:
-            load()
-        except PinDbConfigError as error:
-            yield Error(str(error), hint="Correct the setting or drop the entry.", id=code)
+def _counts_as(value: Any) -> str:
+    """Return what text is where a truth value is meant: "False" is true."""
+    return f", which counts as {bool(value)}" if isinstance(value, str) else ""
+
+
+@register("pindb")
+def check_names(**kwargs: Any) -> list[CheckMessage]:
+    """Settings that pindb does not have: W020."""
+    known = {*DEFAULTS, *COOKIE_DEFAULTS}
+    warnings: list[CheckMessage] = []
+    for name in sorted({name for name in dir(settings) if name.startswith(PREFIX)} - known):
+        # What all of them begin with makes none of them alike.
+        meant = nearest(name[len(PREFIX) :], [one[len(PREFIX) :] for one in known if one.startswith(PREFIX)])
+        warnings.append(
+            Warning(
+                f"pindb has no setting {name}: it does nothing.",
+                hint=f"Write {PREFIX}{meant}."
+                if meant
+                else "Remove it; the documentation lists all settings.",
+                id="pindb.W020",
+            )
+        )
+    return warnings
 
 
 @register("pindb")
 def check_consistency(**kwargs: Any) -> list[CheckMessage]:
-    """What ends pins: E010, E012, W007. Nothing is connected to."""
+    """What ends pins: E010, E012, W007, W015. Nothing is connected to."""
     if conf.PINDB_CONSISTENCY not in ("time", "position"):
         return [
             Error(
@@ -97,11 +134,31 @@ def check_consistency(**kwargs: Any) -> list[CheckMessage]:
                 id="pindb.E010",
             )
         ]
-    failures = list(_failures("pindb.E012", load_positions))
-    wanted = conf.PINDB_CONSISTENCY == "position" or conf.PINDB_MAX_REPLICA_LAG is not None
-    if failures or not wanted or not conf.PINDB_ENABLED:
-        return failures
-    return list(_check_vendors())
+    wrong = list(failures("pindb.E012", "PINDB_POSITIONS", load_positions))
+    if wrong or not conf.PINDB_ENABLED:
+        return wrong
+    messages = list(_check_kinds())
+    if conf.PINDB_CONSISTENCY == "position" or conf.PINDB_MAX_REPLICA_LAG is not None:
+        messages += _check_vendors()
+    return messages
+
+
+def _check_kinds() -> Iterator[CheckMessage]:
+    if not conf.PINDB_POSITIONS:
+        return
+    vendors = {connections[alias].vendor for alias in connections.settings}
+    # Django counts MariaDB as MySQL.
+    kinds = vendors | {"mariadb"} if "mysql" in vendors else vendors
+    for kind in conf.PINDB_POSITIONS:
+        if kind not in kinds:
+            meant = nearest(kind, kinds)
+            yield Warning(
+                f"PINDB_POSITIONS has the kind of database {kind!r}, and DATABASES has none of that kind.",
+                hint=f"Write {meant!r}."
+                if meant
+                else f"Write one of {', '.join(map(repr, sorted(kinds)))}, or drop the entry.",
+                id="pindb.W015",
+            )
 
 
 def _check_vendors() -> Iterator[CheckMessage]:
@@ -120,38 +177,3 @@ def _check_vendors() -> Iterator[CheckMessage]:
                 hint="Add a class to PINDB_POSITIONS, or silence this check if that is meant.",
                 id="pindb.W007",
             )
-
-
-@register("pindb")
-def check_store(**kwargs: Any) -> list[CheckMessage]:
-    """Where pins are kept: E013, W006."""
-    try:
-        store = load_store()
-    except PinDbConfigError as error:
-        return [Error(str(error), hint="Correct the setting or drop it.", id="pindb.E013")]
-    if isinstance(store, HeaderStore):
-        header = conf.PINDB_PIN_HEADER
-        if not isinstance(header, str) or not header.replace("-", "").isalnum() or not header.isascii():
-            hint = "Write the name of a header, of letters, digits and hyphens: 'X-Pindb-Pins'."
-            return [Error(f"PINDB_PIN_HEADER is {header!r}.", hint=hint, id="pindb.E013")]
-    return list(_check_cache_store()) if isinstance(store, CacheStore) else []
-
-
-def _check_cache_store() -> Iterator[CheckMessage]:
-    if conf.PINDB_PIN_CACHE not in settings.CACHES:
-        yield Error(
-            f"PINDB_PIN_CACHE is {conf.PINDB_PIN_CACHE!r}, which is not in CACHES.",
-            hint=f"Write one of its aliases: {', '.join(map(repr, settings.CACHES))}.",
-            id="pindb.E013",
-        )
-    failures = list(_failures("pindb.E013", load_key))
-    yield from failures
-    if failures or load_key() is not user_key or settings.SESSION_ENGINE not in DATABASE_SESSIONS:
-        return
-    if not any(str(label).lower() == "sessions.session" for label in conf.PINDB_UNPINNED_MODELS):
-        yield Warning(
-            "pindb.stores.CacheStore finds the user in the session, which is read before the pins are known, "
-            "and from a replica: whoever has just logged in may seem to be logged out.",
-            hint="Add 'sessions.Session' to PINDB_UNPINNED_MODELS, or keep sessions in a cache.",
-            id="pindb.W006",
-        )
