@@ -23,6 +23,7 @@ from django.db.utils import DataError
 from pindb.conf import conf
 from pindb.contexts import NONE, Choices, PinningContext, current, get_context
 from pindb.counters import count, count_read
+from pindb.exceptions import PinDbConfigError
 from pindb.health import is_lost
 from pindb.members import get_connection, get_member, opened_at
 from pindb.replicas import choose_again
@@ -232,7 +233,11 @@ def _watch(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
     """Stand around a connection's statements, if it is to a member of a set."""
     if conf.MASTER_DATABASES is None:
         return
-    master = get_sets().masters.get(connection.alias)
+    try:
+        master = get_sets().masters.get(connection.alias)
+    except PinDbConfigError:
+        # The checks report it, some of which open a connection; the router raises it.
+        return
     if master is None:
         return
     if master == connection.alias and get_member(master).down_since is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
+from django.core.checks.registry import CheckRegistry
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.db import router as django_router
@@ -114,8 +116,18 @@ class PinDbRouter:
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **hints: Any
     ) -> bool | None:
-        """Never on a replica, elsewhere what the delegate routers answer."""
-        table = _table or _make_table()
+        """Never on a replica, elsewhere what the delegate routers answer.
+
+        Raises:
+            PinDbConfigError: the settings are wrong. Not while system checks run, which report it: the answer
+                is no, so that no model is checked against a database.
+        """
+        try:
+            table = _table or _make_table()
+        except PinDbConfigError:
+            if _is_checking():
+                return False
+            raise
         if table.sets.masters.get(db, db) != db:
             return False
         return table.ask("allow_migrate", db, app_label, model_name=model_name, **hints)
@@ -390,6 +402,15 @@ def _labels(setting: str, example: str, or_apps: bool = False) -> frozenset[str]
                 f"{error}. Write 'app_label.ModelName'{' or an app_label' if or_apps else ''}."
             ) from error
     return frozenset(found)
+
+
+def _is_checking() -> bool:
+    """Whether Django's system checks are running in this thread."""
+    code = CheckRegistry.run_checks.__code__
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame.f_code is code
 
 
 def _in_explicit_block(master: Any, context: PinningContext, alias: str) -> bool:
