@@ -6,15 +6,20 @@ from pindb.exceptions import PinDbConfigError
 
 
 class PinDbConfig(AppConfig):
-    """``"pindb"`` in ``INSTALLED_APPS``: the system checks, and Celery where ``PINDB_CELERY`` is on."""
+    """``"pindb"`` in ``INSTALLED_APPS``: system checks, management commands that run pinned, and Celery where
+    ``PINDB_CELERY`` is on."""
 
     name = "pindb"
     verbose_name = "pindb"
 
     def ready(self) -> None:
-        from pindb import checks  # noqa: F401 (registers them)
+        from pindb import (
+            checks,  # noqa: F401 (registers them)
+            commands,
+        )
         from pindb.conf import conf
 
+        commands.install()
         if conf.PINDB_CELERY:
             try:
                 from pindb import celery

@@ -13,7 +13,36 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-__all__ = ["conf"]
+__all__ = ["PINNED_COMMANDS", "conf"]
+
+#: Management commands that run pinned where ``PINDB_PINNED_COMMANDS`` is not set: those of Django and of
+#: Wagtail that change data. Sites add theirs: ``[*PINNED_COMMANDS, "import_prices"]``.
+PINNED_COMMANDS = (
+    "changepassword",
+    "clearsessions",
+    "createcachetable",
+    "createsuperuser",
+    "flush",
+    "loaddata",
+    "migrate",
+    "remove_stale_contenttypes",
+    "modelsearch.rebuild_modelsearch_index",
+    "wagtail.api_tokens",
+    "wagtail.convert_mariadb_uuids",
+    "wagtail.create_log_entries_from_revisions",
+    "wagtail.fixtree",
+    "wagtail.move_pages",
+    "wagtail.publish_scheduled",
+    "wagtail.purge_embeds",
+    "wagtail.purge_revisions",
+    "wagtail.rebuild_references_index",
+    "wagtail.set_url_paths",
+    "wagtail.contrib.redirects.import_redirects",
+    "wagtail.contrib.search_promotions.searchpromotions_garbage_collect",
+    "wagtail.images.wagtail_update_image_renditions",
+    "wagtail.search.update_index",
+    "wagtail.search.wagtail_update_index",
+)
 
 DEFAULTS: dict[str, Any] = {
     # Master databases by alias, each a dict as in DATABASES; None: the setting is missing.
@@ -30,6 +59,8 @@ DEFAULTS: dict[str, Any] = {
     "PINDB_STRICT": "raise",
     # Apps and models ("app_label", "app_label.ModelName") whose undeclared writes pin under Strict.
     "PINDB_GREEDY_MODELS": (),
+    # Management commands that run pinned, by name; "app.name" is the one of that app only.
+    "PINDB_PINNED_COMMANDS": PINNED_COMMANDS,
     # Reads inside an explicit transaction.atomic() on the master go to the master.
     "PINDB_ATOMIC_READS_MASTER": True,
     # Tasks carry the pins of whoever sent them; a dict has the arguments of pindb.celery.install.
@@ -80,6 +111,7 @@ class Conf:
     PINDB_UNPINNED_MODELS: Iterable[str]
     PINDB_STRICT: str
     PINDB_GREEDY_MODELS: Iterable[str]
+    PINDB_PINNED_COMMANDS: Iterable[str]
     PINDB_ATOMIC_READS_MASTER: bool
     PINDB_CELERY: Any
     PINDB_CLUSTERS: Any

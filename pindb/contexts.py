@@ -87,6 +87,8 @@ class PinningContext:
         wait_until: until when (`time.monotonic`) a read of a pinned set waits for a replica, before it goes
             to the master.
         from_replica: sets that a block of `unpinned_replica` reads from replicas whatever happens.
+        pins_writes: whether a write pins its set under `StrictPinDbRouter` too: in a management command that
+            runs pinned.
         request_blocks: aliases on which the outermost transaction is the one that ``ATOMIC_REQUESTS`` opens.
         parent: the context that comes back when this one ends.
         scope: the block that opened it.
@@ -96,7 +98,7 @@ class PinningContext:
     carried = NO_PINS
     positions = NO_POSITIONS
     pinned = new = declared = renewed = from_replica = request_blocks = NONE
-    changed = False
+    changed = pins_writes = False
     wait_until = 0.0
     scope: object = None
     _choices: Choices | None = None
@@ -176,12 +178,14 @@ class PinningContext:
         inner.new = self.new
         inner.declared = self.declared
         inner.renewed = self.renewed
+        inner.pins_writes = self.pins_writes
         inner.carried = self.carried
         inner.positions = self.positions
         inner.wait_until = self.wait_until
         inner.reads = self.reads.copy()
         inner._choices = self.choices
         inner.from_replica = self.from_replica
+        inner.pins_writes = self.pins_writes
         return inner
 
 

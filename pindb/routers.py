@@ -147,8 +147,8 @@ class StrictPinDbRouter(PinDbRouter):
             if not table.is_greedy(model):
                 _report_undeclared(context, alias, model)
             context.pin(alias)
-        elif alias in context.carried:
-            # The pin that was carried in is about to end; the write has to be covered in full.
+        elif alias in context.carried or context.pins_writes:
+            # A pin that was carried in is about to end; the write has to be covered in full.
             context.pin(alias)
 
 

@@ -60,6 +60,7 @@ ERRORS: dict[str, Callable[[], dict[str, Any]]] = {
     "pindb.E011": lambda: {"PINDB_REPLICA_DOWNTIME": None},
     "pindb.E012": lambda: {"PINDB_POSITIONS": {"postgresql": "no.such.Class"}},
     "pindb.E013": lambda: {"PINDB_PIN_STORE": "no.such.Store"},
+    "pindb.E020": lambda: {"PINDB_PINNED_COMMANDS": "migrate"},
 }
 WARNINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "pindb.W001": lambda: {"MIDDLEWARE": []},

@@ -394,6 +394,8 @@ def test_setting_is_documented_with_its_default(name: str) -> None:
         assert default == f"`{COOKIE_DEFAULTS[name]}`"
     elif name in ("MASTER_DATABASES", "DATABASE_SETS"):
         assert default == "none: required"
+    elif name == "PINDB_PINNED_COMMANDS":
+        assert default == "`pindb.conf.PINNED_COMMANDS`"
     else:
         assert ast.literal_eval(default.strip("`")) == DEFAULTS[name]
 

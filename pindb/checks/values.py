@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
 from pindb.checks.reporting import failures, nearest
+from pindb.commands import pinned_commands
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS, conf
 from pindb.exceptions import PinDbConfigError
 from pindb.positions import find_positions, load_positions
@@ -65,7 +66,7 @@ BOOLEANS = (
 
 @register("pindb")
 def check_values(**kwargs: Any) -> list[CheckMessage]:
-    """Numbers, truth values, names and dotted paths: E004, E006, E007, E011, E014 to E016."""
+    """Numbers, truth values, names and dotted paths: E004, E006, E007, E011, E014 to E016, E020."""
     errors: list[CheckMessage] = []
     for name, number in NUMBERS.items():
         value = getattr(conf, name)
@@ -95,6 +96,7 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
     if conf.PINDB_STRICT not in ("raise", "log"):
         hint = "Write 'raise', or 'log' while a site is moved to StrictPinDbRouter."
         errors.append(Error(f"PINDB_STRICT is {conf.PINDB_STRICT!r}.", hint=hint, id="pindb.E014"))
+    errors += failures("pindb.E020", "PINDB_PINNED_COMMANDS", pinned_commands)
     return errors
 
 
