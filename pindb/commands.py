@@ -1,4 +1,4 @@
-"""Management commands that run pinned.
+"""Management commands: which of them run pinned, and what they may do with ``--database`` and a replica.
 
 Django's commands write by their own hand, often past the router (`Model.save_base(using=...)`, raw SQL), and
 read what they have just written. So those of ``PINDB_PINNED_COMMANDS`` run with all sets pinned.
@@ -12,19 +12,36 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.core.management import get_commands
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from pindb.conf import PINNED_COMMANDS, conf
-from pindb.contexts import PinningContext
+from pindb.contexts import Choices, PinningContext
 from pindb.exceptions import PinDbConfigError
-from pindb.pinning import master
+from pindb.pinning import master, unpinned_replica
 from pindb.sets import get_sets
 
 __all__ = ["install", "pinned_commands"]
 
 #: Where the modules of commands stand in their app.
 FOLDER = ".management.commands."
+
+#: Django's commands that write to the database that ``--database`` names.
+WRITES = frozenset(
+    {
+        "changepassword",
+        "createcachetable",
+        "createsuperuser",
+        "flush",
+        "loaddata",
+        "migrate",
+        "remove_stale_contenttypes",
+    }
+)
+
+#: Django's commands that only read that database, and ask ``allow_migrate`` for which models it has.
+READS = frozenset({"dumpdata", "sqlflush", "sqlmigrate"})
 
 
 def install() -> None:
@@ -88,9 +105,35 @@ class _Pinned(master):
             outer.pin(alias)
 
 
+class _Member(unpinned_replica):
+    """The block of a command that reads one replica.
+
+    What is related to a row (many-to-many fields in a dump) asks the router, and comes from the same replica.
+    """
+
+    def __init__(self, alias: str, replica: str) -> None:
+        super().__init__(alias)
+        self.alias = alias
+        self.replica = replica
+
+    def open(self, outer: PinningContext) -> PinningContext:
+        inner = super().open(outer)
+        inner.migratable = self.replica
+        return inner
+
+    def change(self, inner: PinningContext) -> None:
+        super().change(inner)
+        inner._choices = Choices()
+        inner.choices.replicas[self.alias] = self.replica
+
+
 def _block(command: BaseCommand, options: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """The block that a command runs in."""
-    if not conf.PINDB_ENABLED:
+    """The block that a command runs in.
+
+    Raises:
+        CommandError: it would write to a replica.
+    """
+    if not conf.PINDB_ENABLED and conf.MASTER_DATABASES is None:
         return nullcontext()
     try:
         sets = get_sets()
@@ -98,11 +141,24 @@ def _block(command: BaseCommand, options: Mapping[str, Any]) -> AbstractContextM
         # The command's own checks report it, or the router where there are none.
         return nullcontext()
     names = set(_names(command))
-    if not sets.replicas or not _is_pinned(command, names):
-        return nullcontext()
+    only_reads = not names.isdisjoint(READS) or _only_reads(names, options)
     alias = options.get("database")
-    writes = isinstance(alias, str) and alias in sets.replicas and not _only_reads(names, options)
-    return _Pinned(sets.replicas, alias if writes else None)
+    home = sets.masters.get(alias) if isinstance(alias, str) else None
+    if alias is not None and home not in (None, alias):
+        writing = names & WRITES
+        if writing and not only_reads and _is_replica(alias, home):
+            raise CommandError(
+                f"{min(writing)} writes, and {alias!r} is a replica of {home!r}. Write --database {home}: "
+                "its replicas get what is written there by replication."
+            )
+        if only_reads:
+            return _Member(home, alias)
+        home = None
+    elif home is not None and names & READS:
+        return master(home)
+    if conf.PINDB_ENABLED and sets.replicas and _is_pinned(command, names):
+        return _Pinned(sets.replicas, None if only_reads else home)
+    return nullcontext()
 
 
 def _names(command: BaseCommand) -> Iterator[str]:
@@ -138,3 +194,9 @@ def _only_reads(names: set[str], options: Mapping[str, Any]) -> bool:
     if "migrate" in names:
         return bool(options.get("plan") or options.get("check_unapplied")) and not options.get("prune")
     return "createcachetable" in names and bool(options.get("dry_run"))
+
+
+def _is_replica(alias: str, home: str) -> bool:
+    """Whether the alias of a replica leads to one. Where pindb is off, tests may make a database for it."""
+    test: Any = settings.DATABASES.get(alias, {}).get("TEST") or {}
+    return bool(conf.PINDB_ENABLED) or test.get("MIRROR") == home

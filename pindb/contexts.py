@@ -89,6 +89,8 @@ class PinningContext:
         from_replica: sets that a block of `unpinned_replica` reads from replicas whatever happens.
         pins_writes: whether a write pins its set under `StrictPinDbRouter` too: in a management command that
             runs pinned.
+        migratable: a replica of which ``allow_migrate`` says what it says of the master: a management command
+            reads it.
         request_blocks: aliases on which the outermost transaction is the one that ``ATOMIC_REQUESTS`` opens.
         parent: the context that comes back when this one ends.
         scope: the block that opened it.
@@ -99,6 +101,7 @@ class PinningContext:
     positions = NO_POSITIONS
     pinned = new = declared = renewed = from_replica = request_blocks = NONE
     changed = pins_writes = False
+    migratable: str | None = None
     wait_until = 0.0
     scope: object = None
     _choices: Choices | None = None
@@ -186,6 +189,7 @@ class PinningContext:
         inner._choices = self.choices
         inner.from_replica = self.from_replica
         inner.pins_writes = self.pins_writes
+        inner.migratable = self.migratable
         return inner
 
 

@@ -116,7 +116,7 @@ class PinDbRouter:
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **hints: Any
     ) -> bool | None:
-        """Never on a replica, elsewhere what the delegate routers answer.
+        """Never on a replica (but for a command that reads it), elsewhere what the delegate routers answer.
 
         Raises:
             PinDbConfigError: the settings are wrong. Not while system checks run, which report it: the answer
@@ -128,9 +128,11 @@ class PinDbRouter:
             if _is_checking():
                 return False
             raise
-        if table.sets.masters.get(db, db) != db:
+        master = table.sets.masters.get(db, db)
+        if master != db and (get_context() or current()).migratable != db:
             return False
-        return table.ask("allow_migrate", db, app_label, model_name=model_name, **hints)
+        # A replica that is read has what its master has.
+        return table.ask("allow_migrate", master, app_label, model_name=model_name, **hints)
 
 
 class StrictPinDbRouter(PinDbRouter):

@@ -1,4 +1,4 @@
-"""Management commands: those that change data run on the master."""
+"""Management commands: those that change data run on the master, and a replica is only read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from pindb import commands
 from pindb.conf import PINNED_COMMANDS
 from pindb.contexts import current
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.testapp.models import Author, Book
+from tests.test_routers import ArticlesOnApi
+from tests.testapp.models import Article, Author, Book, Tag
 
 ROUTERS = ["pindb.GreedyPinDbRouter", "pindb.StrictPinDbRouter"]
 REPLICAS = ("default-0", "default-1")
@@ -122,6 +123,7 @@ def test_commands_that_were_told_not_to_write_pin_nothing() -> None:
     call_command("migrate", plan=True, verbosity=0)
     call_command("createcachetable", dry_run=True, verbosity=0)
     call_command("check")
+    call_command("dumpdata", "testapp", verbosity=0)
     assert pindb.get_pinned() == set()
 
 
@@ -280,6 +282,128 @@ def test_hooking_in_twice_changes_nothing() -> None:
     before = BaseCommand.execute
     commands.install()
     assert BaseCommand.execute is before
+
+
+# ---- a replica by its alias --------------------------------------------------------------------
+
+
+def output(capsys: pytest.CaptureFixture[str], *args: Any, **options: Any) -> str:
+    capsys.readouterr()
+    call_command(*args, **options)
+    return capsys.readouterr().out
+
+
+@pindb.master("default")
+def fill() -> None:
+    book = Book.objects.create(title="Notes", author=Author.objects.create(name="Ada"))
+    book.tags.add(Tag.objects.create(name="engines"))
+
+
+@pytest.mark.usefixtures("each_router")
+def test_a_dump_of_a_replica_has_what_that_of_the_master_has(
+    servers: PostgresReplicaSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill()
+    servers.wait_until_caught_up()
+    dumps = {output(capsys, "dumpdata", database=alias) for alias in ("default", *REPLICAS)}
+    assert len(dumps) == 1
+    assert {row["model"] for row in json.loads(*dumps)} >= {"testapp.book", "auth.permission"}
+    with override_settings(PINDB_ENABLED=False):
+        dumps |= {output(capsys, "dumpdata", database=alias) for alias in ("default", *REPLICAS)}
+    assert len(dumps) == 1
+    assert pindb.get_pinned() == set()
+    assert router.allow_migrate_model("default-0", Book) is False
+
+
+def test_a_dump_is_of_one_member_in_all_its_parts(
+    servers: PostgresReplicaSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill()
+    servers.wait_until_caught_up()
+    servers.pause(0)
+    with pindb.master("default"):
+        Book.objects.get().tags.clear()
+    servers.wait_until_caught_up(1)
+    for _ in range(2):
+        found = {}
+        for alias in ("default", *REPLICAS):
+            (row,) = json.loads(output(capsys, "dumpdata", "testapp.book", database=alias))
+            found[alias] = len(row["fields"]["tags"])
+        assert found == {"default": 0, "default-0": 1, "default-1": 0}
+        pindb.pin("default")
+
+
+@override_settings(PINDB_DELEGATE_ROUTERS=[ArticlesOnApi()])
+def test_a_dump_of_a_replica_has_the_models_of_its_set(
+    servers: PostgresReplicaSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Article.objects.using("api").create(headline="News")
+    fill()
+    servers.wait_until_caught_up()
+    (row,) = json.loads(output(capsys, "dumpdata", "testapp", database="api-0"))
+    assert row["model"] == "testapp.article"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "loaddata books",
+        "migrate",
+        "migrate auth --prune --check",
+        "flush --noinput",
+        "createcachetable",
+        "remove_stale_contenttypes",
+        "createsuperuser --noinput --username ada --email a@example.com",
+        "changepassword ada",
+    ],
+)
+def test_a_command_that_would_write_to_a_replica_says_what_to_write(line: str, enabled: bool) -> None:
+    name, *args = line.split()
+    with override_settings(PINDB_ENABLED=enabled), pytest.raises(CommandError) as caught:
+        call_command(name, *args, "--database", "default-0")
+    for words in (name, "'default-0' is a replica of 'default'", "--database default:"):
+        assert words in str(caught.value)
+    assert pindb.get_pinned() == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        ("inspectdb", ["testapp_book"]),
+        ("showmigrations", []),
+        ("sqlflush", []),
+        ("sqlmigrate", ["auth", "0001"]),
+        ("sqlsequencereset", ["auth"]),
+        ("migrate", ["--plan"]),
+        ("migrate", ["--check"]),
+        ("createcachetable", ["--dry-run"]),
+    ],
+)
+def test_commands_that_only_read_work_on_a_replica(
+    command: str, args: list[str], servers: PostgresReplicaSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers.wait_until_caught_up()
+    caches = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "no_table"}}
+    with override_settings(CACHES=caches):
+        printed = {
+            alias: output(capsys, command, *args, database=alias) for alias in ("default", "default-0")
+        }
+    assert printed["default"] == printed["default-0"]
+    assert bool(printed["default"]) == (args != ["--check"])
+
+
+def test_the_checks_run_on_a_replica(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no issues" in output(capsys, "check", databases=["default-0"])
+
+
+@override_settings(PINDB_ENABLED=False)
+def test_disabled_tests_may_make_a_database_of_its_own_for_a_replica() -> None:
+    from django.conf import settings
+
+    databases = {**settings.DATABASES, "default-0": {**settings.DATABASES["default-0"], "TEST": {}}}
+    with pytest.warns(UserWarning, match="DATABASES"), override_settings(DATABASES=databases):
+        call_command("createcachetable", database="default-0")
 
 
 # ---- a site of its own on a database of its own ------------------------------------------------
