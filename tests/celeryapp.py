@@ -1,24 +1,17 @@
-"""A Celery application on a broker that needs no server: folders, shared with the worker process."""
+"""A Celery application; in the worker, on the broker that the environment names."""
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 import django
 from celery import Celery, chain, shared_task
 
-folder = os.environ.get("PINDB_TEST_CELERY", "")
 app = Celery("tests")
 app.conf.update(
-    broker_url="filesystem://",
-    broker_transport_options={
-        "data_folder_in": f"{folder}/queue",
-        "data_folder_out": f"{folder}/queue",
-        "control_folder": f"{folder}/control",
-        "polling_interval": 0.02,
-    },
-    result_backend=f"file://{folder}/results",
+    json.loads(os.environ.get("PINDB_TEST_CELERY", "{}")),
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=False,
 )

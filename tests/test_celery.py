@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
+import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,46 +18,20 @@ import pindb
 import pindb.celery
 from pindb.contexts import Pin
 from pindb.testing.postgres import PostgresReplicaSet
+from tests import celeryapp
+from tests.celeryworker import redis_broker, running_worker
 from tests.testapp.models import Author
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The module of the tasks, with one worker process that runs them one after the other."""
-    folder = tmp_path_factory.mktemp("celery")
-    for name in ("queue", "control", "results"):
-        (folder / name).mkdir()
-    os.environ["PINDB_TEST_CELERY"] = str(folder)
     pindb.celery.install()
-    from tests import celeryapp
-
-    log = folder / "worker.log"
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "celery", "--app", "tests.celeryapp", "worker"),
-                *("--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle"),
-                *("--without-heartbeat", "--loglevel", "INFO"),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "PINDB_TEST_CELERY_WORKER": "1"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while b" ready." not in log.read_bytes():
-            assert worker.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield celeryapp
-    finally:
-        # Its own way to stop takes it seconds.
-        os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait(20)
+    with redis_broker() as configuration:
+        celeryapp.app.conf.update(configuration)
+        environment = {"PINDB_TEST_CELERY": json.dumps(configuration)}
+        with running_worker("tests.celeryapp", tmp_path_factory.mktemp("celery"), environment):
+            yield celeryapp
 
 
 def result_of(sent: Any) -> Any:
