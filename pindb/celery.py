@@ -7,23 +7,26 @@ call `install` where the Celery app is made.
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 
-from celery.signals import before_task_publish, task_postrun, task_prerun
+from celery.signals import before_task_publish, task_postrun, task_prerun, worker_init
 
 from pindb.conf import conf
-from pindb.contexts import PinningContext, get_context, set_context
-from pindb.exceptions import PinDbConfigError
-from pindb.outgoing import outgoing_pins
+from pindb.contexts import Pin, PinningContext, current, get_context, running, set_context
+from pindb.incoming import begin, read_wait
+from pindb.outgoing import all_sets_pinned, outgoing_pins, pins_by_time
 from pindb.tokens import dump_pins, load_pins
 
 __all__ = ["install"]
 
 #: The message header that carries the pins.
 HEADER = "pindb_pinned_set"
+
+#: Celery's own task that polls the tasks of a chord, and then sends its callback.
+UNLOCK = "celery.chord_unlock"
 
 _wait = 0.0
 
@@ -43,33 +46,16 @@ def install(wait: str | float | timedelta | None = None) -> None:
         PinDbConfigError: `wait` is no such time.
     """
     global _wait
-    _wait = _seconds(wait)
+    _wait = read_wait(wait)
     before_task_publish.connect(_send_pins, weak=False, dispatch_uid="pindb.send")
     task_prerun.connect(_start, weak=False, dispatch_uid="pindb.start")
     task_postrun.connect(_end, weak=False, dispatch_uid="pindb.end")
+    worker_init.connect(_watch_chords_of_worker, weak=False, dispatch_uid="pindb.chords")
 
 
-def _seconds(wait: Any) -> float:
-    seconds: float | None = None
-    if wait is None:
-        return 0.0
-    if isinstance(wait, timedelta):
-        seconds = wait.total_seconds()
-    elif isinstance(wait, (int, float)) and not isinstance(wait, bool):
-        seconds = float(wait)
-    elif isinstance(wait, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", wait.strip())):
-        seconds = float(found[1]) / (1000 if found[2] == "ms" else 1)
-    if seconds is None or not 0 <= seconds <= 3600:
-        raise PinDbConfigError(
-            f"The time that tasks wait for a replica is {wait!r}. Write '200ms', '1.5s', or seconds: up to "
-            "an hour."
-        )
-    return seconds
-
-
-def _send_pins(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
+def _send_pins(sender: Any = None, headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
     context = get_context()
-    if headers is None or context is None or not conf.PINDB_ENABLED:
+    if headers is None or context is None or not conf.PINDB_ENABLED or sender == UNLOCK:
         return
     pins = outgoing_pins(context)
     if pins:
@@ -78,23 +64,82 @@ def _send_pins(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
 
 def _start(task: Any, **kwargs: Any) -> None:
     """A clean slate for the task, with the pins of whoever sent it."""
-    outer = get_context()
+    # Nothing is published for an eager task: the context around it is its caller's.
+    outer = current() if task.request.is_eager else None
     context = PinningContext(outer)
+    if outer is None:
+        _watch_chords(type(task.backend))
     if conf.PINDB_ENABLED:
-        if task.request.is_eager:
-            # Nothing was published: the caller's context is the one around the task.
-            context.carry(outgoing_pins(outer) if outer is not None else {})
+        pins: dict[str, Pin] = {}
+        if task.name == UNLOCK:
+            context = all_sets_pinned()
+        elif outer is not None:
+            pins = _eager_pins(outer)
         elif token := task.request.get(HEADER):
-            context.carry(load_pins(token, time.time()))
+            pins = load_pins(token, time.time())
         wait = getattr(task, "pindb_wait", None)
-        seconds = _wait if wait is None else _seconds(wait)
-        if seconds and context.positions:
-            context.wait_until = time.monotonic() + seconds
+        begin(context, pins, _wait if wait is None else read_wait(wait))
     set_context(context)
 
 
 def _end(task: Any, **kwargs: Any) -> None:
     """A clean slate after the task; for an eager one, the caller's context again."""
     context = get_context()
-    eager = task.request.is_eager and context is not None
-    set_context(context.parent if eager and context is not None else None)
+    outer = context.parent if task.request.is_eager and context is not None else None
+    if context is not None and outer is not None and conf.PINDB_ENABLED:
+        outer.left = {**outer.left, **outgoing_pins(context)}
+    set_context(outer)
+
+
+def _eager_pins(outer: PinningContext) -> dict[str, Pin]:
+    """What an eager task begins with: its caller's pins, and those of the eager tasks that ran before it.
+
+    They may be the tasks of a chain or a chord, which an eager task does not tell. A worker would hand their
+    pins on.
+    """
+    now = time.time()
+    left = {alias: pin for alias, pin in outer.left.items() if pin.position or pin.until > now}
+    # A position that was asked for just now is further than what is left.
+    return outgoing_pins(outer) | {alias: pin for alias, pin in left.items() if alias not in outer.new}
+
+
+# ---- chords ------------------------------------------------------------------------------------
+
+# What comes after a chord reads what all tasks of its header wrote, but they ran in many processes, and each
+# message carries the pins of one. All of them have ended by then. So the message carries pins of all sets,
+# which are about everything that was committed before it was sent.
+
+
+def _watch_chords(backend: type[Any]) -> None:
+    """Have a class of result backends send what comes after a chord from a context that has all sets pinned.
+
+    Celery has no signal for it. A backend without chords of its own leaves them to the task `UNLOCK`.
+    """
+    end_part = backend.on_chord_part_return
+    if not getattr(end_part, "pins_all_sets", False):
+
+        @wraps(end_part)
+        def end_part_pinned(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not conf.PINDB_ENABLED:
+                return end_part(self, *args, **kwargs)
+            # Errbacks that take the exception are called in here as well.
+            with running(_after_chord()):
+                return end_part(self, *args, **kwargs)
+
+        end_part_pinned.pins_all_sets = True  # type: ignore[attr-defined]
+        backend.on_chord_part_return = end_part_pinned
+
+
+def _after_chord() -> PinningContext:
+    context = all_sets_pinned()
+    if get_context() is None:
+        # No task is running: this is a worker's main process, for a task that was revoked or has died. It
+        # had better open no connection to a master, which the next processes that it forks would inherit.
+        pins = pins_by_time(context.new, time.time())
+        context = PinningContext()
+        context.carry(pins)
+    return context
+
+
+def _watch_chords_of_worker(sender: Any, **kwargs: Any) -> None:
+    _watch_chords(type(sender.app.backend))

@@ -92,12 +92,13 @@ class PinningContext:
         migratable: a replica of which ``allow_migrate`` says what it says of the master: a management command
             reads it.
         request_blocks: aliases on which the outermost transaction is the one that ``ATOMIC_REQUESTS`` opens.
+        left: what the eager Celery tasks that this unit ran have pinned, for those that it runs after them.
         parent: the context that comes back when this one ends.
         scope: the block that opened it.
     """
 
     # One is made for every request, and most of them never change these.
-    carried = NO_PINS
+    carried = left = NO_PINS
     positions = NO_POSITIONS
     pinned = new = declared = renewed = from_replica = request_blocks = NONE
     changed = pins_writes = False
@@ -165,7 +166,7 @@ class PinningContext:
     def clear(self) -> None:
         """Forget all pins and choices."""
         self.pinned = self.new = self.declared = self.renewed = self.from_replica = NONE
-        self.carried = NO_PINS
+        self.carried = self.left = NO_PINS
         self.positions = NO_POSITIONS
         self.forget_choices()
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from asgiref.sync import sync_to_async
 
 from pindb.conf import conf
 from pindb.contexts import Pin, PinningContext
 from pindb.positions import take_position
+from pindb.sets import get_sets
 
-__all__ = ["aoutgoing_pins", "outgoing_pins"]
+__all__ = ["all_sets_pinned", "aoutgoing_pins", "outgoing_pins", "pins_by_time"]
 
 
 def outgoing_pins(context: PinningContext, more_to_come: bool = False) -> dict[str, Pin]:
@@ -43,3 +45,20 @@ async def aoutgoing_pins(context: PinningContext, more_to_come: bool = False) ->
     if (context.new or context.renewed) and conf.PINDB_CONSISTENCY == "position":
         return await sync_to_async(outgoing_pins)(context, more_to_come)
     return outgoing_pins(context, more_to_come)
+
+
+def all_sets_pinned() -> PinningContext:
+    """A context in which every set that has replicas is newly pinned.
+
+    What leaves it covers all that was committed before, by whomever: for what comes after work that was done
+    elsewhere.
+    """
+    context = PinningContext()
+    # Nobody pinned them, so that nothing is counted and no signal sent.
+    context.pinned = context.new = frozenset(alias for alias, names in get_sets().replicas.items() if names)
+    return context
+
+
+def pins_by_time(aliases: Iterable[str], since: float) -> dict[str, Pin]:
+    """Pins that go by time, of what was written until `since` (Unix time, seconds)."""
+    return {alias: Pin(since + conf.PINDB_PINNING_SECONDS) for alias in aliases}

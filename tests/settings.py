@@ -40,3 +40,4 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The worker process of test_celery.py gets its hooks from the setting, the tests' process by a call.
 PINDB_CELERY = "PINDB_TEST_CELERY_WORKER" in os.environ
+PINDB_CONSISTENCY = os.environ.get("PINDB_TEST_CONSISTENCY", "time")

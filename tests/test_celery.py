@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery import chord
 from celery.signals import task_postrun
 from django.apps import apps
 from django.db import transaction
@@ -164,6 +165,20 @@ def test_under_strict_a_pin_that_came_with_a_task_allows_no_writes(tasks: Any) -
         tasks.write.apply(("eager",), throw=True)
     with pindb.master("default"):
         Author.objects.create(name="by the caller")
+
+
+@pytest.mark.parametrize("consistency", ["time", "position"])
+def test_eager_tasks_of_a_chain_or_a_chord_read_what_those_before_them_wrote(
+    tasks: Any, consistency: str
+) -> None:
+    with override_settings(PINDB_CONSISTENCY=consistency):
+        assert tasks.write_then_read("a").apply().get()["names"] == ["a"]
+        header = [tasks.write.si("b"), tasks.read.si()]
+        assert chord(header, tasks.read.si()).apply().get()["names"] == ["a", "b"]
+        assert pindb.get_pinned() == set()
+        assert list(Author.objects.all()) == []
+        pindb.unpin_all()
+        assert tasks.read.apply().get()["pinned"] == []
 
 
 def test_ending_the_context_by_hand_as_the_original_had_it_works_too(tasks: Any) -> None:

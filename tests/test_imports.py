@@ -68,7 +68,7 @@ FLOORS = [
         "pindb.testing",
     ],
     ["pindb.contexts", "pindb.positions.base"],
-    ["pindb.orm", "pindb.pinning", "pindb.positions.mysql", "pindb.positions.postgresql"],
+    ["pindb.incoming", "pindb.orm", "pindb.pinning", "pindb.positions.mysql", "pindb.positions.postgresql"],
     ["pindb.positions.asking"],
     ["pindb.positions"],
     ["pindb.members", "pindb.outgoing", "pindb.tokens"],
