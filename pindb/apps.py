@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 from django.apps import AppConfig
 
 from pindb.exceptions import PinDbConfigError
 
 
 class PinDbConfig(AppConfig):
-    """``"pindb"`` in ``INSTALLED_APPS``: system checks, management commands that run pinned, and Celery where
-    ``PINDB_CELERY`` is on."""
+    """``"pindb"`` in ``INSTALLED_APPS``: system checks, management commands that run pinned, and tasks as
+    ``PINDB_CELERY`` and ``PINDB_TASKS`` say."""
 
     name = "pindb"
     verbose_name = "pindb"
@@ -28,12 +31,19 @@ class PinDbConfig(AppConfig):
                     "PINDB_CELERY is on, but Celery cannot be imported: "
                     'pip install "django-pindb[celery]", or drop the setting.'
                 ) from error
+            _install("PINDB_CELERY", conf.PINDB_CELERY, celery)
+        if conf.PINDB_TASKS:
+            from pindb import tasks
 
-            options = conf.PINDB_CELERY if isinstance(conf.PINDB_CELERY, dict) else {}
-            try:
-                celery.install(**options)
-            except TypeError as error:
-                raise PinDbConfigError(
-                    f"PINDB_CELERY is {options!r}: {error}. Write True, or a dict with the arguments of "
-                    "pindb.celery.install: {'wait': '200ms'}."
-                ) from error
+            _install("PINDB_TASKS", conf.PINDB_TASKS, tasks)
+
+
+def _install(setting: str, value: Any, hooks: ModuleType) -> None:
+    options = value if isinstance(value, dict) else {}
+    try:
+        hooks.install(**options)
+    except TypeError as error:
+        raise PinDbConfigError(
+            f"{setting} is {options!r}: {error}. Write True, or a dict with the arguments of "
+            f"{hooks.__name__}.install: {{'wait': '200ms'}}."
+        ) from error

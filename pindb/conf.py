@@ -65,6 +65,9 @@ DEFAULTS: dict[str, Any] = {
     "PINDB_ATOMIC_READS_MASTER": True,
     # Tasks carry the pins of whoever sent them; a dict has the arguments of pindb.celery.install.
     "PINDB_CELERY": False,
+    # Tasks of django.tasks read what was written before they start; a dict has the arguments of
+    # pindb.tasks.install.
+    "PINDB_TASKS": True,
     # Clusters of Redis (or other) servers by name, each as pindb.redis.create_cluster takes it.
     "PINDB_CLUSTERS": {},
     # What ends a pin: "time", or "position" (replicas have caught up with what was written).
@@ -114,6 +117,7 @@ class Conf:
     PINDB_PINNED_COMMANDS: Iterable[str]
     PINDB_ATOMIC_READS_MASTER: bool
     PINDB_CELERY: Any
+    PINDB_TASKS: Any
     PINDB_CLUSTERS: Any
     PINDB_CONSISTENCY: str
     PINDB_PINNING_SECONDS: float

@@ -33,6 +33,10 @@ logger = logging.getLogger("pindb")
 
 Ask = Callable[..., Any]
 
+#: Models of other apps that live on the master without being listed: queues, whose workers open a transaction
+#: where they read, and lock rows in it.
+QUEUES = frozenset({"django_tasks_database.dbtaskresult"})
+
 
 class PinDbRouter:
     """What both routers share. Safe under threads and in async code; holds no state of its own.
@@ -200,7 +204,7 @@ class _Table:
         self.delegates = load_delegates()
         self.ask_for_read = self._first_answer("db_for_read")
         self.ask_for_write = self._first_answer("db_for_write")
-        self.unpinned_labels = unpinned_models()
+        self.unpinned_labels = unpinned_models() | QUEUES
         self.greedy_labels = greedy_models()
         self.on_replicas: set[type[Model]] = set()
         self.atomic_reads_master = bool(conf.PINDB_ATOMIC_READS_MASTER)
@@ -285,7 +289,8 @@ class _Table:
         """Whether a model lives on the master without pinning.
 
         A model counts by its name, so that its proxies and its historical versions in migrations do too.
-        The table of Django's database cache always counts: a cache that pins would pin everybody.
+        The table of Django's database cache always counts: a cache that pins would pin everybody. So do
+        `QUEUES`.
         """
         if model in self.on_replicas or model is None:
             # Raw SQL need not be about a model.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+import django
+
 import pindb
 
 # Set by conftest.py, which starts the servers; without them (for type checks) the addresses do not matter.
@@ -18,7 +20,7 @@ MASTER_DATABASES = MASTERS
 DATABASE_SETS = SETS
 DATABASES = {"unmanaged": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 DATABASES.update(pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS))
-DATABASE_ROUTERS = ["pindb.GreedyPinDbRouter"]
+DATABASE_ROUTERS = [os.environ.get("PINDB_TEST_ROUTER", "pindb.GreedyPinDbRouter")]
 
 INSTALLED_APPS = [
     "pindb",
@@ -26,6 +28,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "rest_framework.authtoken",
+    "django_tasks_db",
     "tests.testapp",
 ]
 MIDDLEWARE = [
@@ -41,3 +44,16 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The worker process of test_celery.py gets its hooks from the setting, the tests' process by a call.
 PINDB_CELERY = "PINDB_TEST_CELERY_WORKER" in os.environ
 PINDB_CONSISTENCY = os.environ.get("PINDB_TEST_CONSISTENCY", "time")
+
+# Django 5.2 has no tasks of its own, but there is a backport.
+BACKPORT = django.VERSION < (6, 0)
+if BACKPORT:
+    INSTALLED_APPS.append("django_tasks")
+TASKS = {
+    "default": {"BACKEND": "django_tasks_db.DatabaseBackend"},
+    "immediate": {
+        "BACKEND": f"{'django_tasks' if BACKPORT else 'django.tasks'}.backends.immediate.ImmediateBackend"
+    },
+}
+# Its table is made from its model, which is faster.
+MIGRATION_MODULES = {"django_tasks_database": None}

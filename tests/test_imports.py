@@ -76,7 +76,7 @@ FLOORS = [
     ["pindb.lag", "pindb.stores", "pindb.waiting"],
     ["pindb.replicas"],
     ["pindb.reruns"],
-    ["pindb.routers", "pindb.middleware", "pindb.celery", "pindb.commands", "pindb.urls"],
+    ["pindb.routers", "pindb.middleware", "pindb.celery", "pindb.commands", "pindb.tasks", "pindb.urls"],
     ["pindb.checks.reporting"],
     ["pindb.checks.cookie", "pindb.checks.replicas", "pindb.checks.stores"],
     ["pindb.checks.routing", "pindb.checks.servers", "pindb.checks.values"],
