@@ -15,11 +15,28 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pindb.conf import conf
 from pindb.counters import count
-from pindb.members import Member, connections_here, get_connection, get_member, opened_at
+from pindb.members import (
+    Member,
+    close_lost,
+    connections_here,
+    get_connection,
+    get_member,
+    is_closed,
+    opened_at,
+)
 from pindb.positions import covers, find_positions, take_position
 from pindb.sets import get_sets
+from pindb.tracebacks import drop_tracebacks
 
-__all__ = ["ask_position", "has_reached", "is_known_to_have", "is_lost", "is_trusted", "is_up"]
+__all__ = [
+    "ask_position",
+    "has_reached",
+    "is_known_to_have",
+    "is_lost",
+    "is_trusted",
+    "is_up",
+    "note_failure",
+]
 
 logger = logging.getLogger("pindb")
 
@@ -48,24 +65,26 @@ def is_up(member: Member, connection: BaseDatabaseWrapper, insist: bool = False)
     if connection.in_atomic_block:
         return member.down_since is None
     if connection.connection is not None:
-        if opened_at(connection) < member.failed_at:
-            # It was opened before the server failed.
+        if opened_at(connection) < member.failed_at or is_closed(connection):
+            # It was opened before the server failed, or the driver has seen its end.
             connection.close()
         else:
             # With CONN_HEALTH_CHECKS; otherwise Django would find out, and connect, outside of any statement.
             connection.close_if_health_check_failed()
     if connection.connection is None:
         try:
-            connection.ensure_connection()
-        except Error as error:
-            member.mark_down("it refuses connections", error)
-            return False
-        except Exception:
+            if not _open(member, connection):
+                return False
+        except Exception as error:
             # Not for the server's sake: asynchronous code may not connect, nor tests that must not. What is
             # wrong shows itself at the query.
+            drop_tracebacks(error)
             return member.down_since is None
     if conf.PINDB_CONSISTENCY == "position" and member.alias != get_sets().masters.get(member.alias):
         _note_incarnation(member, connection)
+        if connection.connection is None:
+            # It broke at that question.
+            return False
     if member.down_since is not None or member.has_restarted:
         is_back = insist or _is_back(member, connection)
         if is_back is False or (is_back is None and member.down_since is not None):
@@ -78,6 +97,29 @@ def is_up(member: Member, connection: BaseDatabaseWrapper, insist: bool = False)
     return True
 
 
+def _open(member: Member, connection: BaseDatabaseWrapper) -> bool:
+    """Open this thread's connection to a server; False: there is none, and that was noted."""
+    try:
+        connection.ensure_connection()
+        return True
+    except Error as error:
+        note_failure(member, connection, "it refuses connections", error)
+        drop_tracebacks(error)
+        return False
+
+
+def note_failure(member: Member, connection: BaseDatabaseWrapper, reason: str, error: object) -> None:
+    """A server failed: leave it alone.
+
+    Arguments:
+        member: the server.
+        connection: this thread's connection to it.
+        reason: a few words.
+        error: what the database said.
+    """
+    member.mark_down(reason, error)
+
+
 def is_trusted(alias: str) -> bool:
     """Whether this thread's connection to a server is one for which `is_up` said yes, with no news since."""
     connection = connections_here.__dict__.get(alias)
@@ -87,6 +129,7 @@ def is_trusted(alias: str) -> bool:
     return (
         state.get("_pindb_trust") is get_member(alias).trust
         and state["connection"] is not None
+        and not is_closed(connection)
         and (state["health_check_done"] or not state["health_check_enabled"])
     )
 
@@ -108,6 +151,7 @@ def _ask_incarnation(member: Member, connection: BaseDatabaseWrapper) -> str:
         return (positions and positions.incarnation(connection)) or ""
     except Error as error:
         logger.debug("%r does not say since when it runs: %s", member.alias, error)
+        drop_tracebacks(error)
         return ""
 
 
@@ -178,10 +222,11 @@ def ask_position(member: Member, connection: BaseDatabaseWrapper, patience: floa
             replayed = positions.replayed(connection)
         except Error as error:
             if is_lost(connection, error):
-                connection.close()
-                member.mark_down("it broke the connection", error)
+                close_lost(connection)
+                note_failure(member, connection, "it broke the connection", error)
             else:
                 logger.debug("%r does not say how far it is: %s", member.alias, error)
+            drop_tracebacks(error)
             return None
         member.know(replayed, incarnation)
         return replayed

@@ -23,6 +23,7 @@ from pindb.health import ask_position
 from pindb.members import Member, jitter
 from pindb.positions import find_positions, take_position
 from pindb.signals import replica_down, replica_up
+from pindb.tracebacks import drop_tracebacks
 
 __all__ = ["is_lagging"]
 
@@ -104,7 +105,8 @@ def _measure(
         return False
     try:
         age = positions.replay_age(connection)
-    except Error:
+    except Error as error:
+        drop_tracebacks(error)
         return None
     return age is not None and age > limit
 

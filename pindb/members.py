@@ -14,15 +14,26 @@ import time
 from typing import Any
 
 from django.core.signals import setting_changed
-from django.db import connections
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from pindb.circuit import Circuit
 from pindb.conf import conf
 from pindb.signals import replica_down, replica_up
+from pindb.tracebacks import drop_tracebacks
 
-__all__ = ["Member", "connections_here", "get_connection", "get_member", "jitter", "opened_at"]
+__all__ = [
+    "Member",
+    "close_lost",
+    "connections_here",
+    "get_connection",
+    "get_member",
+    "in_transaction",
+    "is_closed",
+    "jitter",
+    "opened_at",
+]
 
 logger = logging.getLogger("pindb")
 
@@ -147,6 +158,38 @@ def get_connection(alias: str) -> BaseDatabaseWrapper:
         # A plain text: what Django keeps as the connection's alias is not to be routed again.
         connection = connections_here.__dict__[alias] = connections[str(alias)]
     return connection
+
+
+def is_closed(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the driver knows that a connection has ended. Asks nobody else."""
+    raw: Any = connection.connection
+    if raw is None:
+        return True
+    if connection.vendor == "postgresql":
+        return bool(raw.closed)
+    if connection.vendor == "mysql":
+        return not getattr(raw, "open", True)
+    return False
+
+
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a transaction is open, by ``atomic`` or by ``set_autocommit(False)``."""
+    return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
+
+
+def close_lost(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection that has ended, so that the next statement opens another.
+
+    Not in a transaction: what comes next in it must not be committed by itself.
+    """
+    # Where this is another thread, the connection's own looks at it by that.
+    connection.errors_occurred = True
+    if in_transaction(connection):
+        return
+    try:
+        connection.close()
+    except Error as error:
+        drop_tracebacks(error)
 
 
 def opened_at(connection: BaseDatabaseWrapper) -> float:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+from django.core.signals import setting_changed
 from django.db import Error, IntegrityError, NotSupportedError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -24,10 +25,19 @@ from pindb.conf import conf
 from pindb.contexts import NONE, Choices, PinningContext, current, get_context
 from pindb.counters import count, count_read
 from pindb.exceptions import PinDbConfigError
-from pindb.health import is_lost
-from pindb.members import get_connection, get_member, opened_at
+from pindb.health import is_lost, note_failure
+from pindb.members import (
+    close_lost,
+    get_connection,
+    get_member,
+    in_transaction,
+    is_closed,
+    opened_at,
+)
 from pindb.replicas import choose_again
 from pindb.sets import get_sets
+from pindb.streams import Stream, close_left_open
+from pindb.tracebacks import drop_tracebacks
 
 __all__ = ["is_read", "watch_open_connections"]
 
@@ -65,7 +75,7 @@ class _Watch:
         master: the alias of its set's master.
     """
 
-    __slots__ = ("alias", "connection", "in_turn", "is_master", "master")
+    __slots__ = ("alias", "check_health", "connection", "in_turn", "is_master", "left_open", "master")
 
     def __init__(self, connection: BaseDatabaseWrapper, master: str) -> None:
         self.connection = connection
@@ -73,6 +83,9 @@ class _Watch:
         self.master = master
         self.is_master = connection.alias == master
         self.in_turn = self.alias, "replica"
+        # Server-side cursors that could not be closed when their iterators ended.
+        self.left_open: list[Any] = []
+        self.check_health = connection.close_if_health_check_failed
 
     def __call__(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
@@ -82,25 +95,38 @@ class _Watch:
         except OWN_FAULTS:
             raise
         except Error as error:
-            if many or not self.may_rerun(error, sql):
+            wrapper = context["cursor"]
+            if many or not self.may_rerun(error, wrapper.cursor, sql) or not self.rerun(wrapper, sql, params):
                 raise
-            self.rerun(error, context["cursor"], sql, params)
+            drop_tracebacks(error)
             return None
-        if not many and is_read(sql):
+        if many:
+            return result
+        wrapper = context["cursor"]
+        if getattr(wrapper.cursor, "name", None):
+            # A server-side cursor: its rows are still to come.
+            wrapper.cursor = Stream(self, wrapper, sql, params)
+        if is_read(sql):
             unit = get_context() or current()
             choices = unit._choices or unit.choices
             if self.is_master or unit.positions or choices.tried:
                 count_read((self.alias, self._reason(unit, choices)))
             else:
                 count_read(self.in_turn)
-            if not self.is_master:
-                if self.alias not in choices.served:
-                    choices.served |= {self.alias}
-                wrapper = context["cursor"]
-                if getattr(wrapper.cursor, "name", None):
-                    # A server-side cursor: its rows are still to come.
-                    wrapper.cursor = _FirstRows(self, wrapper, sql, params)
+            if not self.is_master and self.alias not in choices.served:
+                choices.served |= {self.alias}
         return result
+
+    def close_if_ended(self) -> None:
+        """Close the connection if it has ended; Django asks before each statement.
+
+        Stands in the place of ``close_if_health_check_failed``, which looks once in a request at most.
+        """
+        connection = self.connection
+        if connection.connection is not None and is_closed(connection) and not in_transaction(connection):
+            close_lost(connection)
+        else:
+            self.check_health()
 
     def _reason(self, unit: PinningContext, choices: Choices) -> str:
         """Why a statement came here; see `pindb.counters.Stats`."""
@@ -115,47 +141,57 @@ class _Watch:
             return "transaction"
         return "unavailable" if choices.replicas.get(self.master) == self.master else "direct"
 
-    def may_rerun(self, error: Error, sql: Any) -> bool:
-        """Whether a statement that failed may run elsewhere; what the error tells of the server is noted."""
+    def may_rerun(self, error: Error, cursor: Any, sql: Any) -> bool:
+        """Whether a statement that failed may run elsewhere; what the error tells of the server is noted.
+
+        Arguments:
+            error: what it failed with.
+            cursor: the driver's cursor that ran it.
+            sql: the statement.
+        """
         connection = self.connection
         if not conf.PINDB_ENABLED:
             return False
         cause = error.__cause__
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        in_transaction = connection.in_atomic_block or not connection.autocommit
-        lost = is_lost(connection, error)
-        if code in CONFLICTS:
+        in_block = in_transaction(connection)
+        if connection.vendor == "postgresql" and cursor.connection is not connection.connection:
+            # It outlived its connection, which says nothing about the server.
+            if not cursor.connection.closed:
+                return False
+        elif code in CONFLICTS:
             # The server is well, also where it ended the connection for that.
-            if lost and not in_transaction:
-                connection.close()
-        elif lost:
+            if is_lost(connection, error):
+                close_lost(connection)
+        elif is_lost(connection, error):
             self._note_lost(error)
         else:
             return False
-        return not self.is_master and not in_transaction and is_read(sql)
+        return not self.is_master and not in_block and is_read(sql)
 
     def _note_lost(self, error: Error) -> None:
         member, connection = get_member(self.alias), self.connection
         # One that is older than the last failure tells of that failure.
         is_news = opened_at(connection) >= member.failed_at
-        if not connection.in_atomic_block:
-            connection.close()
+        close_lost(connection)
         if is_news:
-            member.mark_down("it broke the connection", error)
+            note_failure(member, connection, "it broke the connection", error)
         if self.is_master and conf.PINDB_READ_REPLICAS_WHEN_MASTER_DOWN:
             # The next pinned read looks whether it is there.
             current().reads.pop(self.master, None)
 
-    def rerun(self, error: Error, wrapper: CursorWrapper, sql: Any, params: Any) -> None:
+    def rerun(self, wrapper: CursorWrapper, sql: Any, params: Any) -> bool:
         """Run a statement elsewhere and let the caller's cursor go on there.
 
         Arguments:
-            error: what the statement failed with.
             wrapper: the caller's cursor.
             sql, params: the statement.
 
+        Returns:
+            False where there is no other member to ask.
+
         Raises:
-            django.db.Error: `error`, where there is no other member to ask; what the last one failed with.
+            django.db.Error: what the last member failed with.
         """
         unit = current()
         choices = unit.choices
@@ -164,7 +200,7 @@ class _Watch:
         try:
             chosen = choose_again(unit, self.master, self.alias)
             if chosen in choices.tried:
-                raise error
+                return False
             count("failovers")
             logger.debug("A statement that %r failed runs on %r.", self.alias, chosen)
             connection = get_connection(chosen)
@@ -176,62 +212,19 @@ class _Watch:
         finally:
             if is_outermost:
                 choices.tried = NONE
-        with contextlib.suppress(Exception):
-            old.close()
-        wrapper.cursor, wrapper.db = new.cursor, new.db
-        if isinstance(wrapper.cursor, _FirstRows):
-            wrapper.cursor.wrapper = wrapper
-
-
-class _FirstRows:
-    """A server-side cursor of a replica, whose statement runs elsewhere if the first fetch fails.
-
-    Arguments:
-        watch: the watch of its connection.
-        wrapper: the caller's cursor, around this one.
-        sql, params: its statement.
-    """
-
-    def __init__(self, watch: _Watch, wrapper: CursorWrapper, sql: Any, params: Any) -> None:
-        self.watch = watch
-        self.wrapper = wrapper
-        self.cursor = wrapper.cursor
-        self.statement = sql, params
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cursor, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        while rows := self.fetchmany():
-            yield from rows
-
-    def fetchone(self) -> Any:
-        return self._fetch("fetchone")
-
-    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
-        return self._fetch("fetchmany", *args, **kwargs)
-
-    def fetchall(self) -> Any:
-        return self._fetch("fetchall")
-
-    def _fetch(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        watch, wrapper = self.watch, self.wrapper
         try:
-            with watch.connection.wrap_database_errors:
-                rows = getattr(self.cursor, name)(*args, **kwargs)
-        except Error as error:
-            if wrapper.cursor is not self or not watch.may_rerun(error, self.statement[0]):
-                raise
-            watch.rerun(error, wrapper, *self.statement)
-            return getattr(wrapper.cursor, name)(*args, **kwargs)
-        if wrapper.cursor is self:
-            wrapper.cursor = self.cursor
-        return rows
+            old.close()
+        except Exception as error:
+            drop_tracebacks(error)
+        wrapper.cursor, wrapper.db = new.cursor, new.db
+        if isinstance(wrapper.cursor, Stream):
+            wrapper.cursor.wrapper = wrapper
+        return True
 
 
 def _watch(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
     """Stand around a connection's statements, if it is to a member of a set."""
-    if conf.MASTER_DATABASES is None:
+    if not conf.PINDB_ENABLED or conf.MASTER_DATABASES is None:
         return
     try:
         master = get_sets().masters.get(connection.alias)
@@ -243,16 +236,38 @@ def _watch(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
     if master == connection.alias and get_member(master).down_since is not None:
         get_member(master).mark_up()
     wrappers = connection.execute_wrappers
-    if not any(isinstance(wrapper, _Watch) for wrapper in wrappers):
-        # The first one is the outermost.
-        wrappers.insert(0, _Watch(connection, master))
+    watches = [wrapper for wrapper in wrappers if isinstance(wrapper, _Watch)]
+    if watches:
+        # Those of the connection before this one.
+        close_left_open(watches[0])
+        return
+    watch = _Watch(connection, master)
+    # The first one is the outermost.
+    wrappers.insert(0, watch)
+    connection.__dict__["close_if_health_check_failed"] = watch.close_if_ended
 
 
 def watch_open_connections() -> None:
-    """Watch this thread's connections that were opened before pindb was there to see it."""
+    """Watch this thread's connections that were opened before pindb was there to see it, or was on."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             _watch(connection)
 
 
+def _switch(setting: str, **kwargs: object) -> None:
+    """Watch this thread's connections while pindb is on, and only then. A receiver of ``setting_changed``."""
+    if setting != "PINDB_ENABLED":
+        return
+    if conf.PINDB_ENABLED:
+        # Wrong settings are told of where they are used.
+        with contextlib.suppress(PinDbConfigError):
+            watch_open_connections()
+        return
+    for connection in connections.all(initialized_only=True):
+        for watch in [one for one in connection.execute_wrappers if isinstance(one, _Watch)]:
+            connection.execute_wrappers.remove(watch)
+            connection.__dict__.pop("close_if_health_check_failed", None)
+
+
 connection_created.connect(_watch, dispatch_uid="pindb.reruns")
+setting_changed.connect(_switch, dispatch_uid="pindb.reruns")

@@ -69,7 +69,13 @@ class PinDbRouter:
         if member is not None and model in table.on_replicas:
             here = connections_here.__dict__
             try:
-                if not here[alias].in_atomic_block and here[member].connection is not None:
+                reader = here[member]
+                # After an error, whether the connection still lives has to be looked at.
+                if (
+                    not here[alias].in_atomic_block
+                    and reader.connection is not None
+                    and not reader.errors_occurred
+                ):
                     return member
             except KeyError:
                 # The first look from this thread.

@@ -11,8 +11,10 @@ from django.db import Error, connections
 
 from pindb.exceptions import ReplicasBehind
 from pindb.health import is_lost
+from pindb.members import close_lost
 from pindb.positions import current_position, find_positions
 from pindb.sets import DEFAULT_ALIAS, get_sets
+from pindb.tracebacks import drop_tracebacks
 
 __all__ = ["acurrent_position", "await_for_replicas", "wait_for_replicas"]
 
@@ -93,6 +95,7 @@ def _state(replica: str, position: str) -> str | None:
         replayed = positions.replayed(connection)
     except Error as error:
         if is_lost(connection, error):
-            connection.close()
+            close_lost(connection)
+        drop_tracebacks(error)
         return f"does not answer ({' '.join(str(error).split())})"
     return None if positions.has_reached(replayed, position) else f"is at {replayed}"

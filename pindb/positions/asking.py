@@ -18,6 +18,7 @@ from pindb.positions.base import BasePositions
 from pindb.positions.mysql import MariaDBPositions, MySQLPositions
 from pindb.positions.postgresql import PostgreSQLPositions
 from pindb.sets import DEFAULT_ALIAS, get_sets
+from pindb.tracebacks import drop_tracebacks
 
 __all__ = [
     "MAX_LENGTH",
@@ -163,6 +164,7 @@ def take_position(alias: str) -> str | None:
                 _absent.add(alias)
                 text = " ".join(str(error).split())
                 logger.warning("The master %r is not there to say its position: %s", alias, text)
+        drop_tracebacks(error)
         return None
     _absent.discard(alias)
     if len(position) > MAX_LENGTH:
