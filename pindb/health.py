@@ -24,6 +24,7 @@ from pindb.members import (
     is_closed,
     opened_at,
 )
+from pindb.pools import drop_pool, has_open_pool, has_pool, is_pool_error, knock
 from pindb.positions import covers, find_positions, take_position
 from pindb.sets import get_sets
 from pindb.tracebacks import drop_tracebacks
@@ -88,7 +89,11 @@ def is_up(member: Member, connection: BaseDatabaseWrapper, insist: bool = False)
     if member.down_since is not None or member.has_restarted:
         is_back = insist or _is_back(member, connection)
         if is_back is False or (is_back is None and member.down_since is not None):
-            member.mark_down("it is behind", seconds=CATCHING_UP)
+            is_still_down = member.down_since is not None
+            if not is_still_down:
+                # It has restarted: what the pool has is dead.
+                drop_pool(connection)
+            member.mark_down("it is behind", seconds=CATCHING_UP, still=is_still_down)
         if not is_back:
             return False
         member.mark_up()
@@ -98,18 +103,32 @@ def is_up(member: Member, connection: BaseDatabaseWrapper, insist: bool = False)
 
 
 def _open(member: Member, connection: BaseDatabaseWrapper) -> bool:
-    """Open this thread's connection to a server; False: there is none, and that was noted."""
+    """Open this thread's connection to a server; False: there is none, and whose fault that is was noted."""
+    was_up = member.down_since is None
     try:
+        if has_pool(connection) and not (was_up and has_open_pool(connection)):
+            # The pool would let this thread wait, and not say why.
+            knock(connection)
         connection.ensure_connection()
         return True
     except Error as error:
-        note_failure(member, connection, "it refuses connections", error)
+        if not (was_up and is_pool_error(error)):
+            note_failure(member, connection, "it refuses connections", error)
+            drop_tracebacks(error)
+            return False
         drop_tracebacks(error)
-        return False
+    if member.down_since is None:
+        try:
+            # All connections of the pool may be in use: that is no failure.
+            knock(connection)
+        except Error as error:
+            note_failure(member, connection, "it refuses connections", error)
+            drop_tracebacks(error)
+    return False
 
 
 def note_failure(member: Member, connection: BaseDatabaseWrapper, reason: str, error: object) -> None:
-    """A server failed: leave it alone.
+    """A server failed: leave it alone, and give up what this process has of connections to it.
 
     Arguments:
         member: the server.
@@ -118,6 +137,7 @@ def note_failure(member: Member, connection: BaseDatabaseWrapper, reason: str, e
         error: what the database said.
     """
     member.mark_down(reason, error)
+    drop_pool(connection)
 
 
 def is_trusted(alias: str) -> bool:
@@ -139,6 +159,8 @@ def _note_incarnation(member: Member, connection: Any) -> None:
     incarnation = connection.__dict__.get("_pindb_incarnation")
     if incarnation is None:
         incarnation = connection._pindb_incarnation = _ask_incarnation(member, connection)
+        if incarnation and has_pool(connection):
+            connection.connection._pindb_incarnation = incarnation
     elif member.incarnation is not None:
         return
     member.note_incarnation(incarnation)

@@ -98,18 +98,28 @@ class Member:
         self.trust = object()
         self._changing = threading.Lock()
 
-    def mark_down(self, reason: str, error: object = "", seconds: float | None = None) -> None:
-        """Leave it alone from now on: for about `seconds`, ``PINDB_REPLICA_DOWNTIME`` where not given."""
+    def mark_down(
+        self, reason: str, error: object = "", seconds: float | None = None, still: bool = False
+    ) -> None:
+        """Leave it alone from now on: for about `seconds`, ``PINDB_REPLICA_DOWNTIME`` where not given.
+
+        Arguments:
+            reason: a few words.
+            error: what the database said.
+            seconds: how long.
+            still: nothing new has failed; connections from after the failure stay good.
+        """
         seconds = jitter(conf.PINDB_REPLICA_DOWNTIME if seconds is None else seconds)
         with self._changing:
             self.circuit.fail(seconds)
-            self.failed_at = time.monotonic()
+            if not still:
+                self.failed_at = time.monotonic()
             self.trust = object()
             # What it has replayed it may have to replay again; or another server comes back in its place.
             self.known = None
             if self.down_since is not None:
                 return
-            self.down_since = self.failed_at
+            self.down_since = time.monotonic()
         text = " ".join(str(error).split())
         logger.warning("%r is down: %s. It is left alone for %.1f s. %s", self.alias, reason, seconds, text)
         replica_down.send_robust(Member, alias=self.alias, reason=reason, error=error or None)
@@ -199,9 +209,11 @@ def opened_at(connection: BaseDatabaseWrapper) -> float:
 
 
 def _note_opened(connection: Any, **kwargs: object) -> None:
-    connection._pindb_opened_at = time.monotonic()
+    raw = connection.connection
+    # A pool's connection was opened before it was handed out, and may have been asked before.
+    connection._pindb_opened_at = getattr(raw, "_created_at", None) or time.monotonic()
     connection._pindb_trust = None
-    connection._pindb_incarnation = None
+    connection._pindb_incarnation = getattr(raw, "_pindb_incarnation", None)
 
 
 connection_created.connect(_note_opened, dispatch_uid="pindb.members")

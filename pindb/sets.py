@@ -11,7 +11,7 @@ from pindb.aliases import MasterAlias, RoutedAlias
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 
-__all__ = ["DatabaseSets", "get_sets", "populate_replicas"]
+__all__ = ["DatabaseSets", "get_sets", "pool_timeout", "populate_replicas"]
 
 DEFAULT_ALIAS = "default"
 
@@ -22,6 +22,10 @@ ALIAS = "ALIAS"
 
 #: The highest weight: they are written for what one server can do more than another.
 MAX_WEIGHT = 100
+
+
+#: How long (seconds) a read waits for a connection of a replica's pool, where no setting says.
+POOL_TIMEOUT = 5.0
 
 
 def populate_replicas(
@@ -47,8 +51,9 @@ def populate_replicas(
         ``"<alias>-1"`` ... where they have none; the number is the replica's index in its list. A replica
         has its master's settings with the overrides merged in, dicts inside them (``OPTIONS``, ``TEST``) key
         by key; it is a test mirror of its master, and ``ATOMIC_REQUESTS`` is off, so that a request opens no
-        transaction on a database that it may never read. The arguments are not changed and share no dict
-        with the result.
+        transaction on a database that it may never read. The pool of a PostgreSQL replica gets a
+        ``"timeout"`` where it has none: ``connect_timeout``, else 5 seconds. The arguments are not changed
+        and share no dict with the result.
 
     Raises:
         PinDbConfigError: the arguments contradict each other or have the wrong shape.
@@ -69,7 +74,8 @@ def populate_replicas(
                 replica.pop(key, None)
             replica["ATOMIC_REQUESTS"] = False
             replica["TEST"] = {**(replica.get("TEST") or {}), "MIRROR": alias}
-            databases[name] = replica
+            _bound_pool(replica)
+            databases[str(name)] = replica
     return databases
 
 
@@ -158,6 +164,31 @@ def _forget(**kwargs: object) -> None:
 
 
 setting_changed.connect(_forget, dispatch_uid="pindb.sets")
+
+
+def pool_timeout(options: Mapping[str, Any]) -> float:
+    """How long (seconds) to wait for a connection of a pool, as ``OPTIONS`` say.
+
+    The pool's own ``"timeout"``, else ``connect_timeout``, else `POOL_TIMEOUT`.
+    """
+    pool = options.get("pool")
+    for value in (pool.get("timeout") if isinstance(pool, Mapping) else None, options.get("connect_timeout")):
+        try:
+            seconds = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            continue
+        # To PostgreSQL's drivers, 0 and less mean that they wait for ever.
+        if seconds > 0:
+            return seconds
+    return POOL_TIMEOUT
+
+
+def _bound_pool(replica: dict[str, Any]) -> None:
+    """Let no read wait for a replica's pool for the 30 seconds that psycopg's pools wait by themselves."""
+    options = replica.get("OPTIONS") or {}
+    pool = options.get("pool")
+    if (pool is True or isinstance(pool, Mapping)) and "oracle" not in str(replica.get("ENGINE")):
+        options["pool"] = {"timeout": pool_timeout(options), **({} if pool is True else pool)}
 
 
 def _replica_alias(master: str, index: int, overrides: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ FLOORS = [
     ["pindb.incoming", "pindb.orm", "pindb.pinning", "pindb.positions.mysql", "pindb.positions.postgresql"],
     ["pindb.positions.asking"],
     ["pindb.positions"],
-    ["pindb.members", "pindb.outgoing", "pindb.tokens"],
+    ["pindb.members", "pindb.outgoing", "pindb.pools", "pindb.tokens"],
     ["pindb.health", "pindb.streams"],
     ["pindb.lag", "pindb.stores", "pindb.waiting"],
     ["pindb.replicas"],
