@@ -382,8 +382,9 @@ def test_attributes_of_the_session_cookie_are_left_to_django() -> None:
 
 
 @pytest.mark.parametrize("value", ["False", "", None, 7, ["wait"], 0.2])
-def test_celery_that_is_neither_on_nor_off(value: Any) -> None:
-    messages = found(PINDB_CELERY=value)
+@pytest.mark.parametrize("name", ["PINDB_CELERY", "PINDB_TASKS"])
+def test_hooks_of_tasks_that_are_neither_on_nor_off(name: str, value: Any) -> None:
+    messages = found(**{name: value})
     assert list(messages) == ["pindb.E016"]
     assert "'wait'" in messages["pindb.E016"].hint
 

@@ -53,12 +53,12 @@ NUMBERS = {
 #: What the names of pindb's settings begin with, but for those of the databases.
 PREFIX = "PINDB_"
 
-#: Settings whose default is a truth value, but which take something else too.
-NOT_ONLY_BOOLEANS = frozenset({"PINDB_CELERY"})
+#: Settings that are True, False, or a dict with the arguments of a module's `install`.
+INSTALLED_BY = {"PINDB_CELERY": "pindb.celery", "PINDB_TASKS": "pindb.tasks"}
 
 #: Settings that are True or False.
 BOOLEANS = (
-    *(name for name, value in DEFAULTS.items() if isinstance(value, bool) and name not in NOT_ONLY_BOOLEANS),
+    *(name for name, value in DEFAULTS.items() if isinstance(value, bool) and name not in INSTALLED_BY),
     "PINDB_PINNING_COOKIE_SECURE",
     "PINDB_PINNING_COOKIE_HTTPONLY",
 )
@@ -86,10 +86,13 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
                     id="pindb.E015",
                 )
             )
-    celery = conf.PINDB_CELERY
-    if not isinstance(celery, (bool, dict)):
-        hint = "Write True or False, or a dict with the arguments of pindb.celery.install: {'wait': '200ms'}."
-        errors.append(Error(f"PINDB_CELERY is {celery!r}{_counts_as(celery)}.", hint=hint, id="pindb.E016"))
+    for name, module in INSTALLED_BY.items():
+        value = getattr(conf, name)
+        if not isinstance(value, (bool, dict)):
+            hint = (
+                f"Write True or False, or a dict with the arguments of {module}.install: {{'wait': '200ms'}}."
+            )
+            errors.append(Error(f"{name} is {value!r}{_counts_as(value)}.", hint=hint, id="pindb.E016"))
     errors += failures("pindb.E006", "PINDB_DELEGATE_ROUTERS", load_delegates)
     errors += failures("pindb.E007", "PINDB_UNPINNED_MODELS", unpinned_models)
     errors += failures("pindb.E014", "PINDB_GREEDY_MODELS", greedy_models)
