@@ -325,6 +325,19 @@ def test_a_delegate_may_answer_the_alias_of_an_instance(remarks: Author) -> None
         assert author.books.count() == 0
 
 
+def test_connections_go_by_a_plain_alias_whoever_opens_them(remarks: Author) -> None:
+    def opened() -> set[type]:
+        with pindb.master("default"):
+            Author.objects.count()
+        Author.objects.count()
+        types = {type(connections[alias].alias) for alias in ("default", *REPLICAS)}
+        connections.close_all()
+        return types
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(opened).result() == {str}
+
+
 # ---- instances that are written -------------------------------------------------------------------
 
 
