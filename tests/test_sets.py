@@ -82,7 +82,7 @@ def test_options_and_test_are_merged_key_by_key() -> None:
     replica = populate_replicas({"default": MASTER}, {"default": [overrides]})["default-0"]
     assert replica["OPTIONS"] == {
         "sslmode": "require",
-        "pool": {"min_size": 2, "max_size": 8},
+        "pool": {"min_size": 2, "max_size": 8, "timeout": 5},
         "application_name": "r",
     }
     assert replica["TEST"] == {"NAME": "test_site", "CHARSET": "UTF8", "MIRROR": "default"}
