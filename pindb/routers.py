@@ -94,15 +94,18 @@ class PinDbRouter:
         alias: str
         if ask is not None:
             alias = (ask(model, **hints) if hints else ask(model)) or table.home(hints)
+            if alias.__class__ is RoutedAlias:
+                # A delegate answered where the instance at hand was read.
+                alias = alias.master
         else:
             alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
-        if alias.__class__ is RoutedAlias:
-            # A delegate answered where the instance at hand was read.
-            alias = alias.master
         context = get_context() or current()
         if alias not in context.new:
             self.note_write(context, alias, model)
-        return table.write_aliases.get(alias, alias)
+        try:
+            return table.write_aliases[alias]
+        except KeyError:
+            return alias
 
     def note_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
         """A write of `model` goes to `alias`, which is not newly pinned: pin its set where that is due."""

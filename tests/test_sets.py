@@ -35,6 +35,8 @@ def test_replicas_are_numbered_from_zero_and_have_the_settings_of_their_master()
         {"default": [{"HOST": "10.0.1.1"}, {"HOST": "10.0.1.2", "PORT": 5433}], "api": [{}]},
     )
     assert list(databases) == ["default", "default-0", "default-1", "api", "api-0"]
+    # What the site iterates over are names of its own, which are not routed again.
+    assert {type(alias) for alias in databases} == {str}
     assert databases["default-0"]["HOST"] == "10.0.1.1"
     assert databases["default-0"]["NAME"] == "site"
     assert databases["default-1"]["PORT"] == 5433
