@@ -212,6 +212,8 @@ def _note_opened(connection: Any, **kwargs: object) -> None:
     # Django takes the alias from whoever was first to ask for the connection: the router's may be one that it
     # would route again.
     connection.alias = str(connection.alias)
+    # It may have taken the place of another one: connections[alias] can be deleted and set.
+    connections_here.__dict__.pop(connection.alias, None)
     raw = connection.connection
     # A pool's connection was opened before it was handed out, and may have been asked before.
     connection._pindb_opened_at = getattr(raw, "_created_at", None) or time.monotonic()

@@ -287,13 +287,13 @@ def test_what_an_answer_brought_into_a_block_is_carried_on_from_there(
     assert position == after
 
 
-@override_settings(PINDB_DELEGATE_ROUTERS=["tests.test_routers.ArticlesOnApi"])
 def test_a_write_that_is_about_no_model_is_refused_like_any_other() -> None:
     no_model: Any = None
     with pytest.raises(pindb.UnpinnedWriteException, match="'default'"):
         router.db_for_write(no_model)
 
 
+@override_settings(PINDB_DELEGATE_ROUTERS=["tests.test_routers.ArticlesOnApi"])
 def test_each_set_is_declared_by_itself() -> None:
     pindb.pin("default")
     assert may_write()

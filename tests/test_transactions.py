@@ -38,6 +38,14 @@ def test_a_transaction_sees_its_own_writes_whatever_made_them() -> None:
         assert Author.objects.filter(name="mine").exists()
 
 
+def test_a_connection_that_takes_the_place_of_another_one_counts() -> None:
+    assert not Author.objects.exists()
+    connections["default"].close()
+    del connections["default"]
+    with transaction.atomic():
+        assert Author.objects.exists()
+
+
 def test_a_transaction_on_another_database_changes_nothing() -> None:
     with transaction.atomic(using="api"), transaction.atomic(using="unmanaged"):
         assert not Author.objects.exists()
