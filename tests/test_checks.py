@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 
 import pindb
-from pindb.checks.values import BOOLEANS, NUMBERS
+from pindb.checks.values import BOOLEANS, INSTALLED_BY, NUMBERS
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
 from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
 from pindb.stores import CacheStore
@@ -372,7 +372,7 @@ def test_truth_values_that_are_none(name: str, value: Any) -> None:
 def test_every_setting_of_pindb_that_is_a_truth_value_or_a_number_is_checked() -> None:
     for name, value in DEFAULTS.items():
         if isinstance(value, bool):
-            assert name in BOOLEANS or name == "PINDB_CELERY"
+            assert name in BOOLEANS or name in INSTALLED_BY
         elif isinstance(value, (int, float)):
             assert name in NUMBERS
 
