@@ -123,11 +123,13 @@ class PinningContext:
 
     def pin(self, alias: str, new: bool = True, declared: bool = True) -> None:
         """Read `alias` from its master from now on; a pin that somebody declared allows writes as well."""
-        self.pinned |= {alias}
+        # Most units pin one set, once.
+        one = frozenset((alias,))
+        self.pinned = self.pinned | one if self.pinned else one
         if declared:
-            self.declared |= {alias}
+            self.declared = self.declared | one if self.declared else one
         if new and alias not in self.new:
-            self.new |= {alias}
+            self.new = self.new | one if self.new else one
             count("pins_set")
             if pinned.receivers:
                 pinned.send_robust(PinningContext, alias=alias)

@@ -146,10 +146,12 @@ def is_trusted(alias: str) -> bool:
     if connection is None:
         return False
     state = connection.__dict__
+    raw = state["connection"]
     return (
         state.get("_pindb_trust") is get_member(alias).trust
-        and state["connection"] is not None
-        and not is_closed(connection)
+        and raw is not None
+        # As `is_closed`, for PostgreSQL; connections of other kinds are looked at by their next cursor.
+        and not getattr(raw, "closed", False)
         and (state["health_check_done"] or not state["health_check_enabled"])
     )
 

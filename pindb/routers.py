@@ -256,26 +256,22 @@ class _Table:
         home = self.sets.homes[alias]
         if model not in self.on_replicas and self.is_unpinned(model):
             return home
-        if alias not in context.from_replica:
-            pinned = alias in context.pinned
-            position = context.positions.get(alias) if pinned else None
-            if pinned and position is None:
-                return self._remember(context, alias, choose_master(context, alias))
-            master = get_connection(alias)
-            if (
-                master.in_atomic_block
-                and self.atomic_reads_master
-                and _in_explicit_block(master, context, alias)
-            ):
-                return home
-            if position is not None:
-                return self._remember(context, alias, choose_reached(context, alias, position))
-        return self._remember(context, alias, choose_replica(context, alias))
-
-    def _remember(self, context: PinningContext, alias: str, member: str) -> str:
-        if member == alias:
-            member = self.sets.homes[alias]
-        context.reads[alias] = member
+        position = None
+        if alias in context.from_replica:
+            member = choose_replica(context, alias)
+        elif alias in context.pinned and (position := context.positions.get(alias)) is None:
+            member = choose_master(context, alias)
+        elif (
+            (master := get_connection(alias)).in_atomic_block
+            and self.atomic_reads_master
+            and _in_explicit_block(master, context, alias)
+        ):
+            return home
+        elif position is not None:
+            member = choose_reached(context, alias, position)
+        else:
+            member = choose_replica(context, alias)
+        context.reads[alias] = member = home if member == alias else member
         return member
 
     def is_managed(self, alias: str) -> bool:
