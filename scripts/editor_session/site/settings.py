@@ -16,7 +16,7 @@ MASTER_DATABASES = {"default": CONFIG["master"]}
 DATABASE_SETS = {"default": CONFIG["replicas"]}
 DATABASES = pindb.populate_replicas(MASTER_DATABASES, DATABASE_SETS)
 DATABASE_ROUTERS = ["pindb.StrictPinDbRouter" if STRICT else "pindb.GreedyPinDbRouter"]
-PINDB_UNPINNED_MODELS = ["sessions.Session"]
+PINDB_UNPINNED_MODELS = ["sessions.Session", "wagtailsearch.IndexEntry"]
 # A busy machine may take long from one request to the next.
 PINDB_PINNING_SECONDS = 300
 PINDB_CONSISTENCY = CONFIG["consistency"]
