@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management import get_commands
 from django.core.management.base import BaseCommand, CommandError
 
-from pindb.conf import PINNED_COMMANDS, conf
+from pindb.conf import PINNED_COMMANDS, WRITING_COMMANDS, conf
 from pindb.contexts import Choices, PinningContext
 from pindb.exceptions import PinDbConfigError
 from pindb.pinning import master, unpinned_replica
@@ -26,19 +26,6 @@ __all__ = ["install", "pinned_commands"]
 
 #: Where the modules of commands stand in their app.
 FOLDER = ".management.commands."
-
-#: Django's commands that write to the database that ``--database`` names.
-WRITES = frozenset(
-    {
-        "changepassword",
-        "createcachetable",
-        "createsuperuser",
-        "flush",
-        "loaddata",
-        "migrate",
-        "remove_stale_contenttypes",
-    }
-)
 
 #: Django's commands that only read that database, and ask ``allow_migrate`` for which models it has.
 READS = frozenset({"dumpdata", "sqlflush", "sqlmigrate"})
@@ -145,7 +132,7 @@ def _block(command: BaseCommand, options: Mapping[str, Any]) -> AbstractContextM
     alias = options.get("database")
     home = sets.masters.get(alias) if isinstance(alias, str) else None
     if alias is not None and home not in (None, alias):
-        writing = names & WRITES
+        writing = names.intersection(WRITING_COMMANDS)
         if writing and not only_reads and _is_replica(alias, home):
             raise CommandError(
                 f"{min(writing)} writes, and {alias!r} is a replica of {home!r}. Write --database {home}: "

@@ -13,19 +13,24 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-__all__ = ["PINNED_COMMANDS", "conf"]
+__all__ = ["PINNED_COMMANDS", "WRITING_COMMANDS", "conf"]
 
-#: Management commands that run pinned where ``PINDB_PINNED_COMMANDS`` is not set: those of Django and of
-#: Wagtail that change data. Sites add theirs: ``[*PINNED_COMMANDS, "import_prices"]``.
-PINNED_COMMANDS = (
+#: Django's management commands that write to the database that ``--database`` names.
+WRITING_COMMANDS = (
     "changepassword",
-    "clearsessions",
     "createcachetable",
     "createsuperuser",
     "flush",
     "loaddata",
     "migrate",
     "remove_stale_contenttypes",
+)
+
+#: Management commands that run pinned where ``PINDB_PINNED_COMMANDS`` is not set: those of Django and of
+#: Wagtail that change data. Sites add theirs: ``[*PINNED_COMMANDS, "import_prices"]``.
+PINNED_COMMANDS = (
+    *WRITING_COMMANDS,
+    "clearsessions",
     "modelsearch.rebuild_modelsearch_index",
     "wagtail.api_tokens",
     "wagtail.convert_mariadb_uuids",

@@ -266,13 +266,12 @@ def is_known_to_have(member: Member, connection: BaseDatabaseWrapper, position: 
 
 def is_lost(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
     """Whether an error of a statement came with the end of the connection."""
-    raw: Any = connection.connection
-    if raw is None:
+    if is_closed(connection):
         return True
-    if connection.vendor == "postgresql":
-        return bool(raw.closed)
     if connection.vendor == "mysql":
         # PyMySQL says no more than that once it has lost a connection.
         code = error.args[0] if error.args else None
         return isinstance(error, InterfaceError) or code in LOST_CODES
+    if connection.vendor == "postgresql":
+        return False
     return not connection.in_atomic_block and not connection.is_usable()

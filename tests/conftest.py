@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import django
 import hypothesis
@@ -54,6 +55,16 @@ def clean_slate() -> Iterator[None]:
     """Each test is a pinning context of its own."""
     with pindb.pinning_context():
         yield
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the logger "pindb" has said so far, at INFO and above."""
+    return lambda: [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "pindb" and record.levelno >= logging.INFO
+    ]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,16 +51,6 @@ def failing(servers: PostgresReplicaSet) -> Iterator[PostgresReplicaSet]:
     for member in servers.members:
         if not servers.is_running(member):
             servers.start(member)
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What the logger "pindb" has said so far, at INFO and above."""
-    return lambda: [
-        record.getMessage()
-        for record in caplog.records
-        if record.name == "pindb" and record.levelno >= logging.INFO
-    ]
 
 
 def read() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import time
@@ -62,16 +61,6 @@ def pooled(servers: PostgresReplicaSet) -> Iterator[PostgresReplicaSet]:
     for member in servers.members:
         if not servers.is_running(member):
             servers.start(member)
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What the logger "pindb" has said so far, at INFO and above."""
-    return lambda: [
-        record.getMessage()
-        for record in caplog.records
-        if record.name == "pindb" and record.levelno >= logging.INFO
-    ]
 
 
 def read(position: str | None = None) -> str:
