@@ -338,6 +338,14 @@ def test_connections_go_by_a_plain_alias_whoever_opens_them(remarks: Author) -> 
         assert pool.submit(opened).result() == {str}
 
 
+def test_aliases_of_the_router_can_be_stored_like_any_text(remarks: Author) -> None:
+    """Packages that keep versions of rows keep their alias with them."""
+    for alias in (Author.objects.get()._state.db, router.db_for_write(Author)):
+        assert alias is not None
+        Author.objects.create(name=alias)
+        assert Author.objects.filter(name__in=[alias]).get().name == str(alias)
+
+
 # ---- instances that are written -------------------------------------------------------------------
 
 
