@@ -17,15 +17,18 @@ class RoutedAlias(str):
 
     Attributes:
         master: the alias of the set's master, a plain text.
+        is_master: whether it is the master's own.
     """
 
-    __slots__ = ("master",)
+    __slots__ = ("is_master", "master")
 
     master: str
+    is_master: bool
 
     def __new__(cls, alias: str, master: str) -> RoutedAlias:
         self = super().__new__(cls, alias)
         self.master = master
+        self.is_master = alias == master
         return self
 
     def __copy__(self) -> RoutedAlias:

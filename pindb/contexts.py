@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from django.core.signals import setting_changed
 
+from pindb.aliases import RoutedAlias
 from pindb.conf import conf
 from pindb.counters import count
 from pindb.sets import get_sets
@@ -108,7 +109,7 @@ class PinningContext:
     _choices: Choices | None = None
 
     def __init__(self, parent: PinningContext | None = None) -> None:
-        self.reads: dict[str, str] = {}
+        self.reads: dict[str, RoutedAlias] = {}
         self.parent = parent
         if parent is not None:
             self.request_blocks = parent.request_blocks
@@ -141,7 +142,7 @@ class PinningContext:
             # Whether the master is there has to be looked at.
             self.reads.pop(alias, None)
         else:
-            self.reads[alias] = get_sets().homes.get(alias, alias)
+            self.reads[alias] = get_sets().answers[alias]
 
     def carry(self, pins: Mapping[str, Pin]) -> None:
         """Take over pins from outside, by master alias."""

@@ -145,7 +145,7 @@ def choose_again(context: PinningContext, alias: str, failed: str) -> str:
         chosen = choose_reached(context, alias, position)
     else:
         chosen = choose_replica(context, alias)
-    context.reads[alias] = chosen
+    context.reads[alias] = get_sets().answers[chosen]
     return chosen
 
 

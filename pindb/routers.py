@@ -64,22 +64,23 @@ class PinDbRouter:
             alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
         context = get_context() or current()
         member = context.reads.get(alias)
-        if member == alias:
-            return member
-        if member is not None and model in table.on_replicas:
-            here = connections_here.__dict__
-            try:
-                reader = here[member]
-                # After an error, whether the connection still lives has to be looked at.
-                if (
-                    not here[alias].in_atomic_block
-                    and reader.connection is not None
-                    and not reader.errors_occurred
-                ):
-                    return member
-            except KeyError:
-                # The first look from this thread.
-                pass
+        if member is not None:
+            if member.is_master:
+                return member
+            if model in table.on_replicas:
+                here = connections_here.__dict__
+                try:
+                    reader = here[member]
+                    # After an error, whether the connection still lives has to be looked at.
+                    if (
+                        not here[alias].in_atomic_block
+                        and reader.connection is not None
+                        and not reader.errors_occurred
+                    ):
+                        return member
+                except KeyError:
+                    # The first look from this thread.
+                    pass
         return table.member_for_read(context, alias, model)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str:
@@ -253,9 +254,9 @@ class _Table:
         if alias not in self.sets.replicas or not self.enabled:
             self.refuse_replica(alias)
             return alias
-        home = self.sets.homes[alias]
+        answers = self.sets.answers
         if model not in self.on_replicas and self.is_unpinned(model):
-            return home
+            return answers[alias]
         position = None
         if alias in context.from_replica:
             member = choose_replica(context, alias)
@@ -266,13 +267,13 @@ class _Table:
             and self.atomic_reads_master
             and _in_explicit_block(master, context, alias)
         ):
-            return home
+            return answers[alias]
         elif position is not None:
             member = choose_reached(context, alias, position)
         else:
             member = choose_replica(context, alias)
-        context.reads[alias] = member = home if member == alias else member
-        return member
+        answer = context.reads[alias] = answers[member]
+        return answer
 
     def is_managed(self, alias: str) -> bool:
         """Whether pindb routes within the set `alias`; False for databases that it leaves alone."""

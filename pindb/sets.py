@@ -84,7 +84,7 @@ class DatabaseSets:
 
     Attributes:
         replicas: the replicas' aliases by master alias, in their order; an empty tuple where there are none.
-        homes: the masters' aliases by themselves, as answers for reads; those of replicas are such answers.
+        answers: all managed aliases by themselves, as answers for reads.
         write_aliases: the masters' aliases by themselves, as answers for writes.
         masters: for every managed alias, of a master or a replica, the alias of its set's master.
         weights: by master alias and replica's alias, how often its turn comes.
@@ -93,10 +93,10 @@ class DatabaseSets:
         PinDbConfigError: the dicts contradict each other or have the wrong shape.
     """
 
-    __slots__ = ("homes", "masters", "replicas", "weights", "write_aliases")
+    __slots__ = ("answers", "masters", "replicas", "weights", "write_aliases")
 
     replicas: dict[str, tuple[RoutedAlias, ...]]
-    homes: dict[str, RoutedAlias]
+    answers: dict[str, RoutedAlias]
     write_aliases: dict[str, MasterAlias]
     masters: dict[str, str]
     weights: dict[str, dict[str, int]]
@@ -110,7 +110,7 @@ class DatabaseSets:
             )
             for alias in masters
         }
-        self.homes = {alias: RoutedAlias(alias, alias) for alias in masters}
+        self.answers = {alias: RoutedAlias(alias, alias) for alias in masters}
         self.write_aliases = {alias: MasterAlias(alias, alias) for alias in masters}
         self.masters = {alias: alias for alias in masters}
         _check_names(self.replicas, replica_overrides)
@@ -120,6 +120,7 @@ class DatabaseSets:
         }
         for alias, replicas in self.replicas.items():
             self.masters.update(dict.fromkeys(map(str, replicas), alias))
+            self.answers.update({str(replica): replica for replica in replicas})
 
     def check_master(self, alias: str) -> None:
         """Raise `PinDbConfigError` unless `alias` is a master's."""
