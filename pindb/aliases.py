@@ -1,10 +1,10 @@
-"""Aliases that the router answers, told apart from those that the site names."""
+"""Aliases that pindb chose, told apart from those that the site named."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["MasterAlias", "RoutedAlias"]
+__all__ = ["RoutedAlias", "release"]
 
 
 class RoutedAlias(str):
@@ -41,25 +41,15 @@ class RoutedAlias(str):
         return str, (self.master,)
 
 
-class MasterAlias(RoutedAlias):
-    """The alias of a master, as the answer for a write.
+def release(instance: Any) -> None:
+    """Let an instance that was read from a replica belong to the master from now on, as if it had been saved.
 
-    Django compares it with the aliases of objects, to tell whether they are rows of the database that it
-    writes to: before it adds them to a relation, or saves only the loaded fields of a deferred instance. So
-    it equals every alias that was routed within its set. It is not routed again: what was written is read on
-    the master.
+    Django compares where objects were read with the database that it writes to: before it adds them to a
+    relation, or saves only the loaded fields of a deferred instance.
+
+    Arguments:
+        instance: an instance of a model.
     """
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, RoutedAlias):
-            return self.master == other.master
-        return str.__eq__(self, other)
-
-    def __ne__(self, other: object) -> bool:
-        if isinstance(other, RoutedAlias):
-            return self.master != other.master
-        return str.__ne__(self, other)
-
-    __hash__ = str.__hash__
+    alias = instance._state.db
+    if alias.__class__ is RoutedAlias:
+        instance._state.db = alias.master

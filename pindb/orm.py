@@ -15,13 +15,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.apps import apps
 from django.db import router, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor, ReverseOneToOneDescriptor
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
-from pindb.aliases import RoutedAlias
+from pindb.aliases import RoutedAlias, release
 from pindb.contexts import asks_only
 
 __all__ = ["install"]
@@ -45,6 +46,8 @@ def install(route: Route) -> None:
         _hook_managers()
         _hook_instances(route)
         _hook_transactions()
+        if apps.is_installed("django.contrib.contenttypes"):
+            _hook_generic_relations()
         _hook_questions()
 
 
@@ -103,7 +106,7 @@ def _hook_managers() -> None:
             # Managers of trees run SQL of their own on connections[manager._db], or where the router says if
             # that is None: let them ask, where that leads to the same set.
             answer = _ask(router.db_for_write, manager.model, **manager._hints)
-            manager._db = None if answer == using else RoutedAlias(using.master, using.master)
+            manager._db = None if answer == using.master else RoutedAlias(using.master, using.master)
         return manager
 
     base.db_manager = db_manager_routed
@@ -138,12 +141,54 @@ def _hook_instances(route: Route) -> None:
     model.delete = delete_routed
 
 
+def _hook_generic_relations() -> None:
+    # Only where the app is installed can it be imported.
+    from django.contrib.contenttypes import fields
+
+    create: Any = fields.create_generic_related_manager
+
+    @wraps(create)
+    def create_releasing(superclass: Any, rel: Any) -> Any:
+        manager = create(superclass, rel)
+        add = manager.add
+
+        @wraps(add)
+        def add_released(self: Any, *objs: Any, **kwargs: Any) -> Any:
+            for obj in objs:
+                if isinstance(obj, Model):
+                    release(obj)
+            return add(self, *objs, **kwargs)
+
+        manager.add = add_released
+        return manager
+
+    fields.create_generic_related_manager = create_releasing
+    for model in apps.get_models() if apps.models_ready else ():
+        for field in model._meta.private_fields:
+            descriptor = vars(model).get(field.name)
+            if isinstance(descriptor, fields.ReverseGenericManyToOneDescriptor):
+                # It may have made its manager already.
+                vars(descriptor).pop("related_manager_cls", None)
+
+
 def _hook_questions() -> None:
     model: Any = Model
     model.validate_constraints = _asking(model.validate_constraints)
     descriptor: Any
     for descriptor in (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor):
-        descriptor.__set__ = _asking(descriptor.__set__)
+        _hook_assignment(descriptor)
+
+
+def _hook_assignment(descriptor: Any) -> None:
+    assign = descriptor.__set__
+
+    @wraps(assign)
+    def assign_released(self: Any, instance: Any, value: Any) -> None:
+        # Relations add objects by assigning to them, and then look where they were read.
+        release(instance)
+        _ask(assign, self, instance, value)
+
+    descriptor.__set__ = assign_released
 
 
 def _asking(function: Any) -> Any:

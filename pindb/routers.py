@@ -13,7 +13,7 @@ from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.db import router as django_router
 
-from pindb.aliases import RoutedAlias
+from pindb.aliases import RoutedAlias, release
 from pindb.conf import conf
 from pindb.contexts import PinningContext, asks_only, current, get_context
 from pindb.exceptions import PinDbConfigError, UnpinnedWriteException
@@ -100,13 +100,14 @@ class PinDbRouter:
                 alias = alias.master
         else:
             alias = table.home(hints) if hints else DEFAULT_DB_ALIAS
+        if hints:
+            instance = hints.get("instance")
+            if instance.__class__ is model and not asks_only.get():
+                release(instance)
         context = get_context() or current()
         if alias not in context.new:
             self.note_write(context, alias, model)
-        try:
-            return table.write_aliases[alias]
-        except KeyError:
-            return alias
+        return alias
 
     def note_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
         """A write of `model` goes to `alias`, which is not newly pinned: pin its set where that is due."""
@@ -202,7 +203,6 @@ class _Table:
 
     Attributes:
         sets: the DB sets.
-        write_aliases: the answers for writes, by master alias.
         ask_for_read, ask_for_write: the delegate routers as one function; None where there are none.
         on_replicas: models known to be read from replicas.
     """
@@ -210,7 +210,6 @@ class _Table:
     def __init__(self) -> None:
         self.enabled = bool(conf.PINDB_ENABLED)
         self.sets = get_sets() if self.enabled or conf.MASTER_DATABASES else DatabaseSets({}, {})
-        self.write_aliases = self.sets.write_aliases if self.enabled else {}
         self.delegates = load_delegates()
         self.ask_for_read = self._first_answer("db_for_read")
         self.ask_for_write = self._first_answer("db_for_write")
@@ -342,7 +341,7 @@ def _route_again(model: type[Model], alias: str, for_write: bool) -> str:
         return table.member_for_read(context, alias, model)
     if alias not in context.new:
         router.note_write(context, alias, model)
-    return table.write_aliases.get(alias, alias)
+    return alias
 
 
 def _forget(**kwargs: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from pindb.aliases import MasterAlias, RoutedAlias
+from pindb.aliases import RoutedAlias
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 
@@ -85,7 +85,6 @@ class DatabaseSets:
     Attributes:
         replicas: the replicas' aliases by master alias, in their order; an empty tuple where there are none.
         answers: all managed aliases by themselves, as answers for reads.
-        write_aliases: the masters' aliases by themselves, as answers for writes.
         masters: for every managed alias, of a master or a replica, the alias of its set's master.
         weights: by master alias and replica's alias, how often its turn comes.
 
@@ -93,11 +92,10 @@ class DatabaseSets:
         PinDbConfigError: the dicts contradict each other or have the wrong shape.
     """
 
-    __slots__ = ("answers", "masters", "replicas", "weights", "write_aliases")
+    __slots__ = ("answers", "masters", "replicas", "weights")
 
     replicas: dict[str, tuple[RoutedAlias, ...]]
     answers: dict[str, RoutedAlias]
-    write_aliases: dict[str, MasterAlias]
     masters: dict[str, str]
     weights: dict[str, dict[str, int]]
 
@@ -111,7 +109,6 @@ class DatabaseSets:
             for alias in masters
         }
         self.answers = {alias: RoutedAlias(alias, alias) for alias in masters}
-        self.write_aliases = {alias: MasterAlias(alias, alias) for alias in masters}
         self.masters = {alias: alias for alias in masters}
         _check_names(self.replicas, replica_overrides)
         self.weights = {

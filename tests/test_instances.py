@@ -338,6 +338,14 @@ def test_connections_go_by_a_plain_alias_whoever_opens_them(remarks: Author) -> 
         assert pool.submit(opened).result() == {str}
 
 
+def test_the_router_says_plainly_that_it_reads_elsewhere_than_it_writes(remarks: Author) -> None:
+    written = router.db_for_write(Author)
+    assert type(written) is str
+    pindb.unpin_all()
+    assert router.db_for_read(Author) != written
+    assert Author.objects.get()._state.db != written
+
+
 def test_aliases_of_the_router_can_be_stored_like_any_text(remarks: Author) -> None:
     """Packages that keep versions of rows keep their alias with them."""
     for alias in (Author.objects.get()._state.db, router.db_for_write(Author)):
