@@ -16,7 +16,7 @@ import pindb
 from pindb.contexts import Pin, current
 from pindb.sets import pool_timeout
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.conftest import close_all
+from tests.conftest import close_all, close_everywhere
 from tests.testapp.models import Author
 
 pytest.importorskip("psycopg_pool")
@@ -44,7 +44,7 @@ def pooled(servers: PostgresReplicaSet) -> Iterator[PostgresReplicaSet]:
     """The servers, which a test may stop and kill; all aliases of the default set have pools."""
     Author.objects.using(MASTER).create(name="old")
     servers.wait_until_caught_up()
-    close_all()
+    close_everywhere()
     before = {alias: dict(connections[alias].settings_dict) for alias in ALIASES}
     options = {"connect_timeout": 2, "pool": {"min_size": 2, "max_size": 4}}
     databases = pindb.populate_replicas(
