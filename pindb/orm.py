@@ -53,25 +53,8 @@ def install(route: Route) -> None:
 
 def _hook_querysets(route: Route) -> None:
     queryset: Any = QuerySet
-    raw_queryset: Any = RawQuerySet
-    ask_queryset = queryset.db.fget
-    ask_raw = raw_queryset.db.fget
     resolve = queryset.resolve_expression
     raw_delete = queryset._raw_delete
-
-    def queryset_db(self: Any) -> str:
-        alias = self._db
-        if alias.__class__ is RoutedAlias:
-            return route(self.model, alias.master, self._for_write)
-        answer: str = ask_queryset(self)
-        return answer
-
-    def raw_db(self: Any) -> str:
-        alias = self._db
-        if alias.__class__ is RoutedAlias:
-            return route(self.model, alias.master, False)
-        answer: str = ask_raw(self)
-        return answer
 
     @wraps(resolve)
     def resolve_expression(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -85,10 +68,24 @@ def _hook_querysets(route: Route) -> None:
     def raw_delete_routed(self: Any, using: str) -> Any:
         return raw_delete(self, _for_write(route, self.model, using))
 
-    queryset.db = property(queryset_db, doc=queryset.db.__doc__)
-    raw_queryset.db = property(raw_db, doc=raw_queryset.db.__doc__)
+    for one in (QuerySet, RawQuerySet):
+        _hook_db(one, route)
     queryset.resolve_expression = resolve_expression
     queryset._raw_delete = raw_delete_routed
+
+
+def _hook_db(queryset: Any, route: Route) -> None:
+    ask = queryset.db.fget
+
+    def db(self: Any) -> str:
+        alias = self._db
+        if alias.__class__ is RoutedAlias:
+            # Raw SQL is a read, whatever it does.
+            return route(self.model, alias.master, getattr(self, "_for_write", False))
+        answer: str = ask(self)
+        return answer
+
+    queryset.db = property(db, doc=queryset.db.__doc__)
 
 
 def _for_write(route: Route, model: type[Model], alias: Any) -> Any:
