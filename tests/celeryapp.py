@@ -23,16 +23,10 @@ if __name__ != "__main__" and os.environ.get("PINDB_TEST_CELERY_WORKER"):
 @shared_task
 def read() -> dict[str, Any]:
     """What a task sees and where it looks."""
-    import pindb
     from tests.testapp.models import Author
+    from tests.testapp.views import report
 
-    authors = list(Author.objects.all())
-    return {
-        "names": sorted(author.name for author in authors),
-        "used": sorted({author._state.db or "" for author in authors}),
-        "pinned": sorted(pindb.get_pinned()),
-        "new": sorted(pindb.get_newly_pinned()),
-    }
+    return report(list(Author.objects.all()))
 
 
 @shared_task

@@ -108,9 +108,15 @@ def close_everywhere() -> None:
     asyncio.run(sync_to_async(close_all)())
 
 
+def pause_all(servers: PostgresReplicaSet) -> None:
+    """Let the replicas catch up, and pause them: what is committed from now on is on the master only."""
+    servers.wait_until_caught_up()
+    for replica in (0, 1):
+        servers.pause(replica)
+
+
 @pytest.fixture
 def paused(servers: PostgresReplicaSet) -> PostgresReplicaSet:
     """The servers with both replicas paused: what is committed from now on is on the master only."""
-    for replica in (0, 1):
-        servers.pause(replica)
+    pause_all(servers)
     return servers

@@ -10,6 +10,7 @@ import django
 
 import pindb
 from tests.testapp.models import Author
+from tests.testapp.views import report
 
 task = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks").task
 
@@ -30,12 +31,7 @@ async def aread() -> dict[str, Any]:
 def see(authors: list[Author] | None = None) -> dict[str, Any]:
     if authors is None:
         authors = list(Author.objects.all())
-    return {
-        "names": sorted(author.name for author in authors),
-        "used": sorted({author._state.db or "" for author in authors}),
-        "pinned": sorted(pindb.get_pinned()),
-        "new": sorted(pindb.get_newly_pinned()),
-    }
+    return report(authors)
 
 
 @task

@@ -31,6 +31,7 @@ from pindb import commands
 from pindb.conf import PINNED_COMMANDS
 from pindb.contexts import current
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.conftest import pause_all
 from tests.test_routers import ArticlesOnApi
 from tests.testapp.models import Article, Author, Book, Tag
 
@@ -559,8 +560,7 @@ def manage(request: pytest.FixtureRequest, tmp_path: Path, servers: PostgresRepl
 def test_an_empty_database_is_migrated_and_filled_while_replicas_are_paused(
     manage: Manage, servers: PostgresReplicaSet
 ) -> None:
-    for replica in (0, 1):
-        servers.pause(replica)
+    pause_all(servers)
     # The second process has not written when its migration reads the new column.
     for args in (["manage.py", "migrate", "notes", "0001"], ["manage.py", "migrate"], ["-c", COMMANDS]):
         done = manage(*args)

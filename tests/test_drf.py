@@ -26,6 +26,7 @@ from rest_framework.test import APIClient
 
 from pindb.stores import token_key
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.conftest import pause_all
 from tests.testapp.models import Author
 from tests.testapp.views import report
 
@@ -69,9 +70,7 @@ def site(servers: PostgresReplicaSet) -> Iterator[None]:
     with override_settings(ROOT_URLCONF=__name__, CACHES=cache, PASSWORD_HASHERS=hashers, **RECIPE):
         for name in ("ann", "bob"):
             get_user_model().objects.create_user(name, password="secret")
-        servers.wait_until_caught_up()
-        for replica in (0, 1):
-            servers.pause(replica)
+        pause_all(servers)
         caches["default"].clear()
         yield
 

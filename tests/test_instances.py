@@ -27,6 +27,7 @@ from django.test import override_settings
 
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.conftest import pause_all
 from tests.testapp.models import Article, Author, Book, Remark
 
 REPLICAS = ("default-0", "default-1")
@@ -44,9 +45,7 @@ def remarks(servers: PostgresReplicaSet) -> Iterator[Author]:
         written = DAY + datetime.timedelta(day)
         Remark.objects.using("default").create(text=text, written=written, about=author)
     pindb.unpin_all()
-    servers.wait_until_caught_up()
-    for replica in (0, 1):
-        servers.pause(replica)
+    pause_all(servers)
     yield author
     pindb.unpin_all()
 

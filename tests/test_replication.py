@@ -20,6 +20,7 @@ from django.test import override_settings
 
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.conftest import pause_all
 from tests.testapp.models import Article, Author, Book, LogLine, Tag
 
 
@@ -32,9 +33,7 @@ def library(servers: PostgresReplicaSet) -> Iterator[Author]:
         book = Book.objects.using("default").create(title=title, author=author)
         book.tags.add(tag)
     pindb.unpin_all()
-    servers.wait_until_caught_up()
-    for replica in (0, 1):
-        servers.pause(replica)
+    pause_all(servers)
     yield author
     pindb.unpin_all()
 

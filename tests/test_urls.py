@@ -39,7 +39,7 @@ from django.views.decorators.csrf import csrf_exempt
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.urls import pinned
-from tests.conftest import SERVERS
+from tests.conftest import SERVERS, pause_all
 from tests.testapp import views
 from tests.testapp.models import Author, Book, Tag
 
@@ -366,11 +366,15 @@ ADMIN: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def admin_tables() -> None:
+def admin_tables() -> Iterator[None]:
     with override_settings(**ADMIN), pindb.master("default"):
         call_command("migrate", "admin", database="default", skip_checks=True, verbosity=0)
         # The content types of the admin's models are looked up on replicas that stand still.
         SERVERS.wait_until_caught_up()
+    yield
+    # Tables that no installed app has keep others from being flushed.
+    with override_settings(**ADMIN), pindb.master("default"):
+        call_command("migrate", "admin", "zero", database="default", skip_checks=True, verbosity=0)
 
 
 @pytest.fixture
@@ -379,9 +383,7 @@ def staff(admin_tables: None, servers: PostgresReplicaSet) -> Iterator[Client]:
     ContentType.objects.clear_cache()
     with override_settings(**ADMIN), pindb.master("default"):
         get_user_model().objects.create_superuser("ann", password="secret")
-    pindb.wait_for_replicas()
-    for replica in (0, 1):
-        servers.pause(replica)
+    pause_all(servers)
     with override_settings(**ADMIN):
         yield Client()
     ContentType.objects.clear_cache()
