@@ -30,6 +30,12 @@ class Circuit:
         """Whether the server is taken to be down."""
         return self._until is not None
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether nobody may use the server now; asks for nothing."""
+        until = self._until
+        return until is not None and time.monotonic() < until
+
     def wait(self) -> float:
         """Ask for leave to use the server.
 

@@ -26,6 +26,7 @@ from pindb.redis.exceptions import (
     HostListExhausted,
     HostTimeoutError,
     MaxRetriesExceededError,
+    PoolExhausted,
     ResultPending,
     UnroutableCommand,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "MappingClient",
     "MaxRetriesExceededError",
     "PartitionRouter",
+    "PoolExhausted",
     "Promise",
     "Result",
     "ResultPending",

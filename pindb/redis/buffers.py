@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -67,10 +66,9 @@ class Buffers:
             if values:
                 run.values += _at(places, values)
 
-    def cancel(self) -> None:
-        """Drop everything; its promises are rejected with `CommandCancelled`."""
+    def cancel(self, error: CommandCancelled) -> None:
+        """Drop everything; its promises are rejected."""
         entries, self._entries = self._entries, {}
-        error = CommandCancelled("The command was cancelled before it was sent.")
         everything = chain.from_iterable(entries.values())
         reject_all(chain.from_iterable(entry.promises for entry in everything), error)
 
@@ -99,38 +97,20 @@ class Buffers:
         entries, self._entries = self._entries, {}
         talks: list[_Talk] = []
         fine = True
-        for host_id, waiting in entries.items():
+        # In the one order of the process, so that two threads never wait for each other's connections.
+        for host_id in sorted(entries):
+            waiting = entries[host_id]
             try:
                 talks.append(_Talk(waiting, *find_host(host_id)))
             except RedisError as error:
                 # The host was removed in the meantime, say.
                 reject_all(chain.from_iterable(entry.promises for entry in waiting), error)
                 fine = False
-        step = max_concurrency or len(talks) or 1
-        for start in range(0, len(talks), step):
-            some = talks[start : start + step]
-            try:
-                converse(_prepared(some, end), end)
-            finally:
-                for talk in some:
-                    talk.conversation.close()
-                for_each(_Talk.settle, ((talk, take_back, heard_from) for talk in some))
+        try:
+            converse([talk.conversation for talk in talks], end, max_concurrency)
+        finally:
+            for_each(_Talk.settle, ((talk, take_back, heard_from) for talk in talks))
         return fine and all(talk.fine for talk in talks)
-
-
-def _prepared(talks: Sequence[_Talk], end: float | None) -> Iterator[Conversation]:
-    """The conversations of what could be prepared.
-
-    One by one: a server works on what it has got while the next one's commands are packed.
-    """
-    for number_left, talk in zip(reversed(range(len(talks))), talks, strict=True):
-        connect_until = end
-        if end is not None and number_left:
-            # A host that lets nobody in must leave the others some of the time.
-            now = time.monotonic()
-            connect_until = now + (end - now) / 2
-        if talk.prepare(connect_until):
-            yield talk.conversation
 
 
 class _Talk:
@@ -145,17 +125,15 @@ class _Talk:
     def __init__(self, entries: list[Entry], host: Host, pool: Any, callbacks: Callbacks) -> None:
         self.entries = entries
         self.callbacks = callbacks
-        self.conversation = Conversation(host, pool)
+        self.conversation = Conversation(host, pool, self._pack)
         self.expected: list[Expected] = []
         self.refused: list[tuple[Command, BaseException]] = []
         self.is_packed = False
         self.fine = True
 
-    def prepare(self, end: float | None) -> bool:
-        """Get a connection, before the time `end`, and pack the commands; False where there is none."""
-        if not self.conversation.open(end):
-            return False
-        encoder = self.conversation.connection.encoder
+    def _pack(self, conversation: Conversation) -> None:
+        """Pack the commands, for the connection that there is now."""
+        encoder = conversation.connection.encoder
         pack = Packer(encoder)
         data: list[bytes] = []
         raw: list[int] = []
@@ -174,9 +152,8 @@ class _Talk:
                 data.append(part)
                 self.expected.append(expected)
                 count += expected.count
+        conversation.say(data, count, frozenset(raw))
         self.is_packed = True
-        self.conversation.say(data, count, frozenset(raw))
-        return True
 
     def _pack_singly(self, entry: Entry, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
         """What can be packed of an entry; the rest is refused."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from inspect import signature
 from threading import RLock
 from typing import Any
 
@@ -15,6 +15,7 @@ from pindb.redis.calls import find_words
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.hosts import Host, is_positive, no_such_host
+from pindb.redis.pools import adapt_pool, close_pool
 from pindb.redis.promise import Promise
 from pindb.redis.routers import BaseRouter, PartitionRouter
 from pindb.redis.routers.making import make_router
@@ -74,6 +75,7 @@ class Cluster:
                 raise ClusterConfigError(f"{name} is a {type(value).__name__}. Write a dict.")
         self.host_defaults = dict(host_defaults or {})
         self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
+        self._adapted: type[Any] = adapt_pool(self.pool_cls)
         self.pool_options = dict(pool_options or {})
         self.router_cls: type[BaseRouter] = router_cls or PartitionRouter
         self.router_options = dict(router_options or {})
@@ -135,7 +137,7 @@ class Cluster:
             self._clients.pop(host_id, None)
             pool = self._pools.pop(host_id, None)
         if pool is not None:
-            pool.disconnect()
+            close_pool(pool, idle_only=False)
 
     def _host(self, host_id: int) -> Host:
         try:
@@ -172,24 +174,23 @@ class Cluster:
                 pool = self._pools.get(host_id)
                 if pool is None:
                     circuit = None if self.retry_timeout is None else Circuit(self.retry_timeout)
-                    pool = host.make_pool(self.pool_cls, self.pool_options, circuit)
+                    pool = host.make_pool(self._adapted, self.pool_options, circuit)
                     self._pools[host_id] = pool
         return pool
 
     def disconnect_pools(self, idle_only: bool = False) -> None:
         """Close all connections; they are made anew when they are needed.
 
+        What threads are using now is closed when they have done with it; at once by pools of a class that is
+        not redis-py's.
+
         Arguments:
-            idle_only: leave those open that threads are using now. (Pools of a class that cannot tell them
-                apart close all.)
+            idle_only: leave those open that threads are using now.
         """
         with self._lock:
             pools = list(self._pools.values())
         for pool in pools:
-            if idle_only and "inuse_connections" in signature(pool.disconnect).parameters:
-                pool.disconnect(inuse_connections=False)
-            else:
-                pool.disconnect()
+            close_pool(pool, idle_only)
 
     def get_local_client(self, host_id: int) -> redis.Redis:
         """redis-py's own client for one host.
@@ -295,20 +296,20 @@ class Cluster:
         Returns:
             For each routing key the settled promises of its commands, in order.
         """
-        self._load_scripts(mapping, *args, **kwargs)
+        client = self.fanout(None, *args, **kwargs)
+        end = None if client.timeout is None else time.monotonic() + client.timeout
+        self._load_scripts(mapping, client, end)
         results: dict[Any, list[Promise]] = {}
-        with self.fanout(None, *args, **kwargs) as client:
-            for key, commands in mapping.items():
-                target = client.target_key(key)
-                results[key] = [target.execute_command(*_words(command)) for command in commands]
+        for key, commands in mapping.items():
+            target = client.target_key(key)
+            results[key] = [target.execute_command(*_words(command)) for command in commands]
+        client.join(_left(end))
         return results
 
     def _load_scripts(
-        self,
-        mapping: Mapping[Any, Sequence[Sequence[Any]]],
-        *args: Any,
-        **kwargs: Any,
+        self, mapping: Mapping[Any, Sequence[Sequence[Any]]], client: FanoutClient, end: float | None
     ) -> None:
+        """Load the scripts of a mapping where they are missing, before the time `end`."""
         router = self.get_router()
         wanted: dict[int, dict[str, Script]] = {}
         for key, commands in mapping.items():
@@ -317,17 +318,20 @@ class Cluster:
                 wanted.setdefault(router.get_host_for_key(key), {}).update(scripts)
         if not wanted:
             return
-        with self.fanout(None, *args, **kwargs) as client:
-            found = {
-                host_id: client.target([host_id]).script_exists(*scripts)
-                for host_id, scripts in wanted.items()
-            }
-        with self.fanout(None, *args, **kwargs) as client:
-            for host_id, scripts in wanted.items():
-                there = found[host_id].value[host_id]
-                for script, is_there in zip(scripts.values(), there, strict=True):
-                    if not is_there:
-                        client.target([host_id]).script_load(script.script)
+        found = {
+            host_id: client.target([host_id]).script_exists(*scripts) for host_id, scripts in wanted.items()
+        }
+        client.join(_left(end))
+        for host_id, scripts in wanted.items():
+            there = found[host_id].value[host_id]
+            for script, is_there in zip(scripts.values(), there, strict=True):
+                if not is_there:
+                    client.target([host_id]).script_load(script.script)
+        client.join(_left(end))
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(end - time.monotonic(), 0)
 
 
 def _pairs(hosts: Any) -> Iterable[tuple[Any, Any]]:

@@ -19,6 +19,7 @@ __all__ = [
     "HostListExhausted",
     "HostTimeoutError",
     "MaxRetriesExceededError",
+    "PoolExhausted",
     "ResultPending",
     "UnroutableCommand",
 ]
@@ -55,9 +56,18 @@ class HostTimeoutError(RedisTimeoutError):
 
     Attributes:
         sent: see `HostConnectionError`.
+        by_caller: the time that was up was the caller's own (``map(timeout=...)``), which says nothing about
+            the host.
     """
 
     sent = True
+    by_caller = False
+
+
+class PoolExhausted(HostConnectionError):
+    """All connections of a host's pool are in use, which says nothing about the host; it is named."""
+
+    sent = False
 
 
 class HostListExhausted(HostConnectionError):

@@ -1,7 +1,8 @@
 """Sends what is there for many hosts, and reads what comes back, all hosts at once.
 
-No host waits for another: everything is written and read as far as the sockets take and give it, so
-batches of any size cannot block each other, whatever the sockets' buffers hold.
+No host waits for another: connections are made at the same time, and everything is written and read as far
+as the sockets take and give it, so batches of any size cannot block each other, whatever the sockets' buffers
+hold.
 """
 
 from __future__ import annotations
@@ -9,64 +10,35 @@ from __future__ import annotations
 import selectors
 import ssl
 import time
-from collections.abc import Container, Iterable, Sequence
-from inspect import Parameter, signature
+from collections import deque
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
-from redis.connection import ConnectionPool
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from pindb.redis.connecting import ConnectingMixin, opening
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
-from pindb.redis.hosts import Host, connecting_until
+from pindb.redis.hosts import Host
+from pindb.redis.opening import CALLER, Opener
+from pindb.redis.pools import at_host, get_connection
 from pindb.redis.resp import NOT_ENOUGH, PUSH, make_reader
+from pindb.redis.sockets import ENOUGH
 
-__all__ = ["Conversation", "at_host", "converse", "get_connection"]
+__all__ = ["Conversation", "converse", "finish", "undecodable"]
 
 #: How much is read at once, in bytes.
 READ_SIZE = 256 * 1024
+
+#: How long a thread that connects may take to notice that the caller's time is up, in seconds.
+GRACE = 0.05
+
+#: How often a clean-up is begun again that an exception from a signal handler has cut short.
+ATTEMPTS = 10
 
 WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 # poll() takes no file descriptor of its own, and any number of them.
 Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
-
-# redis-py before 5.3 wants the name of the command that the connection is for.
-_name = signature(ConnectionPool.get_connection).parameters.get("command_name")
-POOL_ARGUMENTS = ("pindb",) if _name is not None and _name.default is Parameter.empty else ()
-
-
-def get_connection(pool: Any, host: Host, end: float | None = None) -> Any:
-    """A connected connection from the pool of `host`; a stale one was replaced.
-
-    Arguments:
-        pool: the pool.
-        host: the host.
-        end: when to give up, besides the pool's own timeouts.
-
-    Raises:
-        redis.RedisError: there was none to be had; the message names the host.
-    """
-    try:
-        with connecting_until(end):
-            return pool.get_connection(*POOL_ARGUMENTS)
-    except (RedisError, OSError) as error:
-        raise at_host(error, host) from error
-
-
-def at_host(error: Exception, host: Host) -> RedisError:
-    """What became of a connection, as an error that names the host."""
-    kind: type[Any] = type(error)
-    if isinstance(error, RedisTimeoutError):
-        kind = HostTimeoutError
-    elif kind is RedisConnectionError or not isinstance(error, RedisError):
-        kind = HostConnectionError
-    # Others are of their own kind: AuthenticationError, BusyLoadingError ...
-    told: RedisError = kind(f"{host}: {error}")
-    if isinstance(told, (HostConnectionError, HostTimeoutError)):
-        told.sent = getattr(error, "sent", True)
-    return told
 
 
 def undecodable(error: UnicodeDecodeError) -> RedisError:
@@ -74,50 +46,120 @@ def undecodable(error: UnicodeDecodeError) -> RedisError:
     return InvalidResponse(f"decode_responses does not suit the reply: {error}")
 
 
+def finish(clean_up: Callable[[], None]) -> None:
+    """Clean up, and begin again where an exception strikes in the middle: it may be a signal handler's.
+
+    Arguments:
+        clean_up: does nothing to what it has cleaned up before.
+
+    Raises:
+        BaseException: the last exception that struck, at the end.
+    """
+    struck: BaseException | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            clean_up()
+            break
+        except BaseException as error:
+            struck = error
+    if struck is not None:
+        raise struck
+
+
 class Conversation:
     """One host's part: the bytes to send and the replies to come.
 
+    Arguments:
+        host: the host.
+        pool: its pool.
+        compose: called with the conversation when its connection is there: calls `say`.
+
     Attributes:
         host: the host.
+        connection: the connection; None before it is taken from the pool, and after it went back.
         replies: the replies so far, in order; an error reply is an exception.
         error: why not all replies came; None where they did.
     """
 
     __slots__ = (
         "_data",
+        "_moved",
+        "_pool",
         "_quiet_until",
         "_reader",
         "_sent",
+        "_sock",
         "_timeout",
+        "compose",
         "connection",
         "error",
         "expected",
         "fd",
         "host",
-        "pool",
+        "owners",
         "raw",
         "replies",
     )
 
-    def __init__(self, host: Host, pool: Any) -> None:
+    def __init__(self, host: Host, pool: Any, compose: Callable[[Conversation], None]) -> None:
         self.host = host
-        self.pool = pool
+        self.compose = compose
         self.connection: Any = None
         self.replies: list[Any] = []
         self.error: RedisError | None = None
         self.expected = 0
         self.raw: Container[int] = ()
-        self._sent = 0
+        self.fd = -1
+        #: Who has done with a connection that a thread makes; see `Opener`.
+        self.owners: list[str] | None = None
+        self._pool = pool
+        self._sock: Any = None
+        self._reader: Any = None
+        self._sent = self._moved = 0
 
-    def open(self, end: float | None) -> bool:
-        """Take a connection from the pool before the time `end`; False, with `error` set, for none."""
+    def take(self) -> None:
+        """Take a connection from the pool; sets `error` where there is none."""
         try:
-            self.connection = get_connection(self.pool, self.host, end)
+            self.connection = get_connection(self._pool, self.host)
         except RedisError as error:
             self.error = error
-            return False
-        self._timeout = self.connection.socket_timeout
-        return True
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection can be spoken on."""
+        connection = self.connection
+        return connection._sock is not None or not isinstance(connection, ConnectingMixin)
+
+    def connect(self, end: float | None) -> None:
+        """Connect before the time `end`; sets `error` where that cannot be done."""
+        try:
+            with opening(end):
+                self.connection.connect()
+        except Exception as error:
+            self.connected(error)
+
+    def connected(self, error: BaseException | None) -> None:
+        """Note how connecting has ended."""
+        self.owners = None
+        if isinstance(error, (RedisError, OSError)):
+            self.error = at_host(error, self.host)
+            self.error.__cause__ = error
+        elif error is not None:
+            raise error
+
+    def connect_with(self, opener: Opener) -> None:
+        """Let a thread connect; its `Opener` tells of the end, which `connected` is to be told.
+
+        Raises:
+            RuntimeError: there can be no more threads.
+        """
+        # Before the thread begins: who cleans up has to know of it.
+        self.owners = []
+        try:
+            opener.open(self, self.connection, self._pool, self.owners)
+        except RuntimeError:
+            self.owners = None
+            raise
 
     def say(self, data: Sequence[bytes], expected: int, raw: Container[int] = ()) -> None:
         """Set out what to send, how many replies it will get, and which of them are not to be decoded."""
@@ -127,16 +169,25 @@ class Conversation:
         self._reader = make_reader(self.connection)
 
     def start(self, now: float) -> None:
-        """Stop blocking on the socket, and send what it takes at once."""
-        sock = self.connection._sock
+        """Compose, stop blocking on the socket, and send what it takes at once."""
+        connection = self.connection
+        self._timeout = connection.socket_timeout
+        self.compose(self)
+        # What others do to the connection is not noticed in the middle of a line.
+        self._sock = sock = connection._sock
+        if sock is None:
+            self.fail(HostConnectionError(f"{self.host}: the connection was closed."))
+            return
         sock.setblocking(False)
-        self.fd: int = sock.fileno()
-        self.heard(now)
+        self.fd = sock.fileno()
+        self._quiet_until = None if self._timeout is None else now + self._timeout
         self.send()
 
     def heard(self, now: float) -> None:
-        """Something went in or out: the connection's own timeout starts anew."""
-        self._quiet_until = None if self._timeout is None else now + self._timeout
+        """Start the connection's own timeout anew where there was progress; a few bytes are none."""
+        if self._moved >= ENOUGH:
+            self._moved = 0
+            self._quiet_until = None if self._timeout is None else now + self._timeout
 
     @property
     def is_done(self) -> bool:
@@ -156,19 +207,23 @@ class Conversation:
 
     def send(self) -> None:
         """Send as much as the socket takes."""
-        sock = self.connection._sock
+        data, sent, sock = self._data, self._sent, self._sock
         try:
-            while self._sent < len(self._data):
-                self._sent += sock.send(self._data[self._sent :])
+            while sent < len(data):
+                sent += sock.send(data[sent:])
         except WOULD_BLOCK:
             pass
         except OSError as error:
             self.fail(HostConnectionError(f"{self.host}: the connection broke while writing: {error}"))
+        # With all of it gone, the server's time begins.
+        self._moved += sent - self._sent if sent < len(data) else ENOUGH
+        self._sent = sent
 
     def receive(self, buffer: bytearray) -> None:
         """Read as much as there is."""
-        recv_into, feed, gets = self.connection._sock.recv_into, self._reader.feed, self._reader.gets
+        recv_into, feed, gets = self._sock.recv_into, self._reader.feed, self._reader.gets
         replies, expected, raw = self.replies, self.expected, self.raw
+        number = len(replies)
         heard: list[Any]
         try:
             while True:
@@ -176,6 +231,7 @@ class Conversation:
                 if not length:
                     self.fail(HostConnectionError(f"{self.host}: the server closed the connection."))
                     return
+                self._moved += length
                 feed(buffer, 0, length)
                 if raw:
                     self._receive_raw()
@@ -193,6 +249,9 @@ class Conversation:
                     replies += heard
                 if len(replies) >= expected:
                     return
+                if len(replies) > number:
+                    # A server that works on is not silent.
+                    self._moved = ENOUGH
         except WOULD_BLOCK:
             pass
         except OSError as error:
@@ -213,73 +272,207 @@ class Conversation:
             if type(reply) not in PUSH:
                 replies.append(reply)
 
-    def give_up(self) -> None:
-        """It has waited too long."""
+    def give_up(self, by_caller: bool) -> None:
+        """It has waited too long, for the caller or for its connection's own timeout."""
         missing = self.expected - len(self.replies)
-        self.fail(
-            HostTimeoutError(f"{self.host}: {missing} of {self.expected} replies did not come in time.")
-        )
+        error = HostTimeoutError(f"{self.host}: {missing} of {self.expected} replies did not come in time.")
+        error.by_caller = by_caller
+        self.fail(error)
 
     def fail(self, error: RedisError) -> None:
         """End it: the connection may owe replies, so it is not used again."""
         self.error = error
         self.connection.disconnect()
 
+    def never_began(self) -> None:
+        """The caller's time was up before there was a connection."""
+        self.error = error = HostTimeoutError(f"{self.host}: there was no connection in time.")
+        error.sent = False
+        error.by_caller = True
+
     def close(self) -> None:
-        """Give the connection back to the pool: blocking again, or disconnected where it owes replies."""
+        """Return the connection to the pool: blocking again, or disconnected where it owes replies."""
+        if self.owners is not None:
+            self.owners.append(CALLER)
+            if self.owners[0] is CALLER:
+                # The thread that connects it returns it.
+                self.connection = None
         connection = self.connection
         if connection is None:
             return
-        self.connection = None
-        if self.error is not None or len(self.replies) != self.expected:
+        if self.error is not None or len(self.replies) != self.expected or self._holds_bytes():
             connection.disconnect()
-        elif connection._sock is not None:
-            connection._sock.settimeout(self._timeout)
-        self.pool.release(connection)
+        elif connection._sock is not None and self._sock is not None:
+            self._sock.settimeout(self._timeout)
+        # In this order: returned twice, it would be used twice. If it is lost here, its pool notices.
+        self.connection = None
+        self._pool.release(connection)
+
+    def _holds_bytes(self) -> bool:
+        """Whether the reader has the beginning of something that nobody has asked for."""
+        return self._reader is not None and bool(self._reader.has_data())
 
 
-def converse(conversations: Iterable[Conversation], end: float | None) -> None:
-    """Send and read until every conversation has its replies or an error.
+def converse(conversations: Sequence[Conversation], end: float | None, limit: int | None = None) -> None:
+    """Connect, send and read until every conversation has its replies or an error.
 
     Arguments:
-        conversations: opened, with something to say.
+        conversations: in the order in which all callers of the process use the hosts: connections are taken
+            in it, so callers that wait for each other's connections do not wait for ever.
         end: when to give up on all of them, by `time.monotonic`. Each host also has its connection's
-            ``socket_timeout``, counted from the last time that something went in or out.
+            ``socket_timeout``, counted from the last time that there was progress.
+        limit: how many of them are held at once; None: all. The next begins as soon as one is done.
     """
-    running: list[Conversation] = []
+    exchange = _Exchange(conversations, end, limit or len(conversations))
     try:
-        for conversation in conversations:
-            running.append(conversation)
-            conversation.start(time.monotonic())
-        _run([c for c in running if not c.is_done], end)
+        with opening(end, lazily=True):
+            exchange.run()
     finally:
-        for conversation in running:
+        finish(exchange.close)
+
+
+class _Exchange:
+    """The conversations of a batch.
+
+    Arguments: see `converse`.
+    """
+
+    def __init__(self, conversations: Sequence[Conversation], end: float | None, limit: int) -> None:
+        self._all = conversations
+        self._waiting = deque(conversations)
+        self._end = end
+        self._limit = limit
+        self._running: list[Conversation] = []
+        self._connecting: list[Conversation] = []
+        self._opener: Opener | None = None
+        self._selector: Any = None
+        self._buffer: bytearray | None = None
+
+    def close(self) -> None:
+        """Return all connections, whatever has happened."""
+        for conversation in self._all:
             conversation.close()
+        if self._opener is not None:
+            self._opener.close()
+        if self._selector is not None:
+            self._selector.close()
 
+    def run(self) -> None:
+        """Converse."""
+        self._fill()
+        if self._running or self._connecting:
+            self._selector = Selector()
+            self._buffer = bytearray(READ_SIZE)
+            for conversation in self._running:
+                self._selector.register(conversation.fd, conversation.wants, conversation)
+            if self._opener is not None:
+                self._listen(self._opener)
+        while self._running or self._connecting:
+            self._step()
+            self._fill()
 
-def _run(running: list[Conversation], end: float | None) -> None:
-    buffer = bytearray(READ_SIZE)
-    with Selector() as selector:
-        for conversation in running:
-            selector.register(conversation.fd, conversation.wants, conversation)
-        while running:
-            deadlines = [d for c in running if (d := c.deadline(end)) is not None]
-            wait = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
-            events = selector.select(wait)
-            now = time.monotonic()
-            for key, mask in events:
-                conversation = key.data
-                if mask & selectors.EVENT_WRITE:
-                    conversation.send()
-                if conversation.error is None:
-                    conversation.receive(buffer)
-                conversation.heard(now)
-                if not conversation.is_done and conversation.wants != key.events:
-                    selector.modify(key.fd, conversation.wants, conversation)
-            for conversation in running:
-                deadline = conversation.deadline(end)
-                if not conversation.is_done and deadline is not None and now >= deadline:
-                    conversation.give_up()
-                if conversation.is_done:
-                    selector.unregister(conversation.fd)
-            running = [c for c in running if not c.is_done]
+    @property
+    def _has_room(self) -> bool:
+        return bool(self._waiting) and len(self._running) + len(self._connecting) < self._limit
+
+    def _fill(self) -> None:
+        """Begin conversations, as many as may be."""
+        while self._has_room:
+            missing: list[Conversation] = []
+            while self._has_room and len(missing) < self._limit - len(self._running) - len(self._connecting):
+                self._begin(self._waiting.popleft(), missing)
+            alone = len(missing) == 1 and not (self._running or self._connecting or self._waiting)
+            for conversation in missing:
+                # With an end, the caller stops waiting for a thread then, whatever that waits for.
+                if (alone and self._end is None) or conversation.connection.fails_at_once:
+                    self._connect_here(conversation)
+                else:
+                    self._connect(conversation)
+
+    def _begin(self, conversation: Conversation, missing: list[Conversation]) -> None:
+        if self._end is not None and time.monotonic() >= self._end:
+            conversation.never_began()
+            return
+        conversation.take()
+        if conversation.error is not None:
+            return
+        if conversation.is_connected:
+            self._start(conversation)
+        else:
+            missing.append(conversation)
+
+    def _listen(self, opener: Opener) -> None:
+        self._selector.register(opener.ready.fileno(), selectors.EVENT_READ, opener)
+
+    def _connect_here(self, conversation: Conversation) -> None:
+        conversation.connect(self._end)
+        if conversation.error is None:
+            self._start(conversation)
+
+    def _connect(self, conversation: Conversation) -> None:
+        if self._opener is None:
+            self._opener = Opener(self._end)
+            if self._selector is not None:
+                self._listen(self._opener)
+        try:
+            conversation.connect_with(self._opener)
+        except RuntimeError:
+            # The interpreter is about to end, say.
+            self._connect_here(conversation)
+        else:
+            self._connecting.append(conversation)
+
+    def _start(self, conversation: Conversation) -> None:
+        conversation.start(time.monotonic())
+        if conversation.is_done:
+            conversation.close()
+        else:
+            self._running.append(conversation)
+            if self._selector is not None:
+                self._selector.register(conversation.fd, conversation.wants, conversation)
+
+    def _step(self) -> None:
+        """Wait for something to happen, and go on with it."""
+        end = self._end
+        deadlines = [d for c in self._running if (d := c.deadline(end)) is not None]
+        if self._connecting and end is not None:
+            deadlines.append(end + GRACE)
+        wait = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        events = self._selector.select(wait)
+        now = time.monotonic()
+        for key, mask in events:
+            conversation = key.data
+            if type(conversation) is Opener:
+                self._go_on_with_connected(conversation)
+                continue
+            if mask & selectors.EVENT_WRITE:
+                conversation.send()
+            if conversation.error is None:
+                conversation.receive(self._buffer)
+            conversation.heard(now)
+            if not conversation.is_done and conversation.wants != key.events:
+                self._selector.modify(key.fd, conversation.wants, conversation)
+        is_over = end is not None and now >= end
+        going_on = []
+        for conversation in self._running:
+            deadline = conversation.deadline(end)
+            if not conversation.is_done and deadline is not None and now >= deadline:
+                conversation.give_up(is_over)
+            if conversation.is_done:
+                self._selector.unregister(conversation.fd)
+                conversation.close()
+            else:
+                going_on.append(conversation)
+        self._running = going_on
+        if end is not None and now >= end + GRACE:
+            for conversation in self._connecting:
+                conversation.never_began()
+                conversation.close()
+            self._connecting = []
+
+    def _go_on_with_connected(self, opener: Opener) -> None:
+        for conversation, error in opener.finished():
+            self._connecting.remove(conversation)
+            conversation.connected(error)
+            if conversation.error is None:
+                self._start(conversation)

@@ -2,139 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from redis._parsers import Encoder
-from redis.connection import (
-    Connection,
-    PythonRespSerializer,
-    SSLConnection,
-    UnixDomainSocketConnection,
-    parse_url,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.connection import PythonRespSerializer, SSLConnection, UnixDomainSocketConnection, parse_url
 
 from pindb.circuit import Circuit
+from pindb.redis.connecting import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.loading import check_names
 
 __all__ = ["Host"]
 
 
-# When whoever wants a connection now will no longer wait for one.
-_end: ContextVar[float | None] = ContextVar("pindb_connecting_until", default=None)
-
-
-@contextlib.contextmanager
-def connecting_until(end: float | None) -> Iterator[None]:
-    """Connections that are made in the block give up at the time `end`, of `time.monotonic`."""
-    token = _end.set(end)
-    try:
-        yield
-    finally:
-        _end.reset(token)
-
-
-def _note(error: Exception) -> None:
-    """Note on an error while connecting that nothing was sent."""
-    # Not an error reply, whose type is more special: the host was there to give it.
-    if type(error) in (RedisConnectionError, RedisTimeoutError):
-        error.sent = False  # type: ignore[attr-defined]
-
-
-#: redis-py since 5.3 connects by this method, also when a connection broke while it was out of the pool.
-CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
-
-
-def _check(circuit: Circuit) -> None:
-    """Raise `redis.ConnectionError` where the host is to be left alone."""
-    seconds = circuit.wait()
-    if seconds:
-        error = RedisConnectionError(f"It refused the last connection; it is tried again in {seconds:.1f} s.")
-        _note(error)
-        raise error
-
-
-class _ConnectingMixin:
-    """Connects in the time that is left in `connecting_until`, and says so where it could not connect.
-
-    Arguments:
-        circuit: what is known of the host; None: everybody always tries.
-    """
-
-    _sock: Any
-    socket_timeout: float | None
-    socket_connect_timeout: float | None
-
-    def __init__(self, *args: Any, circuit: Circuit | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._circuit = circuit
-
-    def connect(self) -> None:
-        # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
-        if self._sock:
-            return
-        if CONNECTS_BY_CHECK:
-            super().connect()  # type: ignore[misc]
-        else:
-            self._guarded(super().connect)  # type: ignore[misc]
-
-    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        if not self._sock:
-            self._guarded(super().connect_check_health, *args, **kwargs)  # type: ignore[misc]
-
-    def _guarded(self, connect: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Connect, if it is time to; note on an error that nothing was sent."""
-        circuit = self._circuit
-        if circuit is not None:
-            _check(circuit)
-        try:
-            connect(*args, **kwargs)
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            # Not on an error reply, whose type is more special: the host was there to give it.
-            if type(error) in (RedisConnectionError, RedisTimeoutError):
-                error.sent = False  # type: ignore[union-attr]
-                end = _end.get()
-                # That the caller's own time is up says nothing about the host.
-                hurried = isinstance(error, RedisTimeoutError) and end is not None and time.monotonic() >= end
-                if circuit is not None and not hurried:
-                    circuit.fail()
-            raise
-        if circuit is not None:
-            circuit.succeed()
-
-    def _connect(self) -> Any:
-        end = _end.get()
-        usual = self.socket_timeout, self.socket_connect_timeout
-        if end is not None:
-            left = max(end - time.monotonic(), 0.001)
-            self.socket_timeout, self.socket_connect_timeout = (
-                left if timeout is None else min(timeout, left) for timeout in usual
-            )
-        try:
-            # Its timeout stays with the socket while client and server introduce each other.
-            return super()._connect()  # type: ignore[misc]
-        finally:
-            self.socket_timeout, self.socket_connect_timeout = usual
-
-
-class _TcpConnection(_ConnectingMixin, Connection):
-    pass
-
-
-class _TlsConnection(_ConnectingMixin, SSLConnection):
-    pass
-
-
-class _UnixConnection(_ConnectingMixin, UnixDomainSocketConnection):
-    pass
+#: How long a server may be silent, and connecting to it may take, in seconds, unless somebody says otherwise.
+TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
@@ -234,17 +119,21 @@ class Host:
         """
         options: dict[str, Any] = {"db": self.db, "username": self.username, "password": self.password}
         if self.unix_socket_path is not None:
-            options |= {"connection_class": _UnixConnection, "path": self.unix_socket_path}
+            options |= {"connection_class": UnixConnection, "path": self.unix_socket_path}
         else:
-            options |= {"connection_class": _TcpConnection, "host": self.host, "port": self.port}
+            options |= {"connection_class": TcpConnection, "host": self.host, "port": self.port}
         if self.ssl:
-            options["connection_class"] = _TlsConnection
+            options["connection_class"] = TlsConnection
             for name, value in (self.ssl_options or {}).items():
                 options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
         options |= {**self.options, **pool_options}
         if self.timeout is not None:
             options |= {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout}
-        if circuit is not None and issubclass(options["connection_class"], _ConnectingMixin):
+        # The same with every redis-py; the defaults of some wait for ever.
+        timeout = options.setdefault("socket_timeout", TIMEOUT)
+        if options.get("socket_connect_timeout") is None:
+            options["socket_connect_timeout"] = timeout or TIMEOUT
+        if circuit is not None and issubclass(options["connection_class"], ConnectingMixin):
             options["circuit"] = circuit
         cached = sorted({"cache", "cache_config"} & options.keys())
         if cached:

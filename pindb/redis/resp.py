@@ -115,6 +115,8 @@ class PythonReader:
         self._errors = errors
         self._buffer = bytearray()
         self._position = 0
+        # Where the reply begins that is being read.
+        self._began = 0
         self._decodes = True
         self._undecodable: UnicodeDecodeError | None = None
         self._reply = self._read()
@@ -141,6 +143,7 @@ class PythonReader:
             if self._position > 65536 or self._position == len(self._buffer):
                 del self._buffer[: self._position]
                 self._position = 0
+            self._began = self._position
             self._reply = self._read()
             error, self._undecodable = self._undecodable, None
             if error is not None:
@@ -149,6 +152,10 @@ class PythonReader:
         except ValueError as error:
             raise InvalidResponse(f"Protocol error: {error}") from error
         return NOT_ENOUGH
+
+    def has_data(self) -> bool:
+        """Whether there are bytes of a reply that is not whole."""
+        return len(self._buffer) > self._began
 
     def _line(self) -> Generator[None, None, bytes]:
         start = searched = self._position

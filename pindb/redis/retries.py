@@ -5,14 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from pindb.redis.commands import READONLY
-from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, MaxRetriesExceededError
+from pindb.redis.exceptions import (
+    HostConnectionError,
+    HostTimeoutError,
+    MaxRetriesExceededError,
+    PoolExhausted,
+)
 
-__all__ = ["may_retry", "reads_only", "too_many_retries", "was_refused"]
+__all__ = ["is_callers", "may_retry", "reads_only", "too_many_retries", "was_refused"]
 
 
 def was_refused(error: BaseException | None) -> bool:
-    """Whether no connection to a host could be made, so that nothing was sent."""
-    return isinstance(error, (HostConnectionError, HostTimeoutError)) and not error.sent
+    """Whether a host let nobody in, so that nothing was sent.
+
+    A pool without a connection left says nothing about its host, nor does a caller whose time is up.
+    """
+    return (
+        isinstance(error, (HostConnectionError, HostTimeoutError))
+        and not error.sent
+        and not is_callers(error)
+    )
+
+
+def is_callers(error: BaseException | None) -> bool:
+    """Whether the caller's own limits are the reason, so that another host would not help."""
+    return isinstance(error, PoolExhausted) or (isinstance(error, HostTimeoutError) and error.by_caller)
 
 
 def may_retry(error: BaseException | None, command: Any) -> bool:
@@ -21,6 +38,8 @@ def may_retry(error: BaseException | None, command: Any) -> bool:
     Any command may that was not sent. One that only reads may also after its connection broke; not after a
     timeout, since what took too long once would take as long again.
     """
+    if is_callers(error):
+        return False
     return was_refused(error) or (isinstance(error, HostConnectionError) and reads_only(command))
 
 

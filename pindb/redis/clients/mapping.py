@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.commands.helpers import list_or_args
@@ -14,7 +14,7 @@ from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host
 from pindb.redis.multikey import Part, can_split, merge_replies, split
 from pindb.redis.promise import Promise, reject_all
-from pindb.redis.retries import too_many_retries, was_refused
+from pindb.redis.retries import is_callers, too_many_retries, was_refused
 from pindb.redis.routers.keys import KEY_FIRST
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class MappingClient(PromisingClient):
         self._router = cluster.get_router()
         self._has_refused = False
         self._retries_left = self._retry_round = 0
+        self._given_up: set[int] = set()
         # The run of plain GETs or SETs that is going on: they are routed together when it ends.
         self._start_run()
 
@@ -119,9 +120,16 @@ class MappingClient(PromisingClient):
     def _gather(self) -> bool:
         keys, values, run = self._keys, self._values, self._run
         if run:
-            self._start_run()
+            if len(keys) > len(run):
+                # An exception struck in the middle of a call, which has returned no promise.
+                del keys[len(run) :], values[len(run) :]
             self._add_run(keys, values, run, ())
+            self._start_run()
         return not self._has_refused
+
+    def _promises(self) -> Iterator[Promise]:
+        yield from super()._promises()
+        yield from self._run
 
     def _add_run(self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]) -> None:
         self._issued.append(run)
@@ -134,6 +142,7 @@ class MappingClient(PromisingClient):
 
     def _forget(self) -> None:
         super()._forget()
+        self._start_run()
         self._has_refused = False
 
     def _gather_singly(
@@ -215,19 +224,26 @@ class MappingClient(PromisingClient):
 
     def _send(self, timeout: float | None) -> bool:
         self._retries_left = self._cluster.max_connection_retries
+        self._given_up.clear()
         return super()._send(timeout)
 
     def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
         if not self._router.retryable or not isinstance(error, (HostConnectionError, HostTimeoutError)):
             return error
+        if is_callers(error):
+            return error
         number = self._cluster.max_connection_retries
         if number and was_refused(error):
             self._router.mark_connection_down(host.host_id)
+            self._given_up.add(host.host_id)
         if self._retry_round != self._round:
             if not self._retries_left:
                 return too_many_retries(number, error) if number else error
             self._retries_left -= 1
             self._retry_round = self._round
+            # What has refused in this batch is not tried again in it, however long it takes.
+            for host_id in self._given_up.intersection(self._router.down_connections):
+                self._router.mark_connection_down(host_id)
         for entry in entries:
             try:
                 self._route_again(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pindb.redis.buffers import Buffers
 from pindb.redis.clients.base import BaseClient, refused
 from pindb.redis.entries import Entry
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
+from pindb.redis.exchange import finish
 from pindb.redis.hosts import Host
 from pindb.redis.promise import Promise, reject_all
 
@@ -86,13 +88,13 @@ class PromisingClient(BaseClient):
 
     def cancel(self) -> None:
         """Drop all commands that wait; their promises are rejected with `CommandCancelled`."""
-        self._gather()
+        error = CommandCancelled("The command was cancelled before it was sent.")
         issued = list(self._promises())
         self._forget()
         try:
-            self._buffers.cancel()
+            self._buffers.cancel(error)
         finally:
-            reject_all(issued, CommandCancelled("The command was cancelled before it was sent."))
+            reject_all(issued, error)
 
     def join(self, timeout: float | None = None) -> None:
         """Send all commands that wait, and settle all promises. What callbacks call meanwhile is sent too.
@@ -141,14 +143,29 @@ class PromisingClient(BaseClient):
         """Send what waits, and what callbacks call meanwhile; whether nothing failed."""
         end = None if timeout is None else time.monotonic() + timeout
         find_host = self._cluster.get_endpoint
-        fine = self._gather()
-        while self._buffers:
-            self._round += 1
-            fine &= self._buffers.send(
-                find_host, end, self.max_concurrency, self._take_back, self._heard_from
-            )
-            fine &= self._gather()
+        try:
+            fine = self._gather()
+            while self._buffers:
+                self._round += 1
+                fine &= self._buffers.send(
+                    find_host, end, self.max_concurrency, self._take_back, self._heard_from
+                )
+                fine &= self._gather()
+        except BaseException:
+            # A callback's, or a signal handler's (a soft time limit, say), which strikes anywhere.
+            finish(lambda: self._reject_all("The command was interrupted."))
+            raise
         return fine
+
+    def _reject_all(self, why: str) -> None:
+        """Reject every promise that is pending."""
+        error = CommandCancelled(why)
+        with suppress(Exception):
+            self._buffers.cancel(error)
+        for promise in self._promises():
+            # What callbacks raise keeps no promise pending.
+            with suppress(Exception):
+                promise.reject(error)
 
     def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
         """Keep what a host did not get, for another one; or the error, where there is no other."""

@@ -15,8 +15,8 @@ from pindb.redis.clients.locks import RoutedLock
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.entries import located
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
-from pindb.redis.exchange import at_host
 from pindb.redis.multikey import can_split
+from pindb.redis.pools import at_host
 from pindb.redis.retries import may_retry, too_many_retries, was_refused
 from pindb.redis.routers.keys import KEY_FIRST
 

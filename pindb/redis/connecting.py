@@ -1,0 +1,248 @@
+"""Connections to Redis servers, and the time that making one may take."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from pindb.circuit import Circuit
+from pindb.redis.sockets import PatientSocket, make_patient
+
+__all__ = ["ConnectingMixin", "TcpConnection", "TlsConnection", "UnixConnection", "get_end", "opening"]
+
+
+class _Opening(NamedTuple):
+    """How connections are made now.
+
+    Attributes:
+        end: when the caller gives up, by `time.monotonic`; None: the connections' own timeouts count alone.
+        lazily: take connections from their pools as they are; somebody connects them later.
+    """
+
+    end: float | None = None
+    lazily: bool = False
+
+
+_opening: ContextVar[_Opening] = ContextVar("pindb_opening", default=_Opening())  # noqa: B039 (never changes)
+
+
+@contextlib.contextmanager
+def opening(end: float | None, lazily: bool = False) -> Iterator[None]:
+    """Connections that are made in the block give up at the time `end`; see `_Opening`."""
+    token = _opening.set(_Opening(end, lazily))
+    try:
+        yield
+    finally:
+        _opening.reset(token)
+
+
+def get_end() -> float | None:
+    """Return the time at which the caller gives up, by `time.monotonic`."""
+    return _opening.get().end
+
+
+#: redis-py since 5.3 connects by this method, also when a connection broke while it was out of the pool.
+CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
+
+
+def _check(circuit: Circuit) -> None:
+    """Raise `redis.ConnectionError` where the host is to be left alone."""
+    seconds = circuit.wait()
+    if seconds:
+        error = RedisConnectionError(f"It refused the last connection; it is tried again in {seconds:.1f} s.")
+        error.sent = False  # type: ignore[attr-defined]
+        raise error
+
+
+def _never(*args: Any, **kwargs: Any) -> bool:
+    return False
+
+
+class ConnectingMixin:
+    """Connects in the time that is left in `opening`, and says so where it could not connect.
+
+    All addresses of a host together get ``socket_connect_timeout``; then TLS and the handshake together get
+    ``socket_timeout``.
+
+    Arguments:
+        circuit: what is known of the host; None: everybody always tries.
+    """
+
+    _sock: Any
+    socket_timeout: float | None
+    socket_connect_timeout: float | None
+
+    def __init__(self, *args: Any, circuit: Circuit | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._circuit = circuit
+        # Whether the handshake on the socket has come to its end: an exception may strike in the middle.
+        self._is_ready = False
+        # Whether an address had less time than socket_connect_timeout, because the caller had not more.
+        self._was_cut_short = False
+        self._handshake_until: float | None = None
+
+    def connect(self) -> None:
+        # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
+        if self._sock is not None:
+            if self._is_ready:
+                return
+            self.disconnect()  # type: ignore[attr-defined]
+        if _opening.get().lazily:
+            # The pool looks whether a connection has something to be read, and connects it for that.
+            self.can_read = _never
+            return
+        if CONNECTS_BY_CHECK:
+            super().connect()  # type: ignore[misc]
+        else:
+            self._guarded(super().connect)  # type: ignore[misc]
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        if self._sock is None:
+            self._guarded(super().connect_check_health, *args, **kwargs)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        sock = self._sock
+        if sock is not None:
+            sock.reply_until = None
+        return super().read_response(*args, **kwargs)  # type: ignore[misc]
+
+    @property
+    def fails_at_once(self) -> bool:
+        """Whether connecting would fail without anything being tried."""
+        return self._circuit is not None and self._circuit.is_shut
+
+    def _guarded(self, connect: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Connect, if it is time to; note on an error that nothing was sent."""
+        self.__dict__.pop("can_read", None)
+        circuit = self._circuit
+        if circuit is not None:
+            _check(circuit)
+        self._is_ready = self._was_cut_short = False
+        try:
+            connect(*args, **kwargs)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            # Not on an error reply, whose type is more special: the host was there to give it.
+            if type(error) in (RedisConnectionError, RedisTimeoutError):
+                error.sent = False  # type: ignore[union-attr]
+                # That the caller's own time is up says nothing about the host.
+                error.by_caller = isinstance(error, RedisTimeoutError) and self._is_late()  # type: ignore[union-attr]
+                if circuit is not None and not error.by_caller:  # type: ignore[union-attr]
+                    circuit.fail()
+            raise
+        except BaseException:
+            self.disconnect()  # type: ignore[attr-defined]
+            raise
+        sock = self._sock
+        sock.connect_until = sock.reply_until = None
+        sock.settimeout(self.socket_timeout)
+        self._is_ready = True
+        if circuit is not None:
+            circuit.succeed()
+
+    def _is_late(self) -> bool:
+        end = get_end()
+        return end is not None and (self._was_cut_short or time.monotonic() >= end)
+
+    def _connect(self) -> Any:
+        sock = make_patient(super()._connect())  # type: ignore[misc]
+        sock.connect_until = self._handshake_until
+        return sock
+
+    def _share(self, number: int) -> float | None:
+        """Return the time for the next of so many addresses that are left, in seconds."""
+        end, timeout = get_end(), self.socket_connect_timeout
+        if end is None:
+            return timeout
+        left = (end - time.monotonic()) / number
+        if left <= 0:
+            self._was_cut_short = True
+            raise TimeoutError("timed out")
+        return left if timeout is None else min(left, timeout)
+
+    def _is_connected_to(self, sock: PatientSocket) -> PatientSocket:
+        """Limit the time of what follows on a connected socket."""
+        now = time.monotonic()
+        ends = [get_end(), None if self.socket_timeout is None else now + self.socket_timeout]
+        until = min((end for end in ends if end is not None), default=None)
+        self._handshake_until = until
+        # TLS goes by the socket's timeout alone.
+        sock.settimeout(None if until is None else max(until - now, 0.001))
+        return sock
+
+
+class _PatientTcp(Connection):
+    """Connects to the addresses of a name one after the other, each with its share of the time."""
+
+    _was_cut_short: bool
+    _share: Callable[[int], float | None]
+    _is_connected_to: Callable[[PatientSocket], PatientSocket]
+
+    def _connect(self) -> Any:
+        connection: Any = self
+        addresses = socket.getaddrinfo(
+            connection.host, connection.port, connection.socket_type, socket.SOCK_STREAM
+        )
+        failed = timed_out = None
+        for place, (family, kind, protocol, _, address) in enumerate(addresses):
+            share = self._share(len(addresses) - place)
+            sock = PatientSocket(family, kind, protocol)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if connection.socket_keepalive:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    for option, value in (connection.socket_keepalive_options or {}).items():
+                        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+                sock.settimeout(share)
+                sock.connect(address)
+                return self._is_connected_to(sock)
+            except OSError as error:
+                sock.close()
+                failed = error
+                if isinstance(error, TimeoutError) and share != self.socket_connect_timeout:
+                    self._was_cut_short = True
+                    timed_out = error
+            except BaseException:
+                sock.close()
+                raise
+        raise timed_out or failed or OSError(f"{connection.host} has no address")
+
+
+class _PatientUnix(UnixDomainSocketConnection):
+    """Connects to a path."""
+
+    # redis-py reports them when connecting takes too long, also where there are none.
+    host: Any = None
+    port: Any = None
+
+    _share: Callable[[int], float | None]
+    _is_connected_to: Callable[[PatientSocket], PatientSocket]
+
+    def _connect(self) -> Any:
+        sock = PatientSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self._share(1))
+            sock.connect(self.path)
+            return self._is_connected_to(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+
+class TcpConnection(ConnectingMixin, _PatientTcp):
+    """A connection over TCP."""
+
+
+class TlsConnection(ConnectingMixin, SSLConnection, _PatientTcp):
+    """A connection over TLS."""
+
+
+class UnixConnection(ConnectingMixin, _PatientUnix):
+    """A connection to a Unix socket."""

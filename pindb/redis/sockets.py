@@ -1,0 +1,111 @@
+"""Sockets that give up on a server which sends a reply byte by byte."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from time import monotonic
+from typing import Any
+
+__all__ = ["ENOUGH", "PatientSocket", "make_patient"]
+
+#: So many bytes are progress: whoever waits for the rest of a reply waits anew.
+ENOUGH = 16 * 1024
+
+
+#: `_Patience.reply_until` after the first read.
+BEGUN = 0.0
+
+
+class _Patience:
+    """Reads that count the time of a reply from its beginning to its end.
+
+    A socket's own timeout starts anew with each byte, so a server that drips bytes would never be given up.
+    The first read of a reply, as a rule the only one, waits for the socket's timeout; the rest has to come
+    within the same time again.
+
+    Attributes:
+        reply_until: when the reply that is being read has taken too long, by `time.monotonic`; `BEGUN` after
+            its first read; None before that.
+        connect_until: when client and server have to know each other; None: they do.
+    """
+
+    reply_until: float | None = None
+    connect_until: float | None = None
+    _received = 0
+
+    def _check(self: Any, until: float | None) -> None:
+        """Raise `TimeoutError` where the time is up, before a read that is not a reply's first."""
+        now = monotonic()
+        if self.connect_until is not None:
+            left = self.connect_until - now
+            if left <= 0:
+                raise TimeoutError("timed out")
+            timeout = self.gettimeout()
+            if timeout is None or timeout > left:
+                self.settimeout(left)
+        timeout = self.gettimeout()
+        if until is None or not timeout:
+            self.reply_until = BEGUN
+        elif until == BEGUN:
+            self.reply_until = now + timeout
+            self._received = 0
+        elif now >= until:
+            raise TimeoutError("timed out")
+
+    def _note(self, length: int) -> None:
+        self._received += length
+        if self._received >= ENOUGH:
+            self.reply_until = BEGUN
+
+
+class PatientSocket(_Patience, socket.socket):
+    """A socket for TCP or a Unix socket's path."""
+
+    def recv(self, *args: Any) -> bytes:
+        until = self.reply_until
+        if until is None and self.connect_until is None:
+            self.reply_until = BEGUN
+            return _recv(self, *args)
+        self._check(until)
+        data = _recv(self, *args)
+        self._note(len(data))
+        return data
+
+    def recv_into(self, *args: Any) -> int:
+        until = self.reply_until
+        if until is None and self.connect_until is None:
+            self.reply_until = BEGUN
+            return _recv_into(self, *args)
+        self._check(until)
+        length = _recv_into(self, *args)
+        self._note(length)
+        return length
+
+
+class PatientTlsSocket(_Patience, ssl.SSLSocket):
+    """A socket for TLS."""
+
+    def recv(self, *args: Any) -> bytes:
+        self._check(self.reply_until)
+        data = _tls_recv(self, *args)
+        self._note(len(data))
+        return data
+
+    def recv_into(self, *args: Any) -> int:
+        self._check(self.reply_until)
+        length = _tls_recv_into(self, *args)
+        self._note(length)
+        return length
+
+
+_recv, _recv_into = socket.socket.recv, socket.socket.recv_into
+_tls_recv, _tls_recv_into = ssl.SSLSocket.recv, ssl.SSLSocket.recv_into
+
+
+def make_patient(sock: Any) -> Any:
+    """`sock`, patient where redis-py has wrapped it in TLS. A socket of another class stays as it is."""
+    if type(sock) is ssl.SSLSocket:
+        # Its context makes it, and redis-py makes that.
+        sock.__class__ = PatientTlsSocket
+    return sock
