@@ -27,7 +27,7 @@ FLOORS = [
         "pindb.redis.results",
         "pindb.redis.retries",
     ],
-    ["pindb.redis.routers.keys", "pindb.redis.sockets"],
+    ["pindb.redis.routers.keys", "pindb.redis.routers.overriding", "pindb.redis.sockets"],
     ["pindb.redis.connecting"],
     ["pindb.redis.hosts", "pindb.redis.opening"],
     ["pindb.redis.pools", "pindb.redis.routers.base"],

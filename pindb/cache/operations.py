@@ -108,7 +108,7 @@ class SetOperations:
 
     def _on_one_server(self, command: str, names: Sequence[Any], *words: Any) -> Any:
         """The reply of the server that has all of the keys; None where there is none such."""
-        servers = set(self.cluster.get_router().get_hosts_for_keys(names))
+        servers = set(self.cluster.get_router().find_hosts(names))
         if len(servers) > 1:
             return None
         (server,) = servers

@@ -83,10 +83,7 @@ def make_cluster(options: CacheOptions) -> Cluster:
 
 def find_hosts(cluster: Cluster, keys: Sequence[Any]) -> list[int]:
     """The ids of the hosts that a cache looks for keys on."""
-    router = cluster.get_router()
-    if router.goes_by_key:
-        return router.get_hosts_for_keys(keys)
-    return [router.get_host_for_command("GET", [key]) for key in keys]
+    return cluster.get_router().find_hosts(keys)
 
 
 def find_addresses(cluster: Cluster, keys: Sequence[Any]) -> list[str]:

@@ -207,7 +207,7 @@ class Cluster:
 
     def get_local_client_for_key(self, key: Any) -> redis.Redis:
         """redis-py's own client for the host that has `key`."""
-        return self.get_local_client(self.get_router().get_host_for_key(key))
+        return self.get_local_client(self.get_router().find_host(key))
 
     def get_endpoint(self, host_id: int) -> tuple[Host, Any, dict[str, Any]]:
         """A host, its pool, and redis-py's response callbacks by the command's name in capitals."""
@@ -315,7 +315,7 @@ class Cluster:
         for key, commands in mapping.items():
             scripts = {_sha(command[0]): command[0] for command in commands if isinstance(command[0], Script)}
             if scripts:
-                wanted.setdefault(router.get_host_for_key(key), {}).update(scripts)
+                wanted.setdefault(router.find_host(key), {}).update(scripts)
         if not wanted:
             return
         found = {

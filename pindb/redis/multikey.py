@@ -54,8 +54,14 @@ def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
     width = SPLITTABLE[name]
     if not args or len(args) % width:
         raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
+    if router.goes_by_command:
+        # It sees a command for each of the keys.
+        each = [args[start : start + width] for start in range(0, len(args), width)]
+        groups = router.group_commands(name, each)
+    else:
+        groups = router.group_keys(list(args[::width]))
     parts = []
-    for host_id, all_places in router.group_keys(list(args[::width])).items():
+    for host_id, all_places in groups.items():
         for start in range(0, len(all_places), LONGEST):
             places = all_places[start : start + LONGEST]
             if width == 1:

@@ -14,6 +14,7 @@ from pindb.redis.exceptions import Call, CommandError, HostListExhausted, Unrout
 from pindb.redis.multikey import can_split
 from pindb.redis.promise import Promise
 from pindb.redis.results import Result, get_value, get_values
+from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.keys import KEY_FIRST
 
 if TYPE_CHECKING:
@@ -51,9 +52,12 @@ class CallingClient(BaseClient):
         if Result in map(type, args):
             args = tuple(map(get_value, args))
         router = self._cluster.get_router()
-        if router.by_key and (args[0] in KEY_FIRST or can_split(args[0])):
+        if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
             return self._routing.execute_command(*args, **options)
-        return self.send_to(router.get_hosts_for_command(args[0], args[1:]), args, options)
+        hosts = _find_hosts(router, args)
+        if hosts is None:
+            return self._routing.execute_command(*args, **options)
+        return self.send_to(hosts, args, options)
 
     def scan_iter(
         self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
@@ -193,9 +197,13 @@ class ResultsClient(MappingClient):
 
     def _keep(self, args: tuple[Any, ...], options: dict[str, Any]) -> Promise:
         if self._aim is None:
-            if self._router.by_key and (args[0] in KEY_FIRST or can_split(args[0])):
+            router = self._router
+            if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
                 return super().execute_command(*args, **options)
-            call, hosts = None, self._router.get_hosts_for_command(args[0], args[1:])
+            found = _find_hosts(router, args)
+            if found is None:
+                return super().execute_command(*args, **options)
+            call, hosts = None, found
         else:
             call, hosts = self._aim
         promises = [Promise() for _ in hosts]
@@ -277,6 +285,16 @@ class ResultsClient(MappingClient):
     def get_errors(self) -> list[tuple[Call, BaseException]]:
         """What failed, in the order of the calls; empty before the end of the block."""
         return list(self._errors)
+
+
+def _find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
+    """The hosts that a command is for; None where it has several keys and is cut by their hosts."""
+    try:
+        return router.get_hosts_for_command(words[0], words[1:])
+    except UnroutableCommand:
+        if router.by_key and can_split(words[0]):
+            return None
+        raise
 
 
 def _call(words: Sequence[Any]) -> Call:

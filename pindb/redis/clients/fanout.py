@@ -50,7 +50,7 @@ class FanoutClient(PromisingClient):
 
     def target_key(self, key: Any) -> FanoutClient:
         """This client for the one host that has `key`, whose reply is promised as it is, not in a dict."""
-        host_id = self._cluster.get_router().get_host_for_key(key)
+        host_id = self._cluster.get_router().find_host(key)
         return self._aimed([host_id], host_id)
 
     def _aimed(self, hosts: Sequence[int], single: int | None) -> FanoutClient:

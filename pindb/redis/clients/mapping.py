@@ -134,7 +134,7 @@ class MappingClient(PromisingClient):
     def _add_run(self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]) -> None:
         self._issued.append(run)
         try:
-            groups = self._router.group_keys(keys)
+            groups = self._group_run(keys, values, tail)
         except Exception:
             self._gather_singly(keys, values, run, tail)
         else:
@@ -151,14 +151,23 @@ class MappingClient(PromisingClient):
         """A run with a key that the router refuses: only that key's promise is rejected."""
         for i, (key, promise) in enumerate(zip(keys, run, strict=True)):
             try:
-                host_id = self._router.get_host_for_key(key)
+                groups = self._group_run([key], values[i : i + 1], tail)
             except Exception as error:
                 self._has_refused = True
                 promise.reject(error)
             else:
-                self._buffers.add_run(
-                    {host_id: [0]}, [key], values[i : i + 1], [promise], self.auto_batch, tail
-                )
+                self._buffers.add_run(groups, [key], values[i : i + 1], [promise], self.auto_batch, tail)
+
+    def _group_run(self, keys: list[Any], values: list[Any], tail: tuple[Any, ...]) -> dict[int, list[int]]:
+        """For each host, the places of the GETs, or of the SETs where there are `values`, that it gets."""
+        router = self._router
+        if not router.goes_by_command:
+            return router.group_keys(keys)
+        if values:
+            return router.group_commands(
+                "SET", [(key, value, *tail) for key, value in zip(keys, values, strict=True)]
+            )
+        return router.group_commands("GET", [(key,) for key in keys])
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Keep a command for the host that has its key, and promise its reply.
@@ -256,7 +265,7 @@ class MappingClient(PromisingClient):
     def _route_again(self, entry: Entry) -> None:
         router = self._router
         if isinstance(entry, Run):
-            groups = router.group_keys(entry.keys)
+            groups = self._group_run(entry.keys, entry.values, entry.tail)
             self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges, entry.tail)
         elif len(entry.words) > 2 and router.by_key and can_split(entry.words[0]):
             # The keys that were on one host may be on several now.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 from pindb.hashing import hash_tag
 from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.routers.keys import FAN_OUT, KEY_FIRST, check_command, find_keys, is_keyless
+from pindb.redis.routers.overriding import is_overridden, let_follow
 
 __all__ = ["BaseRouter", "EveryHostRouter", "RoutedHost", "RoutedHosts"]
 
@@ -45,7 +46,9 @@ class BaseRouter:
     """What all routers share. A site's own router overrides one method: `get_host_for_key`, or `get_dbs`.
 
     A router is made for a cluster's hosts as they are, and anew when they change. Its methods are called by
-    all threads at once.
+    all threads at once. What a subclass overrides counts for all methods that answer the same question: of a
+    router that overrides `get_host_for_key` alone, the inherited `get_hosts_for_keys` and `group_keys` ask it
+    for each key.
 
     Arguments:
         cluster: the cluster whose commands it routes.
@@ -56,6 +59,10 @@ class BaseRouter:
         cluster: the cluster.
         hash_tags: as given.
         goes_by_key: nothing but the key decides, so that a command whose key is known need not be looked at.
+        goes_by_command: it has a `get_host_for_command`, `get_hosts_for_command` or `get_key` of its own,
+            which sees every command.
+        cuts_by_host: it goes by keys and has no `get_hosts_for_command` of its own, which would see commands
+            with several keys before they are cut by host.
         routes_calls: it has a `get_dbs` of its own, which sees calls of methods instead of commands.
         by_key: where a command goes depends on its key; a router that sets this to False says with
             `get_any_hosts` where all commands go.
@@ -72,11 +79,16 @@ class BaseRouter:
         self.hash_tags = hash_tags
         kind = type(self)
         self.routes_calls = kind.get_dbs is not BaseRouter.get_dbs
-        self.goes_by_key = (
-            kind.by_key
-            and kind.get_host_for_command is BaseRouter.get_host_for_command
-            and kind.get_key is BaseRouter.get_key
-        )
+        self.cuts_by_host = kind.by_key and kind.get_hosts_for_command is BaseRouter.get_hosts_for_command
+        self._names_host = kind.get_host_for_command is not BaseRouter.get_host_for_command
+        self.goes_by_command = self._names_host or kind.get_key is not BaseRouter.get_key
+        self.goes_by_key = kind.by_key and not self.goes_by_command
+        # A router that goes by turns, say, of which a subclass says where some keys are.
+        self._looks_at_keys = not kind.by_key and is_overridden(kind, "get_host_for_key", "by_key")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        let_follow(cls, BaseRouter)
 
     def get_key(self, command: Any, args: Sequence[Any]) -> Any:
         """The one key that a command operates on.
@@ -109,9 +121,7 @@ class BaseRouter:
             UnroutableCommand: see `get_key`.
         """
         if not self.by_key:
-            if command not in KEY_FIRST:
-                check_command(command, args)
-            return self.get_host_for_key(None)
+            return self.get_host_for_key(self._any_key(command, args))
         return self.get_host_for_key(self.get_key(command, args))
 
     def get_hosts_for_command(self, command: Any, args: Sequence[Any]) -> list[int]:
@@ -120,13 +130,29 @@ class BaseRouter:
         Raises:
             UnroutableCommand: it has several keys, or keys in places that depend on its arguments.
         """
+        if self._names_host:
+            try:
+                return [self.get_host_for_command(command, args)]
+            except UnroutableCommand:
+                if self.by_key and not is_keyless(command, args):
+                    raise
         if not self.by_key:
-            if command not in KEY_FIRST:
-                check_command(command, args)
-            return self.get_any_hosts()
+            key = self._any_key(command, args)
+            return self.get_any_hosts() if key is None else [self.get_host_for_key(key)]
         if is_keyless(command, args):
             return list(self.cluster.hosts)
         return [self.get_host_for_command(command, args)]
+
+    def _any_key(self, command: Any, args: Sequence[Any]) -> Any:
+        """The key of a command, for a router that does not go by keys; None where it need not be known."""
+        if command not in KEY_FIRST:
+            check_command(command, args)
+        if not self._looks_at_keys:
+            return None
+        try:
+            return self.get_key(command, args)
+        except UnroutableCommand:
+            return None
 
     def get_dbs(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[int]:
         """The ids of the hosts for one call of a method of a cluster made by `create_cluster`.
@@ -142,16 +168,16 @@ class BaseRouter:
         Raises:
             UnroutableCommand: see `get_hosts_for_command`.
         """
-        if not self.by_key:
+        if not (self.by_key or self.goes_by_command or self._looks_at_keys):
             return self.get_any_hosts()
         words = self.cluster.find_words(attr, args, kwargs)
         if words is not None:
             return self.get_hosts_for_command(words[0], words[1:])
         keys = [*args[:1], *(kwargs[name] for name in KEY_ARGUMENTS if name in kwargs)]
         if not keys:
-            return list(self.cluster.hosts)
+            return list(self.cluster.hosts) if self.by_key else self.get_any_hosts()
         try:
-            return [self.get_host_for_key(keys[0])]
+            return [self.find_host(keys[0])]
         except TypeError as error:
             raise UnroutableCommand(
                 f"The first argument of {attr}, {keys[0]!r:.60}, is no key ({error}). Call what "
@@ -169,7 +195,7 @@ class BaseRouter:
     def get_shares(self) -> dict[int, float]:
         """The part of all keys that each host gets, of 1, by its id; found out with 20,000 keys."""
         counts = dict.fromkeys(self.cluster.hosts, 0)
-        for host_id in self.get_hosts_for_keys([f"key:{number}" for number in range(SAMPLE)]):
+        for host_id in self.find_hosts([f"key:{number}" for number in range(SAMPLE)]):
             counts[host_id] += 1
         return {host_id: count / SAMPLE for host_id, count in counts.items()}
 
@@ -189,6 +215,32 @@ class BaseRouter:
         for place, host_id in enumerate(self.get_hosts_for_keys(keys)):
             groups.setdefault(host_id, []).append(place)
         return groups
+
+    def group_commands(self, name: Any, arguments: Sequence[Sequence[Any]]) -> dict[int, list[int]]:
+        """For each host that gets some of many commands, their places in `arguments`, in order.
+
+        Arguments:
+            name: of the commands.
+            arguments: of each, with its key in front.
+        """
+        if not self.goes_by_command:
+            return self.group_keys([words[0] for words in arguments])
+        groups: dict[int, list[int]] = {}
+        for place, words in enumerate(arguments):
+            groups.setdefault(self.get_host_for_command(name, words), []).append(place)
+        return groups
+
+    def find_host(self, key: Any) -> int:
+        """The id of the host that clients find `key` on: that of GET, where commands decide too."""
+        if self.goes_by_command:
+            return self.get_host_for_command("GET", (key,))
+        return self.get_host_for_key(key)
+
+    def find_hosts(self, keys: Sequence[Any]) -> list[int]:
+        """`find_host` of each of many keys."""
+        if self.goes_by_command:
+            return [self.get_host_for_command("GET", (key,)) for key in keys]
+        return self.get_hosts_for_keys(keys)
 
     def _tagged(self, keys: Iterable[Any]) -> list[Any]:
         return [hash_tag(key) for key in keys]
