@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pindb.hashing.keys import Key, key_bytes
-from pindb.hashing.rings import POINTS_A_DIGEST, first_point, make_ring, md5, points_of, upper_bits
+from pindb.hashing.rings import POINTS_A_DIGEST, add_up, first_point, make_ring, md5, points_of, upper_bits
 
 __all__ = ["Continuum", "Server"]
 
@@ -123,7 +123,7 @@ class Continuum:
     def generate(self) -> None:
         """Make the ring anew from the servers as they are now."""
         servers = self._servers
-        total = math.fsum(server.capacity for server in servers)
+        total = float(add_up(server.capacity for server in servers))
         self._ring = make_ring(
             (point, order, server)
             for order, server in enumerate(servers)

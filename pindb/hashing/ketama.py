@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from pindb.hashing.keys import Key, key_bytes
-from pindb.hashing.rings import Ring, first_point, make_ring, md5, points_of, upper_bits
+from pindb.hashing.rings import Ring, add_up, first_point, make_ring, md5, points_of, upper_bits
 
 __all__ = ["Ketama"]
 
@@ -206,8 +206,9 @@ class Ketama(Generic[Node]):
         self._weights = weighted
 
     def _digests_of(self, weighted: Mapping[Node, float]) -> Iterator[tuple[Node, int]]:
-        # The exact sum is the same in whatever order the nodes came.
-        total = math.fsum(weighted.values())
+        # The originals add weights in the order of a set of text, which is another one in every process. By
+        # size, the sum is the same in whatever order the nodes came, and theirs where all orders agree.
+        total = add_up(sorted(weighted.values()))
         for node, weight in weighted.items():
             if self._steady:
                 yield node, max(1, math.floor(self._digests * weight))

@@ -5,12 +5,22 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Hashable, Iterable
-from functools import partial
-from operator import itemgetter
+from functools import partial, reduce
+from operator import add, itemgetter
 from struct import Struct
 from typing import Protocol, TypeAlias, TypeVar
 
-__all__ = ["POINTS_A_DIGEST", "Digest", "Ring", "first_point", "make_ring", "md5", "points_of", "upper_bits"]
+__all__ = [
+    "POINTS_A_DIGEST",
+    "Digest",
+    "Ring",
+    "add_up",
+    "first_point",
+    "make_ring",
+    "md5",
+    "points_of",
+    "upper_bits",
+]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -50,6 +60,15 @@ _all_points = Struct("<4I").unpack
 
 #: A ring that nobody changes: look up in it with the lines that `make_ring` names.
 Ring: TypeAlias = tuple["array[int]", list[T | None], list[int], list[T | None]]
+
+
+def add_up(numbers: Iterable[float]) -> float:
+    """The sum of numbers that are added one after the other, and rounded each time.
+
+    The original programs add like this, and numbers of points depend on it. `math.fsum`, and `sum` from
+    Python 3.12 on, are more exact, and so place some keys elsewhere.
+    """
+    return reduce(add, numbers, 0)
 
 
 def points_of(name: str) -> tuple[int, ...]:

@@ -85,6 +85,14 @@ def test_measured_servers_where_few_points_are_left_over() -> None:
     assert names == "bbbbbbbbbababbbbbbbbbbbbbbbabbbbbbbbbbbbbabbbbaabbabbbbbabbb"
 
 
+def test_capacities_with_fractions_are_added_one_after_the_other() -> None:
+    capacities = [0.7, 0.3, 0.9, 0.6, 0.2, 0.5, 0.2, 1.5, 0.7]
+    continuum = make(*((f"h{i}", 1, capacity) for i, capacity in enumerate(capacities)))
+    assert continuum.resolve("k4946").hostname == "h1"
+    # Their exact sum is 5.6, which gives h0 and h8 a point more.
+    assert points(continuum) == [124, 53, 160, 107, 35, 89, 35, 267, 124]
+
+
 @given(st.integers(2, 8), st.data())
 def test_the_ring_depends_only_on_the_servers_and_their_order(count: int, data: st.DataObject) -> None:
     gone = data.draw(st.integers(0, count - 1))

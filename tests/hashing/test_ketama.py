@@ -49,7 +49,10 @@ def shares(ring: Ketama[str]) -> dict[str, float]:
 
 def reference(nodes: dict[str, float], key: bytes) -> str:
     """The rule of the vectors' README, written plainly."""
-    total = sum(nodes.values())
+    total: float = 0
+    # Not sum(), which rounds in the end only from Python 3.12 on.
+    for weight in sorted(nodes.values()):
+        total += weight
     ring = []
     for node, weight in nodes.items():
         for i in range(math.floor(40 * len(nodes) * weight / total)):
@@ -64,6 +67,18 @@ def reference(nodes: dict[str, float], key: bytes) -> str:
 @given(nodes=st.dictionaries(NAMES, st.integers(1, 5), min_size=1, max_size=6), key=st.binary())
 def test_a_key_goes_to_the_first_point_beyond_its_hash(nodes: dict[str, float], key: bytes) -> None:
     assert Ketama(nodes, nodes).get_node(key) == reference(nodes, key)
+
+
+@pytest.mark.parametrize(
+    ("count", "weight", "measured"), [(8, 0.7, 39), (7, 0.9, 39), (6, 0.1, 40), (6, 1.3, 40), (3, 0.5, 40)]
+)
+def test_weights_with_fractions_are_added_one_after_the_other(
+    count: int, weight: float, measured: int
+) -> None:
+    """The numbers are those of rb and Nydus; with the exact sum of the weights, the first four are others."""
+    nodes = {f"n{i}": weight for i in range(count)}
+    owners = Ketama(nodes, nodes)._ring[3][:-1]
+    assert {node: owners.count(node) for node in nodes} == dict.fromkeys(nodes, 4 * measured)
 
 
 class Position(NamedTuple):
