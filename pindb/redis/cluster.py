@@ -15,6 +15,7 @@ from pindb.redis.calls import find_words
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.hosts import Host, is_positive, no_such_host
+from pindb.redis.loading import shown
 from pindb.redis.pools import adapt_pool, close_pool
 from pindb.redis.promise import Promise
 from pindb.redis.routers import BaseRouter, PartitionRouter
@@ -81,11 +82,13 @@ class Cluster:
         self.router_options = dict(router_options or {})
         if type(max_connection_retries) is not int or max_connection_retries < 0:
             raise ClusterConfigError(
-                f"max_connection_retries is {max_connection_retries!r}. Write how many: 0 or more."
+                f"max_connection_retries is {shown(max_connection_retries)}. Write how many: 0 or more."
             )
         self.max_connection_retries = max_connection_retries
         if retry_timeout is not None and not is_positive(retry_timeout):
-            raise ClusterConfigError(f"retry_timeout is {retry_timeout!r}. Write seconds, above 0, or None.")
+            raise ClusterConfigError(
+                f"retry_timeout is {shown(retry_timeout)}. Write seconds, above 0, or None."
+            )
         self.retry_timeout = retry_timeout
         self.hosts: dict[int, Host] = {}
         self._lock = RLock()
@@ -153,10 +156,10 @@ class Cluster:
         """
         if isinstance(hosts, str):
             if hosts != "all":
-                raise ClusterConfigError(f"hosts is {hosts!r}. Write a list of host ids, or 'all'.")
+                raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
             return list(self.hosts)
         if not isinstance(hosts, Iterable):
-            raise ClusterConfigError(f"hosts is {hosts!r}. Write a list of host ids, or 'all'.")
+            raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
         return [self._host(host_id).host_id for host_id in dict.fromkeys(hosts)]
 
     # ---- connections ---------------------------------------------------------------------------

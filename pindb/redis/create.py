@@ -9,7 +9,7 @@ from typing import Any
 from pindb.redis.backends.base import MAX_CONNECTION_RETRIES, BaseBackend, ClusterSettings
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.face import RoutedCluster
-from pindb.redis.loading import check_names, load_class
+from pindb.redis.loading import check_names, load_class, shown
 from pindb.redis.routers.making import find_router
 
 __all__ = ["create_cluster", "read_settings"]
@@ -69,7 +69,7 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[type[BaseBackend], Clust
     backend = _find_backend(named)
     if not issubclass(backend, BaseBackend):
         raise ClusterConfigError(
-            f"backend is {named!r}, which is no backend. Derive it from "
+            f"backend is {shown(named)}, which is no backend. Derive it from "
             f"pindb.redis.backends.BaseConnection, or write one of: {', '.join(map(repr, BACKENDS))}."
         )
     more = backend.more_settings
@@ -110,7 +110,7 @@ def _hosts(hosts: Any) -> dict[int, Any]:
             host_id = host.get("host_id", place) if isinstance(host, Mapping) else place
             if host_id in pairs:
                 raise ClusterConfigError(
-                    f"There are two hosts with the id {host_id}. Number each differently."
+                    f"There are two hosts with the id {shown(host_id)}. Number each differently."
                 )
             pairs[host_id] = host
     else:
@@ -120,7 +120,7 @@ def _hosts(hosts: Any) -> dict[int, Any]:
     for host_id, host in pairs.items():
         if isinstance(host_id, bool) or not isinstance(host_id, int):
             raise ClusterConfigError(
-                f"The host id {host_id!r} is a {type(host_id).__name__}. Hosts are numbered: write an "
+                f"The host id {shown(host_id)} is a {type(host_id).__name__}. Hosts are numbered: write an "
                 "integer."
             )
         if not isinstance(host, (Mapping, str)):
@@ -140,5 +140,5 @@ def _dict(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _retries(settings: Mapping[str, Any]) -> int:
     value = settings.get("max_connection_retries", MAX_CONNECTION_RETRIES)
     if type(value) is not int or value < 0:
-        raise ClusterConfigError(f"max_connection_retries is {value!r}. Write how many: 0 or more.")
+        raise ClusterConfigError(f"max_connection_retries is {shown(value)}. Write how many: 0 or more.")
     return value

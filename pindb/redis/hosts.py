@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,7 +14,7 @@ from redis.connection import PythonRespSerializer, SSLConnection, UnixDomainSock
 from pindb.circuit import Circuit
 from pindb.redis.connecting import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
-from pindb.redis.loading import check_names
+from pindb.redis.loading import check_names, shown
 
 __all__ = ["Host"]
 
@@ -43,7 +44,8 @@ class Host:
     host: str = "localhost"
     port: int = 6379
     db: int = 0
-    username: str | None = None
+    # A password without its colon, redis://password@host, is read as the name of a user.
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     unix_socket_path: str | None = None
     ssl: bool = False
@@ -61,7 +63,7 @@ class Host:
         """
         if isinstance(host_id, bool) or not isinstance(host_id, int):
             raise ClusterConfigError(
-                f"The host id {host_id!r} is a {type(host_id).__name__}. "
+                f"The host id {shown(host_id)} is a {type(host_id).__name__}. "
                 "Hosts are numbered: write an integer."
             )
         if not isinstance(config, Mapping):
@@ -72,7 +74,8 @@ class Host:
         options = {**(defaults or {}), **config}
         if options.pop("host_id", host_id) != host_id:
             raise ClusterConfigError(
-                f"Host {host_id} has the host_id {config.get('host_id')!r} too. Leave it out of the dict."
+                f"Host {host_id} has the host_id {shown(config.get('host_id'))} too. "
+                "Leave it out of the dict."
             )
         check_names(f"Host {host_id}", options, OPTIONS)
         url = options.pop("url", None)
@@ -84,6 +87,7 @@ class Host:
             for name in ("host", "port", "unix_socket_path"):
                 options.pop(name, None)
             options |= _from_url(host_id, url)
+        _check_address(host_id, options)
         host = cls(host_id, **options)
         if host.ssl and host.unix_socket_path is not None:
             raise ClusterConfigError(
@@ -92,7 +96,7 @@ class Host:
             )
         if host.timeout is not None and not is_positive(host.timeout):
             raise ClusterConfigError(
-                f"Host {host_id} has the timeout {host.timeout!r}. Write seconds, above 0, or None."
+                f"Host {host_id} has the timeout {shown(host.timeout)}. Write seconds, above 0, or None."
             )
         return host
 
@@ -180,6 +184,49 @@ def _from_url(host_id: int, url: Any) -> dict[str, Any]:
     return {**found, "options": parsed}
 
 
+def _check_address(host_id: int, options: dict[str, Any]) -> None:
+    """Raise `ClusterConfigError` where the address or the name of a host is not what it should be.
+
+    What is None is left out. Numbers as digits, from an environment variable say, become numbers.
+
+    Arguments:
+        host_id: the number of the host.
+        options: its options; changed.
+    """
+    for name in ("host", "port", "db", "name", "unix_socket_path"):
+        if options.get(name) is None:
+            options.pop(name, None)
+    path = options.get("unix_socket_path")
+    if isinstance(path, os.PathLike):
+        options["unix_socket_path"] = path = os.fspath(path)
+    for name in ("host", "unix_socket_path", "name"):
+        text = options.get(name, "text")
+        if not (isinstance(text, str) and text):
+            raise ClusterConfigError(f"Host {host_id} has the {name} {shown(text)}. Write a string.")
+    if path is not None and "://" in path:
+        raise ClusterConfigError(
+            f"Host {host_id} has the unix_socket_path {shown(path)}. Write a path, or the URL as its url."
+        )
+    check_host(host_id, options.get("host", "localhost"))
+    for name, span in (("port", range(1, 65536)), ("db", range(2**31))):
+        number = options.get(name, span[0])
+        if isinstance(number, str) and number.isascii() and number.isdigit():
+            options[name] = number = int(number)
+        if isinstance(number, bool) or not isinstance(number, int) or number not in span:
+            raise ClusterConfigError(
+                f"Host {host_id} has the {name} {shown(number)}. Write a number from {span[0]} to {span[-1]}."
+            )
+
+
+def check_host(host_id: int, host: str) -> None:
+    """Raise `ClusterConfigError` where the name of a machine is a URL, which may hold a password."""
+    if any(mark in host for mark in "/@?"):
+        raise ClusterConfigError(
+            f"Host {host_id} has the host {shown(host)}. Write the name or the address of a machine alone; "
+            "Redis takes a URL as the url."
+        )
+
+
 def is_positive(value: Any) -> bool:
     """Whether it is a finite number above 0, and not True."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
@@ -188,7 +235,7 @@ def is_positive(value: Any) -> bool:
 def no_such_host(host_id: Any, hosts: Mapping[int, Any]) -> ClusterConfigError:
     """The error for the id of a host that is not there."""
     return ClusterConfigError(
-        f"There is no host {host_id!r}; there are {', '.join(map(str, hosts)) or 'none'}."
+        f"There is no host {shown(host_id)}; there are {', '.join(map(str, hosts)) or 'none'}."
     )
 
 

@@ -9,7 +9,25 @@ from typing import Any
 
 from pindb.redis.exceptions import ClusterConfigError
 
-__all__ = ["check_names", "keywords", "load_class"]
+__all__ = ["check_names", "keywords", "load_class", "shown"]
+
+
+def shown(value: Any) -> str:
+    """The `repr` of a value from settings for an error, without what may be a password.
+
+    That is all before an ``@``, and all after a ``?``. Values that can hold others are shown as their type.
+    """
+    if isinstance(value, (str, bytes)):
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        start = text.find("://") + 3 if "://" in text else 0
+        end = text.rfind("@") + 1
+        if end > start:
+            text = f"{text[:start]}***@{text[end:]}"
+        text, mark, _ = text.partition("?")
+        return repr(f"{text}?***" if mark else text)
+    if value is None or isinstance(value, (bool, int, float, type)):
+        return repr(value)
+    return f"of the type {type(value).__name__}"
 
 
 def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> type[Any]:
@@ -28,12 +46,13 @@ def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> t
     known = ", ".join(map(repr, short))
     ways = f"Write one of {known}, or a class or its dotted path."
     if not isinstance(value, str):
-        raise ClusterConfigError(f"{what} is {value!r}. {ways}")
+        raise ClusterConfigError(f"{what} is {shown(value)}. {ways}")
     if value in short:
         return load_class(what, short[value], {})
     module, _, name = value.rpartition(".")
-    if not module:
-        raise ClusterConfigError(f"{what} is {value!r}, which is no {what} that pindb knows. {ways}")
+    # A URL is imported neither: the error would show it.
+    if not module or "://" in value or "@" in value:
+        raise ClusterConfigError(f"{what} is {shown(value)}, which is no {what} that pindb knows. {ways}")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -45,7 +64,7 @@ def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> t
 
 def check_names(what: str, given: Mapping[Any, Any], allowed: frozenset[str]) -> None:
     """Raise `ClusterConfigError` with what is allowed when `given` has other names."""
-    unknown = sorted(str(name) for name in given.keys() - allowed)
+    unknown = sorted(shown(name).strip("'") for name in given.keys() - allowed)
     if unknown:
         raise ClusterConfigError(
             f"{what} has unknown options: {', '.join(unknown)}. There are: {', '.join(sorted(allowed))}."

@@ -20,7 +20,9 @@ from pindb.redis import (
     RoutedCluster,
     create_cluster,
 )
+from pindb.redis.backends import BaseConnection
 from pindb.redis.backends.redis import Redis
+from pindb.redis.create import read_settings
 from pindb.testing.redis import TestSetup
 
 Create = Callable[..., RoutedCluster]
@@ -171,6 +173,40 @@ def test_nothing_connects_before_the_first_command() -> None:
     )
     assert len(cluster) == 1
     cluster.disconnect()
+
+
+@pytest.mark.parametrize("backend", ["redis", "memcached", "cassandra", BaseConnection])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hosts": ["redis://me:geheim@server"], "backend": "redis://me:geheim@server"},
+        {"hosts": ["redis://me:geheim@server"], "router": "redis://me:geheim@server.example.com"},
+        {"hosts": ["redis://me:geheim@server"], "max_connection_retries": "redis://me:geheim@server"},
+        {"hosts": [{"host": "redis://me:geheim@server"}]},
+        {"hosts": [{"host": "me:geheim@server"}]},
+        {"hosts": [{"identifier": "redis://me:geheim@server", "name": "a"}]},
+        {"hosts": {"redis://me:geheim@server": {}}},
+    ],
+)
+def test_no_error_shows_a_password(backend: Any, settings: Any) -> None:
+    with pytest.raises(ClusterConfigError) as caught:
+        create_cluster({"backend": backend, **settings})
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["memcached", BaseConnection])
+def test_a_url_where_there_are_none_is_not_shown(backend: Any) -> None:
+    with pytest.raises(ClusterConfigError, match=r"Host 0 is 'x://\*\*\*@server'\. Write a dict") as caught:
+        create_cluster({"backend": backend, "hosts": ["x://me:geheim@server"]})
+    assert "geheim" not in str(caught.value)
+
+
+def test_settings_that_were_read_show_no_password() -> None:
+    login = {"password": "geheim"}
+    settings = {"hosts": ["redis://me:geheim@server", login], "defaults": login, "pool_options": login}
+    _, read = read_settings(settings)
+    assert "geheim" not in repr(read)
+    assert read.defaults == login
 
 
 # ---- what is wrong -------------------------------------------------------------------------------

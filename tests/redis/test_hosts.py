@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +195,7 @@ def test_a_url_is_used(servers: TestSetup, make_cluster: Make) -> None:
         {"username": "me", "password": "geheim"},
         {"url": "redis://me:geheim@server:6379/1"},
         {"url": "rediss://:geheim@server?ssl_password=geheim"},
+        {"url": "redis://geheim@server"},
         {"ssl": True, "ssl_options": {"password": "geheim"}},
     ],
 )
@@ -213,6 +215,54 @@ def test_a_wrong_url_is_not_shown(url: Any) -> None:
         Cluster({3: {"url": url}})
     assert "geheim" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://me:geheim@server:7/1", "me:geheim@server", "server?password=geheim"]
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        lambda url: {"host": url},
+        lambda url: {"port": url},
+        lambda url: {"db": url},
+        lambda url: {"timeout": url},
+        lambda url: {"unix_socket_path": f"redis://{url}"},
+        lambda url: {"host_id": url},
+        lambda url: {url: 1},
+    ],
+)
+def test_a_url_in_the_wrong_place_is_an_error_that_does_not_show_it(settings: Any, url: str) -> None:
+    with pytest.raises(ClusterConfigError, match=r"Host 3 has .*\*\*\*") as caught:
+        Cluster({3: settings(url)})
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://me:geheim@server:7/1", "me:geheim@server"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda url: Cluster({url: {}}),
+        lambda url: Cluster(url),
+        lambda url: Cluster({0: url}),
+        lambda url: Cluster({0: {}}, max_connection_retries=url),
+        lambda url: Cluster({0: {}}, retry_timeout=url),
+        lambda url: Cluster({0: {}}).fanout(url),
+        lambda url: Cluster({0: {}}).fanout([url]),
+        lambda url: Cluster(
+            {i: {"name": url} for i in range(2)}, router_cls=ConsistentHashingRouter
+        ).get_router(),
+    ],
+)
+def test_no_error_shows_a_url(make: Any, url: str) -> None:
+    with pytest.raises(ClusterConfigError) as caught:
+        make(url)
+    assert "geheim" not in str(caught.value)
+
+
+def test_numbers_may_be_digits_and_paths_paths() -> None:
+    cluster = Cluster({0: {"port": "7", "db": "2"}, 1: {"unix_socket_path": Path("/run/redis")}})
+    assert [host.address for host in cluster.hosts.values()] == ["localhost:7/2", "/run/redis/0"]
 
 
 # ---- what is wrong -------------------------------------------------------------------------------
@@ -241,6 +291,15 @@ def test_a_wrong_url_is_not_shown(url: Any) -> None:
         ({0: {"url": "redis://server", "host": "other"}}, "Host 0 has a url and an address"),
         ({0: {"url": "redis://server", "port": 1}}, "Host 0 has a url and an address"),
         ({0: {"host_id": 1}}, "Host 0 .*host_id"),
+        ({0: {"host": ""}}, "Host 0 has the host ''. Write a string"),
+        ({0: {"host": 5}}, "Host 0 has the host 5. Write a string"),
+        ({0: {"host": "redis://server"}}, "Host 0 has the host 'redis://server'.* takes a URL as the url"),
+        ({0: {"unix_socket_path": "unix:///path"}}, "Host 0 has the unix_socket_path 'unix:///path'"),
+        ({0: {"port": 0}}, "Host 0 has the port 0. Write a number from 1 to 65535"),
+        ({0: {"port": "x"}}, "Host 0 has the port 'x'"),
+        ({0: {"port": True}}, "Host 0 has the port True"),
+        ({0: {"db": -1}}, "Host 0 has the db -1. Write a number from 0"),
+        ({0: {"name": 5}}, "Host 0 has the name 5. Write a string"),
     ],
 )
 def test_wrong_hosts_are_named(hosts: Any, message: str) -> None:

@@ -29,12 +29,13 @@ class ClusterSettings:
         more: the settings that only this backend has.
     """
 
-    hosts: Mapping[int, Any]
+    # Passwords stand in these, and have no place in a repr.
+    hosts: Mapping[int, Any] = field(repr=False)
     router: type[BaseRouter]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    router_options: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    router_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     max_connection_retries: int = MAX_CONNECTION_RETRIES
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class BaseBackend(ABC):

@@ -10,7 +10,8 @@ from pindb.redis.backends.base import ClusterSettings
 from pindb.redis.backends.calls import ConnectionCluster
 from pindb.redis.backends.connection import BaseConnection
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError
-from pindb.redis.loading import check_names, keywords
+from pindb.redis.hosts import check_host
+from pindb.redis.loading import check_names, keywords, shown
 
 try:
     from cassandra import UnresolvableContactPoints
@@ -88,7 +89,7 @@ class Cassandra(BaseConnection):
             check_names("The cluster", options, known | {"backend", "engine", "hosts", "keyspace"})
         keyspace = options.pop("keyspace", None)
         if keyspace is not None and not (isinstance(keyspace, str) and keyspace):
-            raise ClusterConfigError(f"keyspace is {keyspace!r}. Write its name, or None.")
+            raise ClusterConfigError(f"keyspace is {shown(keyspace)}. Write its name, or None.")
         hosts = [_address(host_id, host) for host_id, host in settings.hosts.items()]
         return CassandraCluster({0: cls(hosts, keyspace, **options)}, settings)
 
@@ -131,7 +132,10 @@ def _address(host_id: int, host: Any) -> str:
         check_names(f"Host {host_id}", host, frozenset({"host", "host_id"}))
         host = host.get("host")
     if not (isinstance(host, str) and host):
-        raise ClusterConfigError(f"Host {host_id} has the address {host!r}. Write '10.0.0.1', or its name.")
+        raise ClusterConfigError(
+            f"Host {host_id} has the address {shown(host)}. Write '10.0.0.1', or its name."
+        )
+    check_host(host_id, host)
     return host
 
 

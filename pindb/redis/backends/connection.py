@@ -13,7 +13,7 @@ from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.backends.calls import ConnectionCluster
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError, HostTimeoutError
 from pindb.redis.face import RoutedCluster, follow
-from pindb.redis.loading import check_names, keywords
+from pindb.redis.loading import check_names, keywords, shown
 
 __all__ = ["BaseConnection"]
 
@@ -144,7 +144,7 @@ class BaseConnection(BaseBackend):
             ClusterConfigError: they are not what it takes.
         """
         if not isinstance(config, Mapping):
-            raise ClusterConfigError(f"Host {host_id} is {config!r}. Write a dict: {{'host': ...}}.")
+            raise ClusterConfigError(f"Host {host_id} is {shown(config)}. Write a dict: {{'host': ...}}.")
         options = {**defaults, **config}
         options.pop("host_id", None)
         known = cls.host_options()

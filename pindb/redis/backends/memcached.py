@@ -9,8 +9,8 @@ from typing import Any
 
 from pindb.redis.backends.connection import BaseConnection
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.hosts import is_positive
-from pindb.redis.loading import keywords
+from pindb.redis.hosts import check_host, is_positive
+from pindb.redis.loading import keywords, shown
 
 try:
     from pymemcache.client.base import Client, PooledClient
@@ -61,13 +61,16 @@ class Memcached(BaseConnection):
         for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
             if seconds is not None and not is_positive(seconds):
                 raise ClusterConfigError(
-                    f"Host {num} has the {name} {seconds!r}. Write seconds, above 0, or None."
+                    f"Host {num} has the {name} {shown(seconds)}. Write seconds, above 0, or None."
                 )
         if type(port) is not int or not 0 < port < 65536:
-            raise ClusterConfigError(f"Host {num} has the port {port!r}. Write a number from 1 to 65535.")
+            raise ClusterConfigError(
+                f"Host {num} has the port {shown(port)}. Write a number from 1 to 65535."
+            )
         for name, text in (("host", host), ("unix_socket_path", unix_socket_path)):
             if text is not None and not (isinstance(text, str) and text):
-                raise ClusterConfigError(f"Host {num} has the {name} {text!r}. Write a string.")
+                raise ClusterConfigError(f"Host {num} has the {name} {shown(text)}. Write a string.")
+        check_host(num, host)
         self.host = host
         self.port = port
         self.unix_socket_path = unix_socket_path

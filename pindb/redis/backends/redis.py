@@ -13,7 +13,7 @@ from pindb.redis.cluster import Cluster
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.face import CallPath, RoutedCluster, check_workers, follow
 from pindb.redis.hosts import OPTIONS, Host
-from pindb.redis.loading import check_names
+from pindb.redis.loading import check_names, shown
 from pindb.redis.routers import BaseRouter
 
 __all__ = ["Redis", "RoutedRedis"]
@@ -64,8 +64,8 @@ def _with_name(host_id: int, config: Any, defaults: Mapping[str, Any]) -> dict[s
     identifier = options.pop("identifier", None)
     if identifier is not None and options.setdefault("name", identifier) != identifier:
         raise ClusterConfigError(
-            f"Host {host_id} has the identifier {identifier!r} and the name {options['name']!r}, which are "
-            "the same thing. Write one of them."
+            f"Host {host_id} has the identifier {shown(identifier)} and the name {shown(options['name'])}, "
+            "which are the same thing. Write one of them."
         )
     if options.get("name") is None:
         options["name"] = f"redis://{Host.from_config(host_id, options, defaults).address}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.loading import keywords, load_class
+from pindb.redis.loading import keywords, load_class, shown
 from pindb.redis.routers.base import BaseRouter, EveryHostRouter, RoutedHosts
 from pindb.redis.routers.partition import PartitionRouter
 from pindb.redis.routers.ring import ConsistentHashingRouter
@@ -36,8 +36,8 @@ def find_router(router: Any) -> type[BaseRouter]:
     found = load_class("router", router, ROUTERS)
     if not issubclass(found, BaseRouter):
         raise ClusterConfigError(
-            f"router is {router!r}, which is no subclass of pindb.redis.BaseRouter. Derive it from that, or "
-            f"write one of: {', '.join(map(repr, ROUTERS))}."
+            f"router is {shown(router)}, which is no subclass of pindb.redis.BaseRouter. Derive it from "
+            f"that, or write one of: {', '.join(map(repr, ROUTERS))}."
         )
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pindb.hashing import Ketama, Key, hash_tag
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.hosts import check_gapless
+from pindb.redis.loading import shown
 from pindb.redis.routers.base import RoutedHosts
 from pindb.redis.routers.down import RetryableRouter
 
@@ -56,7 +57,7 @@ class ConsistentHashingRouter(RetryableRouter):
             name = host.name or host.address
             if name in ids:
                 raise ClusterConfigError(
-                    f"Hosts {ids[name]} and {host_id} are both called {name!r} on the ring. "
+                    f"Hosts {ids[name]} and {host_id} are both called {shown(name)} on the ring. "
                     "Give one of them a 'name' of its own."
                 )
             ids[name] = host_id
