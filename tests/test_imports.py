@@ -20,7 +20,13 @@ FLOORS = [
     ["pindb.hashing.continuum", "pindb.hashing.ketama"],
     ["pindb.hashing"],
     ["pindb.aliases", "pindb.circuit", "pindb.conf"],
-    ["pindb.redis.commands", "pindb.redis.exceptions", "pindb.redis.promise", "pindb.redis.resp"],
+    [
+        "pindb.redis.commands",
+        "pindb.redis.exceptions",
+        "pindb.redis.names",
+        "pindb.redis.promise",
+        "pindb.redis.resp",
+    ],
     [
         "pindb.redis.calls",
         "pindb.redis.loading",

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from pindb.redis.exchange import undecodable
 from pindb.redis.hosts import Host
 from pindb.redis.multikey import LONGEST
+from pindb.redis.names import read_word
 from pindb.redis.promise import Promise, for_each, reject_all, settle_all
 from pindb.redis.resp import Packer
 from pindb.redis.retries import reads_only
@@ -243,7 +244,7 @@ class Together:
 
 def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
     """`error` with the command and its host in front of its message."""
-    command = " ".join(str(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
+    command = " ".join(read_word(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
     if error.args and isinstance(error.args[0], str):
         error.args = (f"{command} on {host}: {error.args[0]}", *error.args[1:])
     return error

@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.exceptions import DataError
 
+from pindb.redis.names import read_word
 from pindb.redis.routers import BaseRouter
 
 __all__ = ["LONGEST", "Part", "can_split", "merge_replies", "split"]
@@ -18,7 +19,7 @@ SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH":
 
 def can_split(command: Any) -> bool:
     """Whether a command can be cut, by its name."""
-    return isinstance(command, str) and command.upper() in SPLITTABLE
+    return (command if type(command) is str else read_word(command)).upper() in SPLITTABLE
 
 
 #: How many keys one command takes at most: a server does nothing else while it runs one.

@@ -11,6 +11,7 @@ from pindb.redis.exceptions import (
     MaxRetriesExceededError,
     PoolExhausted,
 )
+from pindb.redis.names import read_word
 
 __all__ = ["is_callers", "may_retry", "reads_only", "too_many_retries", "was_refused"]
 
@@ -45,7 +46,7 @@ def may_retry(error: BaseException | None, command: Any) -> bool:
 
 def reads_only(command: Any) -> bool:
     """Whether a command, by its name, changes nothing."""
-    return isinstance(command, str) and command.upper() in READONLY
+    return read_word(command).upper() in READONLY
 
 
 def too_many_retries(number: int, error: BaseException) -> MaxRetriesExceededError:

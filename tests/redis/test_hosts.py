@@ -254,14 +254,15 @@ def test_a_url_in_the_wrong_place_is_an_error_that_does_not_show_it(settings: An
         ).get_router(),
     ],
 )
-def test_no_error_shows_a_url(make: Any, url: str) -> None:
+def test_no_error_shows_a_url(make: Any, url: Any) -> None:
     with pytest.raises(ClusterConfigError) as caught:
         make(url)
     assert "geheim" not in str(caught.value)
 
 
 def test_numbers_may_be_digits_and_paths_paths() -> None:
-    cluster = Cluster({0: {"port": "7", "db": "2"}, 1: {"unix_socket_path": Path("/run/redis")}})
+    hosts: dict[int, Any] = {0: {"port": "7", "db": "2"}, 1: {"unix_socket_path": Path("/run/redis")}}
+    cluster = Cluster(hosts)
     assert [host.address for host in cluster.hosts.values()] == ["localhost:7/2", "/run/redis/0"]
 
 

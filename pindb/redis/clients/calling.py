@@ -12,10 +12,11 @@ from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.entries import Command, Entry
 from pindb.redis.exceptions import Call, CommandError, HostListExhausted, UnroutableCommand
 from pindb.redis.multikey import can_split
+from pindb.redis.names import read_word, with_plain_name
 from pindb.redis.promise import Promise
 from pindb.redis.results import Result, get_value, get_values
 from pindb.redis.routers import BaseRouter
-from pindb.redis.routers.keys import KEY_FIRST
+from pindb.redis.routers.keys import KEY_FIRST, check_command
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
@@ -51,6 +52,8 @@ class CallingClient(BaseClient):
         """
         if Result in map(type, args):
             args = tuple(map(get_value, args))
+        if type(args[0]) is not str:
+            args = with_plain_name(args)
         router = self._cluster.get_router()
         if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
             return self._routing.execute_command(*args, **options)
@@ -99,7 +102,10 @@ class AimedClient(BaseClient):
         self._choose = choose
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        return self._client.send_to(self._hosts, tuple(map(get_value, args)), options, self._choose)
+        words = tuple(map(get_value, args))
+        # The router has seen the call of a method, not the command.
+        check_command(words[0], words[1:])
+        return self._client.send_to(self._hosts, words, options, self._choose)
 
 
 class AimedCommand(Command):
@@ -188,6 +194,8 @@ class ResultsClient(MappingClient):
         """
         if Result in map(type, args):
             args = tuple(map(get_value, args))
+        if type(args[0]) is not str:
+            args = with_plain_name(args)
         try:
             promise = self._keep(args, options)
         except HostListExhausted as error:
@@ -205,6 +213,7 @@ class ResultsClient(MappingClient):
                 return super().execute_command(*args, **options)
             call, hosts = None, found
         else:
+            check_command(args[0], args[1:])
             call, hosts = self._aim
         promises = [Promise() for _ in hosts]
         if self._run:
@@ -298,7 +307,7 @@ def _find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
 
 
 def _call(words: Sequence[Any]) -> Call:
-    return Call(str(words[0]), tuple(words[1:]), {})
+    return Call(read_word(words[0]), tuple(words[1:]), {})
 
 
 def _calls_of_run(

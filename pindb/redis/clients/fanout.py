@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pindb.redis.clients.promising import PromisingClient
 from pindb.redis.entries import Command
 from pindb.redis.exceptions import UnroutableCommand
+from pindb.redis.names import with_plain_name
 from pindb.redis.promise import Promise
 from pindb.redis.routers.keys import check_command
 
@@ -61,6 +62,8 @@ class FanoutClient(PromisingClient):
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Keep a command for each of the hosts, and promise their replies by host id."""
+        if type(args[0]) is not str:
+            args = with_plain_name(args)
         check_command(args[0], args[1:])
         if self._hosts is None:
             raise UnroutableCommand(

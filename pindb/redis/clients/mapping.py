@@ -13,9 +13,10 @@ from pindb.redis.entries import Command, Entry, Run
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host
 from pindb.redis.multikey import Part, can_split, merge_replies, split
+from pindb.redis.names import read_word, with_plain_name
 from pindb.redis.promise import Promise, reject_all
 from pindb.redis.retries import is_callers, too_many_retries, was_refused
-from pindb.redis.routers.keys import KEY_FIRST
+from pindb.redis.routers.keys import KEY_FIRST, check_command
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
@@ -175,12 +176,16 @@ class MappingClient(PromisingClient):
         Raises:
             UnroutableCommand: it does not belong to exactly one host.
         """
+        if type(args[0]) is not str:
+            args = with_plain_name(args)
         router = self._router
         if self.split_multi_key and router.by_key and can_split(args[0]):
-            return self._issue_split(args[0].upper(), args[1:])
+            return self._issue_split(read_word(args[0]).upper(), args[1:])
         if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
             host_id = router.get_host_for_key(args[1])
         else:
+            if args[0] not in KEY_FIRST:
+                check_command(args[0], args[1:])
             host_id = router.get_host_for_command(args[0], args[1:])
         if self._run:
             self._gather()
@@ -269,7 +274,7 @@ class MappingClient(PromisingClient):
             self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges, entry.tail)
         elif len(entry.words) > 2 and router.by_key and can_split(entry.words[0]):
             # The keys that were on one host may be on several now.
-            entry.promise.resolve(self._split(entry.words[0].upper(), entry.words[1:]))
+            entry.promise.resolve(self._split(read_word(entry.words[0]).upper(), entry.words[1:]))
         else:
             host_id = router.get_host_for_command(entry.words[0], entry.words[1:])
             self._buffers.add(host_id, entry)

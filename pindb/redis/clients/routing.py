@@ -16,9 +16,10 @@ from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.entries import located
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
 from pindb.redis.multikey import can_split
+from pindb.redis.names import with_plain_name
 from pindb.redis.pools import at_host
 from pindb.redis.retries import may_retry, too_many_retries, was_refused
-from pindb.redis.routers.keys import KEY_FIRST
+from pindb.redis.routers.keys import KEY_FIRST, check_command
 
 if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
@@ -57,6 +58,8 @@ class RoutingClient(BaseClient):
             UnroutableCommand: it does not belong to exactly one host.
             redis.RedisError: the error reply, or what became of the connection.
         """
+        if type(args[0]) is not str:
+            args = with_plain_name(args)
         cluster = self._cluster
         router = cluster.get_router()
         if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
@@ -66,6 +69,8 @@ class RoutingClient(BaseClient):
                 promise = client.execute_command(*args, **options)
             return promise.value
         else:
+            if args[0] not in KEY_FIRST:
+                check_command(args[0], args[1:])
             host_id = router.get_host_for_command(args[0], args[1:])
         return self.send_to(host_id, args, options)
 

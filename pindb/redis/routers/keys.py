@@ -7,6 +7,7 @@ from typing import Any
 
 from pindb.redis.commands import COMMANDS, MOVABLE, Keys
 from pindb.redis.exceptions import UnroutableCommand
+from pindb.redis.names import read_word
 
 __all__ = ["FAN_OUT", "KEY_FIRST", "check_command", "find_keys", "is_keyless"]
 
@@ -48,7 +49,7 @@ def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     Raises:
         UnroutableCommand: it is not known, has no key, or the places of its keys depend on its arguments.
     """
-    places = ROUTABLE.get(command)
+    places = ROUTABLE.get(command) if type(command) is str else None
     if places is None:
         command, args, places = _full_name(command, args)
         if places is MOVABLE:
@@ -67,14 +68,14 @@ def check_command(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]
     Raises:
         UnroutableCommand: it changes the connection that it runs on, which others share.
     """
-    words = (command.decode("latin-1") if isinstance(command, bytes) else str(command)).upper().split()
+    words = read_word(command).upper().split()
     # Subcommands are words of their own on the wire, and count.
     args = [*words[1:], *args]
     name = words[0] if words else ""
     if args:
-        sub = args[0].decode("latin-1") if isinstance(args[0], bytes) else str(args[0])
-        if f"{name} {sub.upper()}" in COMMANDS:
-            name = f"{name} {sub.upper()}"
+        full_name = f"{name} {read_word(args[0]).upper()}"
+        if full_name in COMMANDS:
+            name = full_name
     if name in PER_CONNECTION:
         raise UnroutableCommand(
             f"{name} changes the connection that it runs on, and those are shared: hold one of your own "
@@ -117,7 +118,7 @@ def is_keyless(command: Any, args: Sequence[Any]) -> bool:
     Raises:
         UnroutableCommand: it changes the connection that it runs on.
     """
-    if command in ROUTABLE:
+    if type(command) is str and command in ROUTABLE:
         return False
     places = COMMANDS.get(check_command(command, args)[0])
     return places is not None and not places[0]
