@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
+
+from pindb.forks import Lock
 
 __all__ = ["Circuit"]
 
@@ -23,7 +24,7 @@ class Circuit:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._until: float | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @property
     def is_open(self) -> bool:
@@ -45,7 +46,7 @@ class Circuit:
         """
         if self._until is None:
             return 0
-        with self._lock:
+        with self._lock.get():
             until, now = self._until or 0.0, time.monotonic()
             if now < until:
                 return until - now

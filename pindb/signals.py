@@ -6,6 +6,9 @@ is logged by Django and stops nothing.
 
 from __future__ import annotations
 
+import os
+import threading
+
 from django.dispatch import Signal
 
 __all__ = ["pinned", "replica_down", "replica_up", "unpinned"]
@@ -23,3 +26,13 @@ replica_down = Signal()
 
 #: A server that was passed over is used again. Arguments: ``alias``, ``seconds`` (how long it was not).
 replica_up = Signal()
+
+
+def _renew_locks() -> None:
+    for signal in (pinned, unpinned, replica_down, replica_up):
+        signal.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Each takes its lock to be sent, and another thread may have held it at that moment.
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -15,7 +15,7 @@ PACKAGE = Path(pindb.__file__).parent
 
 # From the bottom up; a module imports only what stands in a row below its own.
 FLOORS = [
-    ["pindb.hashing.keys"],
+    ["pindb.hashing.keys", "pindb.forks"],
     ["pindb.hashing.crc32", "pindb.hashing.rings", "pindb.hashing.slots"],
     ["pindb.hashing.continuum", "pindb.hashing.ketama"],
     ["pindb.hashing"],

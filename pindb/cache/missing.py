@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from pindb.forks import Lock
 from pindb.redis import Cluster, HostConnectionError, HostTimeoutError, RoutingClient
 from pindb.redis.retries import reads_only
 
@@ -63,11 +63,11 @@ class Losses:
     def __init__(self) -> None:
         self.missed_reads = 0
         self.dropped_writes = 0
-        self._counting = threading.Lock()
+        self._counting = Lock()
 
     def count(self, command: Any, number: int = 1) -> None:
         """Count a command that was lost, for so many keys."""
-        with self._counting:
+        with self._counting.get():
             if reads_only(command):
                 self.missed_reads += number
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from redis.exceptions import RedisError
 from pindb.cache.asking import ask
 from pindb.cache.missing import LOST, Losses, MissingClient
 from pindb.cache.options import OF_CLUSTER, CacheOptions, read_options
+from pindb.forks import Lock
 from pindb.redis import ClusterConfigError, RoutingClient, connections
 from pindb.redis.backends.redis import Redis
 
@@ -88,7 +88,7 @@ class Shards:
 
 
 _shards: dict[str, Shards] = {}
-_making = threading.Lock()
+_making = Lock()
 
 
 def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
@@ -105,7 +105,7 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
     settings = repr((location, relevant, clusters))
     shards = _shards.get(settings)
     if shards is None:
-        with _making:
+        with _making.get():
             shards = _shards.get(settings)
             if shards is None:
                 shards = _shards[settings] = Shards(read_options(location, options))
@@ -114,7 +114,7 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting in ("CACHES", "PINDB_CLUSTERS"):
-        with _making:
+        with _making.get():
             forgotten = list(_shards.values())
             _shards.clear()
         for shards in forgotten:

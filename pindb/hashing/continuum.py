@@ -6,17 +6,17 @@ python-continuum is a ketama ring as well, with other names and numbers of point
 from __future__ import annotations
 
 import math
-import threading
 from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pindb.forks import Lock
 from pindb.hashing.keys import Key, key_bytes
 from pindb.hashing.rings import POINTS_A_DIGEST, add_up, first_point, make_ring, md5, points_of, upper_bits
 
 __all__ = ["Continuum", "Server"]
 
-_changing = threading.Lock()
+_changing = Lock()
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,7 +78,7 @@ class Continuum:
         if not 0 < capacity < math.inf:
             raise ValueError(f"capacity is {capacity!r}; it must be above 0, and finite.")
         server = Server(hostname, port, capacity)
-        with _changing:
+        with _changing.get():
             if server in self._servers:
                 raise TypeError("server already added")
             self._change((*self._servers, server))
@@ -93,7 +93,7 @@ class Continuum:
         Raises:
             ValueError: it is not one of the servers.
         """
-        with _changing:
+        with _changing.get():
             if server not in self._servers:
                 raise ValueError(f"{server!r} is not one of the servers.")
             self._change(tuple(other for other in self._servers if other != server))

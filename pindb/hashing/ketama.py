@@ -7,11 +7,11 @@ and Nydus use: both place each key on the same node as `Ketama` does with its de
 from __future__ import annotations
 
 import math
-import threading
 from bisect import bisect
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+from pindb.forks import Lock
 from pindb.hashing.keys import Key, key_bytes
 from pindb.hashing.rings import Ring, add_up, first_point, make_ring, md5, points_of, upper_bits
 
@@ -20,7 +20,7 @@ __all__ = ["Ketama"]
 Node = TypeVar("Node", bound=Hashable)
 
 # One lock for the changes of all rings: they are rare, and a ring without a lock can be copied and pickled.
-_changing = threading.Lock()
+_changing = Lock()
 
 
 class Ketama(Generic[Node]):
@@ -151,7 +151,7 @@ class Ketama(Generic[Node]):
                 above 0.
             TypeError: `weight` is not a number, or `node` has no text but its address in memory.
         """
-        with _changing:
+        with _changing.get():
             self._set(_merged(self._weights, [(node, weight)]))
 
     def remove_node(self, node: Node) -> None:
@@ -163,7 +163,7 @@ class Ketama(Generic[Node]):
         Raises:
             ValueError: `node` is not on the ring.
         """
-        with _changing:
+        with _changing.get():
             weighted = dict(self._weights)
             if weighted.pop(node, None) is None:
                 raise ValueError(f"{node!r} is not on the ring.")

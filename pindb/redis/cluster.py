@@ -11,6 +11,7 @@ import redis
 from redis.commands.core import Script
 
 from pindb.circuit import Circuit
+from pindb.forks import Lock, watch_forks
 from pindb.redis.calls import find_words
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.exceptions import ClusterConfigError
@@ -91,17 +92,22 @@ class Cluster:
             )
         self.retry_timeout = retry_timeout
         self.hosts: dict[int, Host] = {}
-        self._lock = RLock()
+        self._lock = Lock(RLock)
         self._router: BaseRouter | None = None
         self._pools: dict[int, Any] = {}
         self._clients: dict[int, redis.Redis] = {}
         self._endpoints: dict[int, tuple[Host, Any, dict[str, Any]]] = {}
         for host_id, config in _pairs(hosts):
             self._add(Host.from_config(host_id, config, self.host_defaults))
+        watch_forks(self)
 
     def __repr__(self) -> str:
         hosts = ", ".join(f"{host_id}: {host.address}" for host_id, host in self.hosts.items())
         return f"<{type(self).__name__} {{{hosts}}}>"
+
+    def _after_fork(self) -> None:
+        """Leave the pools to the process that this one was forked from: redis-py's keep their locks."""
+        self._pools, self._clients, self._endpoints = {}, {}, {}
 
     # ---- hosts ---------------------------------------------------------------------------------
 
@@ -118,13 +124,14 @@ class Cluster:
         self._add(Host.from_config(host_id, options, self.host_defaults))
 
     def _add(self, host: Host) -> None:
-        with self._lock:
+        with self._lock.get():
             if host.host_id in self.hosts:
                 raise ClusterConfigError(
                     f"There are two hosts with the id {host.host_id}. Give each host an id of its own."
                 )
-            self.hosts = {**self.hosts, host.host_id: host}
+            # In this order: a process that is forked in between has a router of its hosts.
             self._router = None
+            self.hosts = {**self.hosts, host.host_id: host}
 
     def remove_host(self, host_id: int) -> None:
         """Remove a host and close its connections. For tests: keys do not move by themselves.
@@ -132,10 +139,10 @@ class Cluster:
         Raises:
             ClusterConfigError: there is no such host.
         """
-        with self._lock:
+        with self._lock.get():
             self._host(host_id)
-            self.hosts = {other: host for other, host in self.hosts.items() if other != host_id}
             self._router = None
+            self.hosts = {other: host for other, host in self.hosts.items() if other != host_id}
             self._endpoints.pop(host_id, None)
             self._clients.pop(host_id, None)
             pool = self._pools.pop(host_id, None)
@@ -172,7 +179,7 @@ class Cluster:
         """
         pool = self._pools.get(host_id)
         if pool is None:
-            with self._lock:
+            with self._lock.get():
                 host = self._host(host_id)
                 pool = self._pools.get(host_id)
                 if pool is None:
@@ -190,7 +197,7 @@ class Cluster:
         Arguments:
             idle_only: leave those open that threads are using now.
         """
-        with self._lock:
+        with self._lock.get():
             pools = list(self._pools.values())
         for pool in pools:
             close_pool(pool, idle_only)
@@ -205,7 +212,7 @@ class Cluster:
             return self._clients[host_id]
         except KeyError:
             client = redis.Redis(connection_pool=self.get_pool_for_host(host_id))
-            with self._lock:
+            with self._lock.get():
                 return self._clients.setdefault(host_id, client)
 
     def get_local_client_for_key(self, key: Any) -> redis.Redis:
@@ -238,7 +245,7 @@ class Cluster:
         return self._router or self._make_router()
 
     def _make_router(self) -> BaseRouter:
-        with self._lock:
+        with self._lock.get():
             if self._router is None:
                 self._router = make_router(self.router_cls, self, self.router_options)
             return self._router

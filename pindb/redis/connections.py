@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pindb.forks import Lock
 from pindb.redis.create import create_cluster
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.face import RoutedCluster
@@ -25,7 +25,7 @@ class Connections:
     def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._given = settings
         self._clusters: dict[str, RoutedCluster] = {}
-        self._making = threading.Lock()
+        self._making = Lock()
 
     def configure(self, settings: Mapping[str, Mapping[str, Any]] | None) -> None:
         """Use other settings from now on. The clusters that there are are disconnected and forgotten.
@@ -33,7 +33,7 @@ class Connections:
         Arguments:
             settings: as in the constructor.
         """
-        with self._making:
+        with self._making.get():
             self._given = settings
             clusters, self._clusters = self._clusters, {}
         for cluster in clusters.values():
@@ -67,7 +67,7 @@ class Connections:
         """
         cluster = self._clusters.get(name)
         if cluster is None:
-            with self._making:
+            with self._making.get():
                 cluster = self._clusters.get(name)
                 if cluster is None:
                     cluster = self._clusters[name] = self._make(name)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
-from weakref import WeakValueDictionary
 
+from pindb.forks import watch_forks
 from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.backends.calls import ConnectionCluster
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError, HostTimeoutError
@@ -19,8 +18,6 @@ __all__ = ["BaseConnection"]
 
 Connection = TypeVar("Connection", bound="BaseConnection")
 
-#: All hosts, for processes that are forked.
-_hosts: WeakValueDictionary[int, BaseConnection] = WeakValueDictionary()
 #: The clients of the process that this one was forked from. Kept: at their end, some would say goodbye to
 #: the server on sockets that the other process uses.
 _inherited: list[Any] = []
@@ -52,7 +49,7 @@ class BaseConnection(BaseBackend):
         self.name = identifier
         self._connection: Any = None
         self._connecting = threading.Lock()
-        _hosts[id(self)] = self
+        watch_forks(self)
 
     def connect(self) -> Any:
         """Make the client. What it raises of `network_errors` counts as refused."""
@@ -88,7 +85,7 @@ class BaseConnection(BaseBackend):
         if connection is not None:
             self.close(connection)
 
-    def _forget(self) -> None:
+    def _after_fork(self) -> None:
         """Leave the client to the process that this one was forked from: its sockets are that one's too."""
         if self._connection is not None:
             _inherited.append(self._connection)
@@ -159,12 +156,3 @@ class BaseConnection(BaseBackend):
     def host_options(cls) -> frozenset[str] | None:
         """The names of a host's options: the arguments of the class; None where it takes any."""
         return keywords(cls, 1)
-
-
-def _forget_clients() -> None:
-    for host in list(_hosts.values()):
-        host._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_clients)

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any, ClassVar
 
+from pindb.forks import Lock
 from pindb.redis import exceptions
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.hosts import no_such_host
@@ -60,7 +61,7 @@ class RetryableRouter(BaseRouter):
         self.down_connections: dict[int, float] = {}
         # Who is trying a host whose time has come, by the ids of host and thread.
         self._trials: dict[int, int] = {}
-        self._marking = threading.Lock()
+        self._marking = Lock()
 
     def mark_connection_down(self, host_id: int) -> None:
         """Pass a host over for the next `retry_timeout` seconds.
@@ -70,26 +71,26 @@ class RetryableRouter(BaseRouter):
         """
         if host_id not in self.cluster.hosts:
             raise no_such_host(host_id, self.cluster.hosts)
-        with self._marking:
+        with self._marking.get():
             self._trials.pop(host_id, None)
             self.down_connections[host_id] = time.monotonic() + self.retry_timeout
 
     def mark_connection_up(self, host_id: int) -> None:
         """Use a host again. Does nothing to one that is not down."""
-        with self._marking:
+        with self._marking.get():
             self._trials.pop(host_id, None)
             self.down_connections.pop(host_id, None)
 
     def flush_down_connections(self) -> None:
         """Use all hosts again."""
-        with self._marking:
+        with self._marking.get():
             self._trials.clear()
             self.down_connections.clear()
 
     def check_down_connections(self) -> frozenset[int]:
         """The hosts that this thread is to pass over. It gets to try those whose time has come."""
         now, thread = time.monotonic(), threading.get_ident()
-        with self._marking:
+        with self._marking.get():
             for host_id, until in self.down_connections.items():
                 if now >= until:
                     # The others wait once more, in case this one is never heard of again.
