@@ -735,6 +735,17 @@ def test_caches_that_cannot_be_made(cache: dict[str, Any], words: list[str], by_
     assert all(word in messages["pindb.E009"].msg for word in ["CACHES['shards']", *words])
 
 
+@pytest.mark.parametrize("clusters", [{}, {"caches": {"hosts": [{}]}}, [], None])
+@pytest.mark.parametrize(
+    "location", ["me:geheim@a:6379", ["me:geheim@a"], "redis//:geheim@a", ["x", ":geheim@a"]]
+)
+def test_a_location_without_a_scheme_is_not_shown(location: Any, clusters: Any) -> None:
+    cache = {"BACKEND": "pindb.cache.ShardedRedisCache", "LOCATION": location}
+    messages = found(CACHES={"default": {"BACKEND": DUMMY}, "shards": cache}, PINDB_CLUSTERS=clusters)
+    assert "LOCATION" in messages["pindb.E009"].msg or "PINDB_CLUSTERS" in messages["pindb.E009"].msg
+    assert "geheim" not in str(messages)
+
+
 def test_caches_are_not_connected_to() -> None:
     cache = {
         "BACKEND": "pindb.cache.ShardedRedisCache",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from pindb.redis.backends.redis import Redis
 from pindb.redis.create import read_settings
 from pindb.redis.hosts import is_positive
 
-__all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "read_options"]
+__all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "is_name", "read_options"]
 
 #: What ``ON_DOWN`` may be.
 ON_DOWN = ("error", "miss", "rehash")
@@ -137,19 +138,25 @@ def _is_list(location: Any) -> bool:
     return isinstance(location, (list, tuple))
 
 
+def is_name(location: Any) -> bool:
+    """Whether a ``LOCATION`` can only be a name, and no URL without its scheme, which may hold a password."""
+    return isinstance(location, str) and re.fullmatch(r"[\w.-]+", location) is not None
+
+
 def _of_cluster(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of a cluster in ``PINDB_CLUSTERS``."""
+    clusters = connections.settings
+    if name not in clusters:
+        shown = f" is {name!r}, which" if is_name(name) else ""
+        raise ImproperlyConfigured(
+            f"The cache's LOCATION{shown} is neither a URL ({', '.join(SCHEMES)}) nor a cluster "
+            f"in PINDB_CLUSTERS; those are: {', '.join(map(repr, clusters)) or 'none'}."
+        )
     both = sorted(OF_CLUSTER & options.keys())
     if both:
         raise ImproperlyConfigured(
             f"The cache's LOCATION is the cluster {name!r}, and its OPTIONS have {', '.join(both)}, which "
             "PINDB_CLUSTERS says of it. Write it there."
-        )
-    clusters = connections.settings
-    if name not in clusters:
-        raise ImproperlyConfigured(
-            f"The cache's LOCATION is {name!r}, which is neither a URL ({', '.join(SCHEMES)}) nor a cluster "
-            f"in PINDB_CLUSTERS; those are: {', '.join(map(repr, clusters)) or 'none'}."
         )
     return clusters[name]
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from pindb.cache.asking import ask
 from pindb.cache.missing import LOST, Losses, MissingClient
-from pindb.cache.options import OF_CLUSTER, CacheOptions, read_options
+from pindb.cache.options import OF_CLUSTER, CacheOptions, is_name, read_options
 from pindb.forks import Lock
 from pindb.redis import ClusterConfigError, RoutingClient, connections
 from pindb.redis.backends.redis import Redis
@@ -101,7 +101,8 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
     try:
         clusters = connections.settings if isinstance(location, str) and "://" not in location else {}
     except ClusterConfigError as error:
-        raise ImproperlyConfigured(f"The cache's LOCATION is {location!r}: {error}") from error
+        shown = f" is {location!r}" if is_name(location) else ""
+        raise ImproperlyConfigured(f"The cache's LOCATION{shown}: {error}") from error
     settings = repr((location, relevant, clusters))
     shards = _shards.get(settings)
     if shards is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from redis._parsers import Encoder
 from redis.connection import PythonRespSerializer, SSLConnection, UnixDomainSocketConnection, parse_url
@@ -166,6 +168,7 @@ OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "opti
 def _from_url(host_id: int, url: Any) -> dict[str, Any]:
     try:
         parsed: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+        _check_parts(url)
     except (ValueError, AttributeError, TypeError) as error:
         # Not the error's own words: they may hold the URL, and that a password.
         raise ClusterConfigError(
@@ -225,6 +228,24 @@ def check_host(host_id: int, host: str) -> None:
             f"Host {host_id} has the host {shown(host)}. Write the name or the address of a machine alone; "
             "Redis takes a URL as the url."
         )
+
+
+def _check_parts(url: str) -> None:
+    """Raise `ValueError` for what redis-py's parser passes over.
+
+    Where a password has a plain ``/``, ``?`` or ``#``, the URL's host or path is a part of it, and messages
+    have those.
+    """
+    parts = urlsplit(url)
+    named = parse_qs(parts.query, keep_blank_values=True)
+    if parts.scheme == "unix":
+        fine = parts.netloc == "" or parts.netloc.endswith("@")
+    else:
+        fine = re.fullmatch(r"/?\d*/?", parts.path) is not None
+    if "@" in parts.query and not {"username", "password"} & named.keys():
+        fine = False
+    if not fine or parts.fragment:
+        raise ValueError
 
 
 def is_positive(value: Any) -> bool:

@@ -73,6 +73,12 @@ def test_the_ring_is_the_default() -> None:
         (["redis://a", ""], ["LOCATION"]),
         (["http://:secret@a"], ["place 0", "rediss://"]),
         (["redis://a", "b:6379"], ["place 1", "unix://"]),
+        ("me:secret@10.0.0.1:6379", ["LOCATION", "'caches'", "redis://"]),
+        (["me:secret@10.0.0.1"], ["LOCATION", "PINDB_CLUSTERS"]),
+        ("redis//:secret@a", ["LOCATION", "rediss://"]),
+        (["redis://a", "me:secret@b"], ["place 1"]),
+        ("redis://a:secret@b,c:secret@d", ["place 1"]),
+        ("redis://me:p/secret@b", ["Host 0", "redis://"]),
         ("nowhere", ["'nowhere'", "'caches'", "PINDB_CLUSTERS"]),
         ("copies", ["RoundRobinRouter", "'partition'", "'consistent'"]),
         ("all", ["EveryHostRouter", "'consistent'"]),
@@ -164,6 +170,20 @@ def test_servers_may_want_tls_and_a_password() -> None:
         assert cache.set_many(data) == []
         assert cache.get_many(data) == data
         cache.client.cluster.disconnect_pools()
+
+
+@override_settings(PINDB_CLUSTERS=CLUSTERS)
+def test_options_beside_what_is_no_cluster_do_not_show_it() -> None:
+    with pytest.raises(ImproperlyConfigured, match="'caches'") as raised:
+        make("me:secret@10.0.0.1", ROUTER="partition", PASSWORD="secret")
+    assert "secret" not in str(raised.value)
+
+
+@override_settings(PINDB_CLUSTERS=[CLUSTERS])
+def test_a_password_is_not_shown_beside_clusters_that_are_wrong() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"LOCATION: .*PINDB_CLUSTERS.* list") as raised:
+        make("me:secret@10.0.0.1")
+    assert "secret" not in str(raised.value)
 
 
 @override_settings(PINDB_CLUSTERS=[CLUSTERS])

@@ -152,6 +152,8 @@ def test_nothing_connects_before_the_first_command() -> None:
         ({"url": "redis://server", "password": "p"}, "server:6379/0", {"password": "p"}),
         ({"url": "unix:///path/socket?db=2"}, "/path/socket/2", {"path": "/path/socket", "db": 2}),
         ({"url": "unix://u:p@/path/socket"}, "/path/socket/0", {"username": "u", "password": "p"}),
+        ({"url": "unix:///path/a@b"}, "/path/a@b/0", {"path": "/path/a@b"}),
+        ({"url": "redis://server/?password=a@b"}, "server:6379/0", {"password": "a@b"}),
         ({"url": "redis://server?socket_timeout=2.5"}, "server:6379/0", {"socket_timeout": 2.5}),
         ({"unix_socket_path": "/path/socket", "db": 1}, "/path/socket/1", {"path": "/path/socket"}),
         ({"username": "u", "password": "p"}, "localhost:6379/0", {"username": "u", "password": "p"}),
@@ -209,7 +211,17 @@ def test_no_repr_shows_a_password(config: dict[str, Any]) -> None:
     assert host.address in repr(cluster)
 
 
-@pytest.mark.parametrize("url", ["geheim", "http://me:geheim@server", "redis://me:geheim@server:port", 5])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("geheim", "http://me:geheim@server", "redis://me:geheim@server:port", 5),
+        # Passwords with characters that have a meaning in URLs.
+        *("redis://me:p@geheim/x@server", "redis://me:p@geheim#x@server", "redis://:12/geheim@server"),
+        *("redis://:12?geheim=x@server", "unix://me:p/geheim@/path", "unix:///path#geheim"),
+        # redis-py would take database 0, and drop a folder of the path.
+        *("redis://server/geheim", "unix://geheim/path"),
+    ],
+)
 def test_a_wrong_url_is_not_shown(url: Any) -> None:
     with pytest.raises(ClusterConfigError, match=r"Host 3 has a url .*redis://") as caught:
         Cluster({3: {"url": url}})
