@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 
 import pindb
+from pindb.cache.options import OPTIONS as CACHE_OPTIONS
 from pindb.checks.values import BOOLEANS, INSTALLED_BY, NUMBERS
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
 from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
@@ -617,6 +618,65 @@ def test_no_entry_of_a_set_ends_the_checks(master: Any, replicas: Any, enabled: 
     found(**sets, PINDB_ENABLED=enabled)
 
 
+OF_A_CACHE = [
+    *("LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "REVERSE_KEY_FUNCTION", "OPTIONS"),
+    *("timeout", "max_entries", "cull_frequency", "NONSENSE"),
+]
+URLS = ["redis://me:geheim@a", "redis://b?socket_timeout=2"]
+
+
+def checked_as_it_is(**changes: Any) -> list[Any]:
+    """All messages with settings that Django's own handlers of changed settings would not take."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in changes.items():
+            patch.setattr(settings, name, value)
+        messages = run_checks(tags=["pindb"])
+    assert "geheim" not in str(messages)
+    return messages
+
+
+@pytest.mark.parametrize("name", OF_A_CACHE)
+@pytest.mark.parametrize("backend", ["pindb.cache.ShardedRedisCache", "django_redis.cache.RedisCache"])
+@example_settings(max_examples=12)
+@given(value=junk)
+@example(value="me@a")
+@example(value=[["redis://a"]])
+@example(value={"ROUTER_OPTIONS": {"weights": "a"}})
+@example(value=float("inf"))
+def test_no_value_of_a_setting_of_a_cache_ends_the_checks(backend: str, name: str, value: Any) -> None:
+    options = {"CLIENT_CLASS": "pindb.cache.ShardedClient"} if backend.startswith("django_redis") else {}
+    cache = {"BACKEND": backend, "LOCATION": URLS, "OPTIONS": options, name: value}
+    checked_as_it_is(CACHES={"default": {"BACKEND": DUMMY}, "shards": cache})
+
+
+@pytest.mark.parametrize("name", [*sorted(CACHE_OPTIONS), "NONSENSE"])
+@example_settings(max_examples=20)
+@given(value=junk)
+@example(value={"weights": "a"})
+@example(value={"nonsense": 1})
+@example(value={"socket_timeout": "a", "max_connections": -1})
+@example(value={"connection_class": object})
+@example(value={"retry": "a", "protocol": 7})
+@example(value="..x")
+@example(value="a.\0")
+@example(value=FailingStore)
+@example(value=f"{__name__}.FailingStore")
+@example(value=f"{__name__}.failing_router")
+def test_no_value_of_an_option_of_a_cache_ends_the_checks(name: str, value: Any) -> None:
+    cache = {"BACKEND": "pindb.cache.ShardedRedisCache", "LOCATION": URLS, "OPTIONS": {name: value}}
+    checked_as_it_is(CACHES={"default": {"BACKEND": DUMMY}, "shards": cache})
+
+
+@example_settings(max_examples=60)
+@given(value=junk)
+@example(value={"default": {"BACKEND": "pindb.cache.ShardedRedisCache", "OPTIONS": "x"}})
+@example(value={"default": {"BACKEND": "pindb.cache.Nothing"}})
+@example(value={"default": {"OPTIONS": {"CLIENT_CLASS": "pindb.cache.ShardedClient"}}})
+@example(value={"default": None})
+def test_no_value_of_the_caches_ends_the_checks(value: Any) -> None:
+    checked_as_it_is(CACHES=value)
+
+
 # ---- sites that are in order -------------------------------------------------------------------
 
 
@@ -699,6 +759,12 @@ def test_greedy_models_may_be_models_and_apps() -> None:
         ),
         ({"bad": {}}, ["'bad'", "no hosts"]),
         ({"bad": None}, ["'bad'", "NoneType"]),
+        ({"bad": {"hosts": [{}], "pool_options": {"nonsense": 1}}}, ["'bad'", "nonsense"]),
+        ({"bad": {"hosts": ["redis://a?nonsense=1"]}}, ["'bad'", "nonsense"]),
+        (
+            {"bad": {"hosts": [{}], "router": "consistent", "router_options": {"weights": "a"}}},
+            ["'bad'", "weights", "str"],
+        ),
         ([{}], ["PINDB_CLUSTERS", "list"]),
         (None, ["PINDB_CLUSTERS", "NoneType"]),
     ],
@@ -720,6 +786,13 @@ def test_clusters_are_not_connected_to() -> None:
         ({"LOCATION": ["redis://a"], "OPTIONS": {"ROUTER": "ring"}}, ["'ring'", "'consistent'"]),
         ({"LOCATION": ["redis://a"], "OPTIONS": {"ON_DOWN": "wait"}}, ["'wait'", "'rehash'"]),
         ({"LOCATION": "sessions"}, ["'sessions'", "PINDB_CLUSTERS"]),
+        ({"LOCATION": ["redis://a"], "OPTIONS": {"ROUTER_OPTIONS": {"weights": "a"}}}, ["weights", "str"]),
+        ({"LOCATION": ["redis://a"], "OPTIONS": {"CONNECTION_POOL_KWARGS": {"nonsense": 1}}}, ["nonsense"]),
+        ({"LOCATION": ["redis://a?nonsense=1"]}, ["nonsense"]),
+        ({"LOCATION": ["redis://a"], "OPTIONS": {"SERIALIZER": "no.such"}}, ["SERIALIZER", "'no.such'"]),
+        ({"LOCATION": ["redis://a"], "OPTIONS": {"PICKLE_VERSION": "x"}}, ["PICKLE_VERSION"]),
+        ({"LOCATION": ["redis://a"], "KEY_FUNCTION": "no.such"}, ["no"]),
+        ({"LOCATION": ["redis://a"], "TIMEOUT": float("inf")}, ["OverflowError"]),
         ({}, ["LOCATION"]),
     ],
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 from django_redis.cache import RedisCache
 
 __all__ = ["ShardedRedisCache"]
@@ -17,7 +18,8 @@ class ShardedRedisCache(RedisCache):  # type: ignore[misc]
     """django-redis's backend with `ShardedClient`, without having to name that.
 
     Its asynchronous methods do what the others do, in a thread: many keys are one command for each server,
-    and counting is atomic. (Those that Django gives every backend take keys one by one.)
+    and counting is atomic. (Those that Django gives every backend take keys one by one, and no arguments of
+    django-redis's own.)
 
     Arguments:
         server: the cache's ``LOCATION``: URLs of Redis servers, or the name of a cluster in
@@ -26,7 +28,10 @@ class ShardedRedisCache(RedisCache):  # type: ignore[misc]
     """
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        options = {"CLIENT_CLASS": CLIENT, **(params.get("OPTIONS") or {})}
+        options = params.get("OPTIONS") or {}
+        if not isinstance(options, Mapping):
+            raise ImproperlyConfigured(f"The cache's OPTIONS are a {type(options).__name__}. Write a dict.")
+        options = {"CLIENT_CLASS": CLIENT, **options}
         super().__init__(server, {**params, "OPTIONS": options})
 
 
@@ -39,8 +44,10 @@ def _asynchronous(name: str) -> Callable[..., Any]:
     return call
 
 
-#: The methods that Django makes of single gets and sets; and those that only django-redis has.
+#: The methods that Django makes of single gets and sets, or gives fewer arguments; and those that only
+#: django-redis has.
 ASYNCHRONOUS = (
+    "get set add touch delete clear "
     "get_many set_many delete_many has_key incr decr incr_version decr_version close "
     "ttl pttl persist expire expire_at pexpire pexpire_at keys delete_pattern "
     "sadd scard sdiff sdiffstore sinter sinterstore sismember smembers smismember smove spop srandmember "

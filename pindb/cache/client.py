@@ -6,6 +6,8 @@ import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
@@ -17,7 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.cache.operations import SetOperations
-from pindb.cache.options import CONNECTING
+from pindb.cache.options import CONNECTING, load_option
 from pindb.cache.patterns import delete_matching
 from pindb.cache.shards import Shards, get_shards
 from pindb.redis import MappingClient, UnroutableCommand
@@ -25,6 +27,9 @@ from pindb.redis import MappingClient, UnroutableCommand
 __all__ = ["ShardedClient"]
 
 logger = logging.getLogger("pindb")
+
+#: More seconds than a key can live for.
+LONGEST = 2**52
 
 #: What django-redis's backend ignores with ``IGNORE_EXCEPTIONS``, once it is wrapped.
 INTERRUPTIONS = (RedisConnectionError, RedisTimeoutError, ResponseError, OSError)
@@ -54,6 +59,8 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
     def __init__(self, server: Any, params: dict[str, Any], backend: Any) -> None:
         options = params.get("OPTIONS") or {}
         self.shards: Shards = get_shards(server, options)
+        for name in ("SERIALIZER", "COMPRESSOR"):
+            load_option(options, name)
         self.cluster = self.shards.cluster
         # One "server", which has no replicas: the client that knows all of them.
         own = {name: value for name, value in options.items() if name not in CONNECTING}
@@ -99,9 +106,9 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         xx: bool = False,
     ) -> Any:
         """Set a key, for `timeout` seconds; see django-redis's method."""
+        milliseconds = self._milliseconds(timeout)
         if client is not None or nx or xx:
             return super().set(key, value, timeout, version, client, nx, xx)
-        milliseconds = self._milliseconds(timeout)
         if milliseconds is not None and milliseconds <= 0:
             return bool(self.delete(key, version=version))
         name, stored = self._name(key, version), self.encode(value)
@@ -110,6 +117,13 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
             return bool(self.shards.client.execute_command("SET", name, stored, *words))
         except INTERRUPTIONS as error:
             raise ConnectionInterrupted(connection=None) from error
+
+    def touch(
+        self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, client: Any = None
+    ) -> bool:
+        """Let a key live for `timeout` seconds from now on; False where there is none."""
+        self._milliseconds(timeout)
+        return bool(super().touch(key, timeout, version, client))
 
     def _name(self, key: Any, version: int | None) -> str:
         """What a key is stored under: plain text, which is hashed faster than django-redis's `CacheKey`."""
@@ -130,7 +144,16 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
     def _milliseconds(self, timeout: Any) -> int | None:
         if timeout is DEFAULT_TIMEOUT:
             timeout = self._backend.default_timeout
-        return None if timeout is None else int(timeout * 1000)
+        if timeout is None:
+            return None
+        is_number = isinstance(timeout, (int, float, Decimal, Real))
+        if not is_number:
+            # Text has a product, too.
+            raise TypeError(f"timeout is {timeout!r:.60}. Write a number of seconds, or None for no end.")
+        # Servers take fewer than 64 bits, with the time of day in them.
+        if not -LONGEST < timeout < LONGEST:
+            raise ValueError(f"timeout is {timeout!r}. Write seconds, or None for no end.")
+        return int(timeout * 1000)
 
     def encode(self, value: Any, *, allow_int: bool = True) -> Any:
         """What is stored for an object: integers as they are, so that servers can count with them."""

@@ -16,7 +16,7 @@ from pindb.redis.backends.redis import Redis
 from pindb.redis.create import read_settings
 from pindb.redis.hosts import is_positive
 
-__all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "is_name", "read_options"]
+__all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "is_name", "load_option", "read_options"]
 
 #: What ``ON_DOWN`` may be.
 ON_DOWN = ("error", "miss", "rehash")
@@ -39,6 +39,9 @@ OPTIONS = OF_CLUSTER | {
     *("ON_DOWN", "RETRY_TIMEOUT", "CLIENT_CLASS", "IGNORE_EXCEPTIONS", "CLOSE_CONNECTION"),
     *("SERIALIZER", "PICKLE_VERSION", "COMPRESSOR", "REPLICA_READ_ONLY", "MAX_ENTRIES", "CULL_FREQUENCY"),
 }
+
+#: True or False; a text is as good as True, whatever it says.
+BOOLEANS = ("HASH_TAGS", "IGNORE_EXCEPTIONS", "CLOSE_CONNECTION")
 
 SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -68,11 +71,16 @@ def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
     Raises:
         ImproperlyConfigured: something is not what it should be; the message lists what is allowed.
     """
+    if not isinstance(options, Mapping):
+        raise ImproperlyConfigured(f"The cache's OPTIONS are a {type(options).__name__}. Write a dict.")
     unknown = sorted(str(name) for name in options.keys() - OPTIONS)
     if unknown and not _has_own_options(options):
         raise ImproperlyConfigured(
             f"The cache's OPTIONS have {', '.join(unknown)}. Allowed are: {', '.join(sorted(OPTIONS))}."
         )
+    for flag in BOOLEANS:
+        if options.get(flag) not in (None, True, False):
+            raise ImproperlyConfigured(f"The cache's {flag} is {options[flag]!r}. Write True or False.")
     on_down = options.get("ON_DOWN", "error")
     if on_down not in ON_DOWN:
         raise ImproperlyConfigured(
@@ -175,7 +183,7 @@ def _of_urls(urls: list[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
         router_options["hash_tags"] = bool(options["HASH_TAGS"])
     pool_options = {
         **{name.lower(): _seconds(options, name) for name in ("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT")},
-        "parser_class": _class(options, "PARSER_CLASS"),
+        "parser_class": load_option(options, "PARSER_CLASS"),
     }
     given = {name: value for name, value in pool_options.items() if value is not None}
     given |= _dict(options, "CONNECTION_POOL_KWARGS")
@@ -185,12 +193,17 @@ def _of_urls(urls: list[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
             "Leave it out."
         )
     defaults = {name: options[name.upper()] for name in ("username", "password") if options.get(name.upper())}
+    for name, value in defaults.items():
+        if not isinstance(value, str):
+            raise ImproperlyConfigured(
+                f"The cache's {name.upper()} is a {type(value).__name__}. Write text, or leave it out."
+            )
     return {
         "hosts": [{"url": url} for url in urls],
         "router": options.get("ROUTER", "consistent"),
         "router_options": router_options,
         "defaults": defaults,
-        "pool_cls": _class(options, "CONNECTION_POOL_CLASS"),
+        "pool_cls": load_option(options, "CONNECTION_POOL_CLASS"),
         "pool_options": given,
     }
 
@@ -209,13 +222,13 @@ def _seconds(options: Mapping[str, Any], name: str) -> float | None:
     return value or None
 
 
-def _class(options: Mapping[str, Any], name: str) -> Any:
+def load_option(options: Mapping[str, Any], name: str) -> Any:
     value = options.get(name)
     if not isinstance(value, str):
         return value
     try:
         return import_string(value)
-    except ImportError as error:
+    except Exception as error:
         raise ImproperlyConfigured(
             f"The cache's {name} is {value!r}, which cannot be imported: {error}"
         ) from error

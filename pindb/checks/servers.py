@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from pindb.conf import conf
 
@@ -41,19 +43,40 @@ def check_clusters(**kwargs: Any) -> list[CheckMessage]:
 @register("pindb")
 def check_caches(**kwargs: Any) -> list[CheckMessage]:
     """The caches that are pindb's: E009. Nothing is connected to."""
+    caches: Any = settings.CACHES
+    if not isinstance(caches, Mapping):  # Django reports it
+        return []
     errors: list[CheckMessage] = []
-    for alias, cache in settings.CACHES.items():
-        options = cache.get("OPTIONS") or {}
-        paths = (cache.get("BACKEND"), options.get("CLIENT_CLASS"))
-        if not any(str(path).startswith("pindb.cache.") for path in paths):
+    hint = "See the chapter on the cache in pindb's documentation."
+    for alias, cache in caches.items():
+        if not _is_sharded(cache):
             continue
         try:
-            # Only here: a site without such a cache need not have django-redis.
-            from pindb.cache.options import read_options
-            from pindb.cache.shards import Shards
-
-            Shards(read_options(cache.get("LOCATION"), options))
+            _try_cache(cache)
         except (ImproperlyConfigured, ImportError) as error:
-            hint = "See the chapter on the cache in pindb's documentation."
             errors.append(Error(f"CACHES[{alias!r}]: {error}", hint=hint, id="pindb.E009"))
+        except Exception as error:  # from a router, pool or serializer of the site's own, too
+            why = f"{type(error).__name__}: {error}"
+            errors.append(Error(f"CACHES[{alias!r}]: {why}", hint=hint, id="pindb.E009"))
     return errors
+
+
+def _is_sharded(cache: Any) -> bool:
+    if not isinstance(cache, Mapping):
+        return False
+    options = cache.get("OPTIONS")
+    client = options.get("CLIENT_CLASS") if isinstance(options, Mapping) else None
+    return any(str(path).startswith("pindb.cache.") for path in (cache.get("BACKEND"), client))
+
+
+def _try_cache(cache: Mapping[str, Any]) -> None:
+    """Make a cache, as Django does, with its client, and all that is made at first use otherwise."""
+    # Only here: a site without such a cache need not have django-redis.
+    from pindb.cache.options import read_options
+    from pindb.cache.shards import Shards
+
+    location = cache.get("LOCATION")
+    Shards(read_options(location, cache.get("OPTIONS") or {}))
+    if isinstance(cache.get("BACKEND"), str):
+        params = {name: value for name, value in cache.items() if name not in ("BACKEND", "LOCATION")}
+        _ = import_string(cache["BACKEND"])(location, params).client

@@ -159,6 +159,15 @@ class Host:
                 pool.connection_class(**pool.connection_kwargs)
         except TypeError as error:
             raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {error}") from error
+        except Exception as error:
+            # Of redis-py's own kinds, or of a class of the site's own.
+            why = f"{type(error).__name__}: {error}"
+            raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {why}") from error
+        if not hasattr(pool, "get_connection"):
+            raise ClusterConfigError(
+                f"pool_cls is {pool_cls!r}, which makes no pool of connections. Write "
+                "redis.ConnectionPool, redis.BlockingConnectionPool, or a class derived from them."
+            )
         return pool
 
 

@@ -6,10 +6,13 @@ What a method returns is compared with what django-redis's own client returns on
 from __future__ import annotations
 
 import asyncio
+import inspect
 import pickle
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from enum import IntEnum
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from django.core.cache import caches
 from django.test import override_settings
 from redis import BlockingConnectionPool
 
+from pindb.cache import ShardedClient, ShardedRedisCache
 from pindb.redis import BaseRouter
 from pindb.testing.redis import TestSetup
 
@@ -494,6 +498,79 @@ def test_asynchronous_methods_do_the_same(cache: Any) -> None:
         await cache.aclose()
 
     asyncio.run(use())
+
+
+def test_asynchronous_methods_take_what_the_others_take(make_cache: Callable[..., Any]) -> None:
+    cache = make_cache(3)
+
+    async def use() -> None:
+        assert await cache.aset("a", 1, nx=True) is True
+        assert await cache.aset("a", 2, nx=True) is False
+        assert await cache.aset("b", 1, xx=True) is False
+        assert await cache.aset("a", 3, timeout=60, version=2, xx=True) is False
+        assert await cache.adelete("a", prefix="other") is False
+        assert await cache.adelete("a", prefix="") is True
+        client = cache.client.get_client()
+        assert await cache.aadd("c", 5, client=client) is True
+        assert await cache.aget("c", client=client) == 5
+        assert await cache.atouch("c", 60, client=client) is True
+        await cache.aclear()
+        assert await cache.aget("c", "default") == "default"
+
+    asyncio.run(use())
+
+
+def twins() -> list[str]:
+    """The methods of the cache that have one for asynchronous code, and take arguments of their own."""
+    names = [name for name in dir(ShardedRedisCache) if hasattr(ShardedRedisCache, f"a{name}")]
+    return [name for name in names if not name.startswith("_") and hasattr(ShardedClient, name)]
+
+
+@pytest.mark.parametrize("name", twins())
+def test_an_asynchronous_method_passes_on_any_argument(name: str) -> None:
+    wanted = inspect.signature(getattr(ShardedRedisCache, name)).parameters.values()
+    got = inspect.signature(getattr(ShardedRedisCache, f"a{name}")).parameters.values()
+    kinds = {parameter.kind for parameter in got}
+    assert inspect.Parameter.VAR_KEYWORD in kinds or {p.name for p in wanted} <= {p.name for p in got}
+
+
+# ---- times -------------------------------------------------------------------------------------------
+
+TIMEOUTS = {
+    "set": lambda cache, timeout: cache.set("a", 1, timeout),
+    "set nx": lambda cache, timeout: cache.set("a", 1, timeout, nx=True),
+    "add": lambda cache, timeout: cache.add("a", 1, timeout),
+    "get_or_set": lambda cache, timeout: cache.get_or_set("b", 1, timeout),
+    "set_many": lambda cache, timeout: cache.set_many({"a": 1}, timeout),
+    "touch": lambda cache, timeout: cache.touch("a", timeout),
+    "aset_many": lambda cache, timeout: asyncio.run(cache.aset_many({"a": 1}, timeout)),
+}
+
+
+@pytest.mark.parametrize("name", TIMEOUTS)
+@pytest.mark.parametrize(
+    ("timeout", "kind"),
+    [
+        *((timeout, TypeError) for timeout in ("5", "55555", b"5", [5], timedelta(seconds=5))),
+        *((timeout, ValueError) for timeout in (float("nan"), float("inf"), -float("inf"), 1e30, 10**30)),
+    ],
+    ids=repr,
+)
+def test_a_timeout_that_is_none(make_cache: Callable[..., Any], name: str, timeout: Any, kind: Any) -> None:
+    cache = make_cache(3)
+    with pytest.raises(kind, match=r"timeout is .*seconds"):
+        TIMEOUTS[name](cache, timeout)
+    assert cache.keys("*") == []
+
+
+@pytest.mark.parametrize("name", TIMEOUTS)
+@pytest.mark.parametrize("timeout", [5, 5.5, Decimal("5.5"), Fraction(11, 2)])
+def test_a_timeout_is_any_number(make_cache: Callable[..., Any], name: str, timeout: Any) -> None:
+    cache = make_cache(3)
+    if name == "touch":
+        cache.set("a", 1)
+    TIMEOUTS[name](cache, timeout)
+    assert 4000 < cache.pttl("b" if name == "get_or_set" else "a") <= 5500
 
 
 def test_asynchronous_counting_keeps_the_time_to_live(make_cache: Callable[..., Any]) -> None:

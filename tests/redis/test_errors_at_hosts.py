@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
-from pindb.redis import ClusterConfigError, HostConnectionError, HostTimeoutError
+from pindb.redis import Cluster, ClusterConfigError, HostConnectionError, HostTimeoutError
 from pindb.testing.redis import TestSetup
+from tests.redis.tools import Proxy
 
 
 def test_an_error_reply_names_command_key_and_host(servers: TestSetup) -> None:
@@ -37,6 +38,21 @@ def test_a_host_that_does_not_answer_is_named(servers: TestSetup) -> None:
     servers.pause(host_id // servers.databases_each)
     with pytest.raises(HostTimeoutError, match=rf"host {host_id} \("):
         client.get("key")
+
+
+@pytest.mark.parametrize("garbage", [b"?\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_host_that_talks_garbage_is_named(servers: TestSetup, garbage: bytes) -> None:
+    def back(data: bytes) -> bytes:
+        return garbage if data == b"$5\r\nvalue\r\n" else data
+
+    with Proxy(servers.host(0)["unix_socket_path"], back=back) as proxy:
+        cluster = Cluster({0: {"port": proxy.port, "host": "127.0.0.1"}})
+        client = cluster.get_routing_client()
+        client.set("key", "value")
+        for call in (client.get, client.getdel):
+            with pytest.raises(HostConnectionError, match=rf"^host 0 \(127.0.0.1:{proxy.port}/0\): Protocol"):
+                call("key")
+        assert client.get("key") is None
 
 
 def test_redis_py_s_cache_in_the_client_is_refused(servers: TestSetup) -> None:

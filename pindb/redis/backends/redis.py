@@ -52,8 +52,10 @@ class Redis(BaseBackend):
             max_connection_retries=settings.max_connection_retries,
             **{**settings.more, **more},
         )
-        # Options that do not suit the router are known now, and not at the first command.
+        # Options that do not suit the router, or the pools, are known now, and not at the first command.
         cluster.get_router()
+        for host_id in cluster.hosts:
+            cluster.get_pool_for_host(host_id)
         return cluster
 
 

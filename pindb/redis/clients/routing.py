@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.clients.base import BaseClient
@@ -156,6 +156,9 @@ class RoutingClient(BaseClient):
         host = self._cluster.get_endpoint(host_id)[0]
         if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
             return at_host(error, host)
+        if isinstance(error, InvalidResponse):
+            # As in maps: nobody knows where in the stream the connection is.
+            return at_host(RedisConnectionError(str(error)), host)
         return located(error, host, words[:2]) if isinstance(error, ResponseError) else error
 
     def close(self) -> None:

@@ -46,7 +46,12 @@ class ConsistentHashingRouter(RetryableRouter):
     ) -> None:
         super().__init__(cluster, hash_tags, retry_timeout, attempt_reconnect_threshold)
         check_gapless(cluster.hosts)
-        weights = weights or {}
+        if weights is None:
+            weights = {}
+        elif not isinstance(weights, Mapping):
+            raise ClusterConfigError(
+                f"weights is a {type(weights).__name__}. Write a dict of numbers by host id: {{0: 2}}."
+            )
         unknown = sorted(map(repr, weights.keys() - cluster.hosts.keys()))
         if unknown:
             raise ClusterConfigError(
