@@ -66,6 +66,10 @@ def finish(clean_up: Callable[[], None]) -> None:
         raise struck
 
 
+def _nothing(conversation: Conversation) -> None:
+    """Compose nothing."""
+
+
 class Conversation:
     """One host's part: the bytes to send and the replies to come.
 
@@ -292,6 +296,8 @@ class Conversation:
 
     def close(self) -> None:
         """Return the connection to the pool: blocking again, or disconnected where it owes replies."""
+        # Whose method it is refers to this: without a circle, nobody has to collect garbage.
+        self.compose = _nothing
         if self.owners is not None:
             self.owners.append(CALLER)
             if self.owners[0] is CALLER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -198,3 +199,21 @@ def test_commands_may_be_called_while_an_exception_is_handled(cluster: Cluster) 
     except ValueError:
         assert client.ping()
     assert connection._sock is not None
+
+
+def test_a_map_leaves_no_circles_for_the_garbage_collector(cluster: Cluster) -> None:
+    cluster.get_routing_client().ping()
+
+    def use() -> None:
+        with cluster.map() as client:
+            client.get_many([f"key:{i}" for i in range(100)])
+            client.incr("number")
+
+    use()
+    gc.collect()
+    gc.disable()
+    try:
+        use()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
