@@ -506,7 +506,13 @@ def test_a_host_that_lets_nobody_in_is_one_that_is_down(create: Create, memcache
 
 @pytest.mark.parametrize(
     ("options", "wait"),
-    [({}, None), ({"timeout": 2}, 2), ({"connect_timeout": 3}, 3), ({"timeout": 2, "connect_timeout": 3}, 3)],
+    [
+        ({}, 5),
+        ({"timeout": None}, None),
+        ({"timeout": 2}, 2),
+        ({"connect_timeout": 3}, 3),
+        ({"timeout": 2, "connect_timeout": 3}, 3),
+    ],
 )
 def test_connecting_may_take_as_long_as_a_reply_unless_it_is_said(
     create: Create, options: Any, wait: float | None

@@ -9,7 +9,7 @@ from typing import Any
 
 from pindb.redis.backends.connection import BaseConnection
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.hosts import check_host, is_positive
+from pindb.redis.hosts import TIMEOUT, check_host, is_positive
 from pindb.redis.loading import keywords, shown
 
 try:
@@ -33,7 +33,7 @@ class Memcached(BaseConnection):
         num: its number in the cluster.
         host, port: its TCP address.
         unix_socket_path: its socket, instead of host and port.
-        timeout: how long to wait for a reply, in seconds; None: for ever.
+        timeout: how long to wait for a reply, in seconds: 5; None: for ever.
         connect_timeout: how long to wait for a connection; None: `timeout`.
         identifier: what it is called on a hash ring; ``memcached://host:port`` where it is not given.
         options: more arguments for `pymemcache.client.base.PooledClient`, by name. ``default_noreply`` is off
@@ -52,7 +52,7 @@ class Memcached(BaseConnection):
         host: str = "localhost",
         port: int = 11211,
         unix_socket_path: str | None = None,
-        timeout: float | None = None,
+        timeout: float | None = TIMEOUT,
         connect_timeout: float | None = None,
         identifier: str | None = None,
         **options: Any,
