@@ -8,14 +8,29 @@ from typing import Any
 __all__ = ["Promise", "for_each", "reject_all", "settle_all"]
 
 
+#: Who waits for a promise: what to call with its value, what with its reason, and the promise for what comes
+#: of that. Without the promise it is only called; without the function, value or reason go on to the promise.
+_Waiting = tuple["Callable[[Any], Any] | None", "Callable[[Any], Any] | None", "Promise | None"]
+
+#: What a function returns that settles its promise later.
+_LATER: Any = object()
+
+
 class _Rejection:
-    """How a promise was rejected, and whether somebody has asked to be told."""
+    """How a promise was rejected.
 
-    __slots__ = ("handled", "reason")
+    Attributes:
+        reason: the reason.
+        handled: whether somebody has asked to be told, and was.
+        followers: the promises that the reason went on to.
+    """
 
-    def __init__(self, reason: BaseException, handled: bool) -> None:
+    __slots__ = ("followers", "handled", "reason")
+
+    def __init__(self, reason: BaseException) -> None:
         self.reason = reason
-        self.handled = handled
+        self.handled = False
+        self.followers: list[Promise] = []
 
 
 class Promise:
@@ -53,7 +68,9 @@ class Promise:
     @property
     def is_pending(self) -> bool:
         """Whether it is neither resolved nor rejected."""
-        return not self.is_resolved and not self.is_rejected
+        if type(self) is _Touched:
+            return type(self._state) is list
+        return not self.is_resolved
 
     @property
     def is_resolved(self) -> bool:
@@ -72,7 +89,26 @@ class Promise:
     @property
     def is_unhandled(self) -> bool:
         """Whether it failed and nobody has asked to be told."""
-        return isinstance(self._state, _Rejection) and not self._state.handled
+        rejection = self._state
+        if not isinstance(rejection, _Rejection) or rejection.handled:
+            return False
+        # The chain may be long, and many may lead into it.
+        seen: set[_Rejection] = set()
+        branches = False
+        chain: list[Promise] = [self]
+        while chain:
+            promise = chain.pop()
+            state = promise._state
+            if isinstance(state, _Rejection):
+                if state.handled:
+                    for earlier in (rejection,) if branches else seen:
+                        earlier.handled = True
+                    return False
+                if state not in seen:
+                    seen.add(state)
+                    chain += state.followers
+                    branches = branches or len(state.followers) > 1
+        return True
 
     @property
     def reason(self) -> Any:
@@ -84,38 +120,59 @@ class Promise:
 
         A promise as the value is waited for. What the callbacks raise is raised when all were called.
         """
-        if value is self:
-            self.reject(TypeError("A promise cannot wait for itself."))
-        elif isinstance(value, Promise):
-            value._wait(self.resolve, self.reject, self)
-        elif self.is_pending:
-            waiting = self._state
-            self.__class__ = _Touched
-            self._state = None
-            self.value = value
-            if waiting:
-                for_each(_call, [(on_success, value) for on_success, _, _ in waiting])
+        waiting = self._take(value)
+        if waiting:
+            _tell(self, waiting)
 
     def reject(self, reason: BaseException) -> None:
         """Reject it and call who waits for that. Does nothing when it is settled already.
 
         What the callbacks raise is raised when all were called.
         """
-        if self.is_pending:
-            waiting = self._state
-            handled = self._is_watched()
-            self.__class__ = _Touched
-            self._state = _Rejection(reason, handled)
-            if waiting:
-                for_each(_call, [(on_failure, reason) for _, on_failure, _ in waiting])
+        waiting = self._refuse(reason)
+        if waiting:
+            _tell(self, waiting)
 
-    def _is_watched(self) -> bool:
-        """Whether somebody waits who would learn of a rejection, here or further down the chain."""
-        waiting = self._state if isinstance(self._state, list) else ()
-        return any(
-            on_failure is not None if following is None else following._is_watched()
-            for _, on_failure, following in waiting
-        )
+    def _take(self, value: object) -> list[_Waiting] | None:
+        """Take a value, and return who is to be told."""
+        if value is self:
+            return self._refuse(TypeError("A promise cannot wait for itself."))
+        if isinstance(value, Promise):
+            if value.is_pending:
+                value._add((None, None, self))
+                return None
+            rejection = value._state
+            if rejection is None:
+                return self._take(value.value)
+            rejection.followers.append(self)
+            return self._refuse(rejection.reason)
+        if not self.is_pending:
+            return None
+        waiting: list[_Waiting] | None = None
+        if type(self) is _Touched:
+            waiting = self._state
+        else:
+            self.__class__ = _Touched
+        self._state = None
+        self.value = value
+        return waiting
+
+    def _refuse(self, reason: BaseException) -> list[_Waiting] | None:
+        """Take a reason, and return who is to be told."""
+        if not self.is_pending:
+            return None
+        waiting: list[_Waiting] | None = self._state
+        self.__class__ = _Touched
+        self._state = _Rejection(reason)
+        return waiting
+
+    def _add(self, waiting: _Waiting) -> None:
+        """Somebody waits for it while it is pending."""
+        if type(self) is _Touched:
+            self._state.append(waiting)
+        else:
+            self.__class__ = _Touched
+            self._state = [waiting]
 
     def done(
         self,
@@ -127,26 +184,14 @@ class Promise:
         Returns:
             This promise.
         """
-        return self._wait(on_success, on_failure, None)
-
-    def _wait(
-        self,
-        on_success: Callable[[Any], Any] | None,
-        on_failure: Callable[[Any], Any] | None,
-        following: Promise | None,
-    ) -> Promise:
-        """`done`, where a failure is handled only if it is handled at `following`."""
-        if self.is_resolved:
-            if on_success is not None:
-                on_success(self.value)
-        elif isinstance(self._state, _Rejection):
-            if on_failure is not None:
-                self._state.handled = True
-                on_failure(self._state.reason)
-        else:
-            self.__class__ = _Touched
-            self._state = [*(self._state or ()), (on_success, on_failure, following)]
+        self._wait((on_success, on_failure, None))
         return self
+
+    def _wait(self, waiting: _Waiting) -> None:
+        if self.is_pending:
+            self._add(waiting)
+        else:
+            _tell(self, [waiting])
 
     def then(
         self,
@@ -159,28 +204,7 @@ class Promise:
         it; without a callback, value and reason go through to the new promise.
         """
         following = Promise()
-
-        def forward(callback: Callable[[Any], Any], result: Any) -> None:
-            try:
-                value = callback(result)
-            except Exception as error:
-                following.reject(error)
-            else:
-                following.resolve(value)
-
-        def succeed(value: Any) -> None:
-            if success is None:
-                following.resolve(value)
-            else:
-                forward(success, value)
-
-        def fail(reason: Any) -> None:
-            if failure is None:
-                following.reject(reason)
-            else:
-                forward(failure, reason)
-
-        self._wait(succeed, fail, following if failure is None else None)
+        self._wait((success, failure, following))
         return following
 
     @staticmethod
@@ -209,26 +233,24 @@ class Promise:
         waiting = {i: value for i, value in enumerate(values) if isinstance(value, Promise)}
         missing = len(waiting)
 
-        def finish() -> None:
+        def together_now() -> Any:
             if names is not None:
-                together.resolve(dict(zip(names, values, strict=True)))
-            else:
-                together.resolve(tuple(values) if isinstance(promises, tuple) else values)
+                return dict(zip(names, values, strict=True))
+            return tuple(values) if isinstance(promises, tuple) else values
 
-        def keep(index: int) -> Callable[[Any], None]:
-            def succeed(value: Any) -> None:
+        def keep(index: int) -> Callable[[Any], Any]:
+            def succeed(value: Any) -> Any:
                 nonlocal missing
                 values[index] = value
                 missing -= 1
-                if not missing:
-                    finish()
+                return _LATER if missing else together_now()
 
             return succeed
 
         for index, promise in waiting.items():
-            promise._wait(keep(index), together.reject, together)
+            promise._wait((keep(index), None, together))
         if not waiting:
-            finish()
+            together.resolve(together_now())
         return together
 
 
@@ -257,16 +279,60 @@ def for_each(call: Callable[..., Any], arguments: Iterable[Sequence[Any]]) -> No
 
     Callbacks are the callers' own: one that fails must not keep others from their results.
     """
-    first = None
+    first: BaseException | None = None
     for some in arguments:
         try:
             call(*some)
-        except Exception as error:
-            first = first or error
+        except BaseException as error:
+            first = _graver(first, error)
     if first is not None:
         raise first
 
 
-def _call(callback: Callable[[Any], Any] | None, result: Any) -> None:
-    if callback is not None:
-        callback(result)
+def _tell(promise: Promise, waiting: list[_Waiting]) -> None:
+    """Call who waits for a promise that is settled, and who waits for what comes of that.
+
+    The first exception of a function whose result nobody waits for is raised when all were called.
+    """
+    first: BaseException | None = None
+    # Those who wait for one promise, then for another that it has settled ...: a chain has any length.
+    stack = [(promise, iter(waiting))]
+    while stack:
+        promise, told = stack[-1]
+        for on_success, on_failure, following in told:
+            rejection = promise._state
+            if rejection is None:
+                callback, result = on_success, promise.value
+            else:
+                callback, result = on_failure, rejection.reason
+                if callback is not None:
+                    rejection.handled = True
+                elif following is not None:
+                    rejection.followers.append(following)
+            more = None
+            if callback is not None:
+                try:
+                    result = callback(result)
+                    if following is not None and result is not _LATER:
+                        more = following._take(result)
+                except BaseException as error:
+                    if following is not None:
+                        more = following._refuse(error)
+                    if following is None or not isinstance(error, Exception):
+                        first = _graver(first, error)
+            elif following is not None:
+                more = following._take(result) if rejection is None else following._refuse(result)
+            if more and following is not None:
+                stack.append((following, iter(more)))
+                break
+        else:
+            stack.pop()
+    if first is not None:
+        raise first
+
+
+def _graver(first: BaseException | None, error: BaseException) -> BaseException:
+    """The exception to raise of two: the first, unless only the other is to end the program, or a task."""
+    if first is None or (isinstance(first, Exception) and not isinstance(error, Exception)):
+        return error
+    return first

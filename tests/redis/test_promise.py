@@ -324,3 +324,105 @@ def test_all_passes_the_handling_on() -> None:
     unhandled.reject(BOOM)
     assert not handled.is_unhandled
     assert unhandled.is_unhandled
+
+
+def test_what_went_on_to_a_settled_promise_is_handled_there() -> None:
+    first, second = Promise(), Promise()
+    Promise.all([first, second]).done(on_failure=lambda reason: None)
+    first.reject(BOOM)
+    second.reject(KeyError())
+    assert not first.is_unhandled
+    assert not second.is_unhandled
+
+
+def test_who_comes_late_handles_it_where_the_chain_does() -> None:
+    promise = Promise.rejected(BOOM)
+    following = promise.then(lambda value: value)
+    assert promise.is_unhandled
+    following.then(failure=lambda reason: None)
+    assert not promise.is_unhandled
+
+
+# ---- many of them --------------------------------------------------------------------------------
+
+MANY = 100_000
+
+
+def chain_of(promise: Promise, number: int) -> Promise:
+    for _ in range(number):
+        promise = promise.then(lambda value: value + 1)
+    return promise
+
+
+def test_chains_have_any_length() -> None:
+    promise = Promise()
+    end = chain_of(promise, MANY)
+    promise.resolve(0)
+    assert end.value == MANY
+
+
+def test_chains_of_any_length_are_rejected() -> None:
+    promise, handled = Promise(), Promise()
+    end = chain_of(promise, MANY // 5)
+    promise.reject(BOOM)
+    assert end.reason is BOOM
+    assert promise.is_unhandled
+    chain_of(handled, MANY // 5).done(on_failure=lambda reason: None)
+    handled.reject(BOOM)
+    assert not handled.is_unhandled
+
+
+def test_promises_that_wait_for_one_another_are_as_many_as_you_like() -> None:
+    innermost = outer = Promise()
+    for _ in range(MANY // 5):
+        inner, outer = outer, Promise()
+        outer.resolve(inner)
+    for _ in range(MANY // 5):
+        outer = Promise.all([outer]).then(lambda values: values[0])
+    innermost.resolve("it")
+    assert outer.value == "it"
+
+
+def test_promises_that_callbacks_return_are_as_many_as_you_like() -> None:
+    more = [Promise() for _ in range(MANY // 5)]
+    promise = end = Promise()
+    rest = iter(more)
+    for _ in more:
+        end = end.then(lambda value: next(rest))
+    promise.resolve(0)
+    for number, each in enumerate(more):
+        each.resolve(number)
+    assert end.value == len(more) - 1
+
+
+def test_many_may_wait_for_one_promise() -> None:
+    """In a time that grows with their number, and not with its square."""
+    promise = Promise()
+    seen: list[Any] = []
+    for _ in range(MANY):
+        promise.done(seen.append)
+    promise.resolve("it")
+    assert len(seen) == MANY
+
+
+def test_callbacks_are_called_down_the_chain_first() -> None:
+    promise = Promise()
+    seen: list[str] = []
+    promise.then(lambda value: seen.append("a")).then(lambda value: seen.append("b"))
+    promise.done(lambda value: seen.append("c"))
+    promise.resolve(1)
+    assert seen == ["a", "b", "c"]
+
+
+def test_an_interruption_in_a_callback_keeps_no_other_from_the_value() -> None:
+    def interrupt(value: Any) -> None:
+        raise KeyboardInterrupt
+
+    seen: list[Any] = []
+    promise = Promise()
+    following = promise.done(lambda value: 1 / 0).then(interrupt)
+    promise.done(seen.append)
+    with pytest.raises(KeyboardInterrupt):
+        promise.resolve(5)
+    assert seen == [5]
+    assert isinstance(following.reason, KeyboardInterrupt)
