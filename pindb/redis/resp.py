@@ -7,10 +7,10 @@ of it too.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
-from redis.exceptions import InvalidResponse
+from redis.exceptions import DataError, InvalidResponse
 
 hiredis: Any
 try:
@@ -24,6 +24,9 @@ __all__ = ["NOT_ENOUGH", "PUSH", "Packer", "PythonReader", "make_reader"]
 NOT_ENOUGH: Any = object()
 
 Encode = Callable[[Any], bytes]
+
+TEXT = frozenset({str, bytes})
+NUMBER = frozenset({int})
 
 
 class PushMessage(list[Any]):
@@ -51,33 +54,67 @@ class Packer:
 
     def __call__(self, words: Sequence[Any]) -> bytes:
         """One command."""
-        if self._fast is not None:
-            try:
-                return self._fast(tuple(words))  # type: ignore[no-any-return]
-            except TypeError:
-                # What hiredis does not take, redis-py's encoder may, or has a message for.
-                pass
-        return pack_words(words, self._encode)
+        if self._fast is None:
+            return pack_words(words, self._encode)
+        for word in words:
+            kind = type(word)
+            if kind is not str and kind is not bytes:
+                words = [
+                    word if type(word) in TEXT else str(word) if type(word) is int else self._plain(word)
+                    for word in words
+                ]
+                break
+        return self._fast(tuple(words))  # type: ignore[no-any-return]
+
+    def _plain(self, word: Any) -> Any:
+        """A word as text or bytes.
+
+        hiredis crashes where the handler of a signal raises an exception while it packs a number.
+        """
+        if isinstance(word, (str, bytes)):
+            return word
+        if isinstance(word, (bytearray, memoryview)):
+            # hiredis takes the first bytes of the memory of a view that leaves some out.
+            return bytes(word)
+        return encode_number(word, self._encode)
 
     def many(self, *columns: Iterable[Any]) -> bytes:
         """Many commands at once.
 
         Arguments:
-            columns: the first words of all, the second words of all ...; lists, or endless.
+            columns: the first words of all, the second words of all ...; lists, or a `repeat`.
         """
-        if self._fast is not None:
-            with suppress(TypeError):
-                return b"".join(map(self._fast, zip(*columns, strict=False)))
-        return b"".join([self(words) for words in zip(*columns, strict=False)])
+        if self._fast is None:
+            return b"".join([pack_words(words, self._encode) for words in zip(*columns, strict=False)])
+        plain = [self._plain_column(column) for column in columns]
+        return b"".join(map(self._fast, zip(*plain, strict=False)))
+
+    def _plain_column(self, column: Iterable[Any]) -> Iterable[Any]:
+        if isinstance(column, repeat):
+            return repeat(self._plain(next(column)))
+        kinds = set(map(type, column))
+        if kinds <= TEXT:
+            return column
+        return map(str if kinds == NUMBER else self._plain, column)
 
 
 def pack_words(words: Sequence[Any], encode: Encode) -> bytes:
     """A command's words as bytes."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
-        value = bytes(encode(word))
+        value = bytes(encode_number(word, encode) if isinstance(word, int) else encode(word))
         parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
     return b"".join(parts)
+
+
+def encode_number(word: Any, encode: Encode) -> bytes:
+    """A number as bytes; what is none, as redis-py's encoder has it, or refuses it."""
+    if isinstance(word, int) and type(word) is not int:
+        # Of an enum, say: the encoder takes some for their repr, and hiredis takes none.
+        raise DataError(
+            f"Invalid input of type: {type(word).__name__!r}. Convert to a bytes, string, int or float first."
+        )
+    return encode(word)
 
 
 def make_reader(connection: Any) -> Any:

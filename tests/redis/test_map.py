@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -550,7 +551,7 @@ def test_connections_go_back_to_their_pools(cluster: Cluster) -> None:
         assert len(cluster.get_local_client(host_id).client_list()) == 1
 
 
-@pytest.mark.parametrize("value", [None, object(), [], {"a": 1}, True, "\ud800"])
+@pytest.mark.parametrize("value", [None, object(), [], {"a": 1}, True, "\ud800", HTTPStatus.OK])
 @pytest.mark.parametrize("auto_batch", [True, False])
 def test_a_value_that_cannot_be_encoded_rejects_its_own_promise(
     cluster: Cluster, auto_batch: bool, value: object

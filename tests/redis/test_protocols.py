@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import itertools
 import math
@@ -9,6 +10,8 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from itertools import repeat
 from typing import Any
 
 import hiredis
@@ -431,3 +434,61 @@ def test_words_are_packed_alike_with_and_without_hiredis(words: list[Any]) -> No
     reader = hiredis.Reader()
     reader.feed(packed)
     assert reader.gets() == [encoder.encode(word) for word in words]
+
+
+def connection() -> Any:
+    """One of redis-py's, which never connects."""
+    kind: Any = redis.Connection
+    return kind()
+
+
+class Status(enum.IntEnum):
+    ACTIVE = 7
+
+
+class Name(str, enum.Enum):
+    KEY = "key"
+
+
+class Number(int):
+    pass
+
+
+class Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("word", [Name.KEY, Text("a"), 0, -(10**40), 1.5, float("inf"), -0.0, b"", "ä"])
+def test_words_are_packed_as_redis_py_packs_them(word: Any) -> None:
+    theirs = connection()
+    expected = b"".join(map(bytes, theirs.pack_command("SET", "k", word)))
+    packer = Packer(theirs.encoder)
+    assert packer(("SET", "k", word)) == packer.many(["SET"], ["k"], [word]) == expected
+    assert packer.many(repeat("SET"), ["k"], repeat(word)) == expected
+    assert pack_words(("SET", "k", word), theirs.encoder.encode) == expected
+
+
+@pytest.mark.parametrize(
+    "kind", [bytearray, memoryview, lambda data: memoryview(b"-".join(data.split()))[::2]]
+)
+def test_memory_is_packed_as_its_bytes(kind: Any) -> None:
+    packer = Packer(connection().encoder)
+    word = kind(b"a b c")
+    assert packer(("SET", word)) == packer.many(["SET"], [word]) == packer(("SET", bytes(word)))
+
+
+@pytest.mark.parametrize("word", [Status.ACTIVE, Number(7), True, None, Decimal(1), [1], object()])
+def test_words_that_redis_py_refuses_are_refused(word: Any) -> None:
+    theirs = connection()
+    with pytest.raises(redis.DataError):
+        theirs.pack_command("SET", "k", word)
+    packer = Packer(theirs.encoder)
+    packs: list[Callable[[], bytes]] = [
+        lambda: packer(("SET", "k", word)),
+        lambda: packer.many(["SET"], ["k"], [word]),
+        lambda: packer.many(["SET"], ["k"], repeat(word)),
+        lambda: pack_words(("SET", "k", word), theirs.encoder.encode),
+    ]
+    for pack in packs:
+        with pytest.raises(redis.DataError, match=f"Invalid input of type: '{type(word).__name__}'"):
+            pack()
