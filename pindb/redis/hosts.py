@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from redis._parsers import Encoder
-from redis.connection import PythonRespSerializer, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from pindb.circuit import Circuit
 from pindb.redis.connecting import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.loading import check_names, shown
+from pindb.redis.resp import Serializer
 
 __all__ = ["Host"]
 
@@ -148,10 +149,8 @@ class Host:
                 "pool_options; a client of redis.Redis for one server can have it."
             )
         encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
-        if (encoding, errors) != ("utf-8", "strict"):
-            # With hiredis, redis-py would write UTF-8 whatever the encoding is.
-            encode = Encoder(encoding, errors, False).encode  # type: ignore[no-untyped-call]
-            options.setdefault("command_packer", PythonRespSerializer(6000, encode))
+        # redis-py's own writes UTF-8 with hiredis, whatever the encoding is.
+        options.setdefault("command_packer", Serializer(Encoder(encoding, errors, False)))  # type: ignore[no-untyped-call]
         try:
             pool = pool_cls(**options)
             if hasattr(pool, "connection_class") and hasattr(pool, "connection_kwargs"):

@@ -18,7 +18,7 @@ try:
 except ImportError:
     hiredis = None
 
-__all__ = ["NOT_ENOUGH", "PUSH", "Packer", "PythonReader", "make_reader"]
+__all__ = ["NOT_ENOUGH", "PUSH", "Packer", "PythonReader", "Serializer", "make_reader"]
 
 #: What a reader gives while it has no whole reply.
 NOT_ENOUGH: Any = object()
@@ -96,6 +96,24 @@ class Packer:
         if kinds <= TEXT:
             return column
         return map(str if kinds == NUMBER else self._plain, column)
+
+
+class Serializer:
+    """Packs single commands for redis-py's connections as maps are packed.
+
+    Arguments:
+        encoder: redis-py's encoder of the connections.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        self._pack = Packer(encoder)
+
+    def pack(self, *words: Any) -> list[bytes]:
+        """Pack a command, whose name may be two words in one."""
+        name = words[0] if isinstance(words[0], str) else bytes(words[0])
+        if (" " in name) if isinstance(name, str) else (b" " in name):
+            words = (*name.split(), *words[1:])
+        return [self._pack(words)]
 
 
 def pack_words(words: Sequence[Any], encode: Encode) -> bytes:

@@ -492,3 +492,29 @@ def test_words_that_redis_py_refuses_are_refused(word: Any) -> None:
     for pack in packs:
         with pytest.raises(redis.DataError, match=f"Invalid input of type: '{type(word).__name__}'"):
             pack()
+
+
+@pytest.mark.parametrize("number", [7, 1.5, -0.0, 10**40])
+def test_numbers_are_sent_as_their_digits(cluster: Cluster, number: Any) -> None:
+    client = cluster.get_routing_client()
+    client.set("single", number)
+    with cluster.map() as mapping:
+        mapping.set("map", number)
+        mapping.set(8, "key")
+    with cluster.map(auto_batch=False) as mapping:
+        mapping.set("unmerged", number, ex=60)
+        mapping.set_many(["many", "more"], [number, "text"], px=60_000)
+    with cluster.fanout("all") as fanout:
+        fanout.set("everywhere", number)
+    values = [client.get(key) for key in ("single", "map", "unmerged", "many", "everywhere")]
+    assert values == [repr(number).encode()] * 5
+    assert client.get("more") == b"text"
+    assert client.get("8") == b"key"
+
+
+def test_single_commands_refuse_what_maps_refuse(cluster: Cluster) -> None:
+    with pytest.raises(redis.DataError, match="'Status'"):
+        cluster.get_routing_client().set("key", Status.ACTIVE)
+    with pytest.raises(redis.DataError, match="'Status'"), cluster.map() as mapping:
+        mapping.set("key", Status.ACTIVE)
+    assert cluster.get_routing_client().get("key") is None
