@@ -22,6 +22,7 @@ from pindb.redis import (
     ResultPending,
     RoutedCluster,
     create_cluster,
+    get_value,
 )
 from pindb.redis.backends import BaseBackend, BaseConnection
 from tests.redis.tools import Clock
@@ -196,7 +197,42 @@ def test_a_client_is_made_once_and_when_it_is_needed() -> None:
     cluster.disconnect()
 
 
+def test_clients_can_be_closed_while_other_threads_call_them() -> None:
+    cluster = make()
+    stop = threading.Event()
+
+    def close() -> None:
+        while not stop.is_set():
+            cluster.disconnect()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    try:
+        for _ in range(2000):
+            assert cluster.size() == [0] * 4
+    finally:
+        stop.set()
+        thread.join()
+
+
 # ---- maps ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_a_map_that_is_interrupted_leaves_no_result_pending(
+    monkeypatch: pytest.MonkeyPatch, workers: int | None
+) -> None:
+    def struck(self: Store, key: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "take", struck)
+    cluster = make("partition", hosts=2)
+    keys = [home_of(cluster, host_id) for host_id in cluster]
+    with pytest.raises(KeyboardInterrupt), cluster.map(workers=workers) as conn:
+        results = [conn.take(keys[0]), conn.add(keys[0]), conn.add(keys[1])]
+    for result in results[:2]:
+        with pytest.raises(CommandCancelled):
+            get_value(result)
 
 
 def test_a_map_makes_its_calls_at_the_end(stored: dict[int, dict[str, Any]]) -> None:

@@ -166,13 +166,18 @@ class CallsMap:
         """
         calls, by_host = self._calls, self._by_host
         self._calls, self._by_host = [], {}
-        if len(by_host) == 1 or self._workers == 1:
-            for waiting in by_host.items():
-                self._make(waiting)
-        elif by_host:
-            # The clients block, so only threads can use several at once.
-            with ThreadPoolExecutor(min(self._workers or len(by_host), len(by_host))) as pool:
-                list(pool.map(self._make, by_host.items()))
+        try:
+            if len(by_host) == 1 or self._workers == 1:
+                for waiting in by_host.items():
+                    self._make(waiting)
+            elif by_host:
+                # The clients block, so only threads can use several at once.
+                with ThreadPoolExecutor(min(self._workers or len(by_host), len(by_host))) as pool:
+                    list(pool.map(self._make, by_host.items()))
+        except BaseException:
+            interrupted = CommandCancelled("The call was interrupted.")
+            reject_all((each for waiting in by_host.values() for _, each, _ in waiting), interrupted)
+            raise
         self._errors = [(call, promise.reason) for call, promise in calls if promise.is_rejected]
         if self._errors and not self._fail_silently:
             raise CommandError(self._errors)

@@ -72,11 +72,14 @@ class BaseConnection(BaseBackend):
     @property
     def connection(self) -> Any:
         """The client."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             with self._connecting:
-                if self._connection is None:
-                    self._connection = self.connect()
-        return self._connection
+                connection = self._connection
+                if connection is None:
+                    connection = self._connection = self.connect()
+        # Another thread may disconnect in the meantime.
+        return connection
 
     def disconnect(self) -> None:
         """Close the client's connections; a new client is made when one is needed."""
