@@ -27,6 +27,10 @@ def _at(places: list[int], items: list[Any]) -> Sequence[Any]:
     return itemgetter(*places)(items) if len(places) > 1 else [items[places[0]]]
 
 
+#: What packing raises for words that cannot be sent. Anything else came from outside: a soft time limit, say.
+UNPACKABLE = (RedisError, TypeError, ValueError, OverflowError)
+
+
 class Buffers:
     """What a client has not sent yet: for each host its commands, in their order. Not safe under threads."""
 
@@ -143,7 +147,7 @@ class _Talk:
                 raw.append(count)
             try:
                 packed = list(entry.pack(pack))
-            except Exception:
+            except UNPACKABLE:
                 packed = list(self._pack_singly(entry, pack))
             for part, expected in packed:
                 if encoder.decode_responses and isinstance(expected, Together) and expected.name == "MGET":
@@ -160,7 +164,7 @@ class _Talk:
         for command in entry.commands():
             try:
                 packed = list(command.pack(pack))
-            except Exception as error:
+            except UNPACKABLE as error:
                 # redis-py's encoder has an exception of its own for what it does not take at all.
                 reason = error if isinstance(error, RedisError) else DataError(str(error))
                 self.refused.append((command, located(reason, self.conversation.host, command.words[:2])))

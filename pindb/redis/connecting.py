@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.circuit import Circuit
@@ -51,6 +53,10 @@ def get_end() -> float | None:
 
 #: redis-py since 5.3 connects by this method, also when a connection broke while it was out of the pool.
 CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
+
+
+#: Before 8, redis-py takes replies from its reader to find out whether there are any.
+LOOKS_BY_READING = int(redis.__version__.partition(".")[0]) < 8
 
 
 def _check(circuit: Circuit) -> None:
@@ -97,7 +103,7 @@ class ConnectingMixin:
             self.disconnect()  # type: ignore[attr-defined]
         if _opening.get().lazily:
             # The pool looks whether a connection has something to be read, and connects it for that.
-            self.can_read = _never
+            self.__dict__["can_read"] = _never
             return
         if CONNECTS_BY_CHECK:
             super().connect()  # type: ignore[misc]
@@ -113,6 +119,15 @@ class ConnectingMixin:
         if sock is not None:
             sock.reply_until = None
         return super().read_response(*args, **kwargs)  # type: ignore[misc]
+
+    if LOOKS_BY_READING:
+
+        def can_read(self, *args: Any, **kwargs: Any) -> bool:
+            try:
+                return super().can_read(*args, **kwargs)  # type: ignore[misc,no-any-return]
+            except RedisError:
+                # Something is there, and it is no reply: the pool replaces the connection.
+                return True
 
     @property
     def fails_at_once(self) -> bool:

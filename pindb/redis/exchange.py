@@ -19,7 +19,7 @@ from redis.exceptions import InvalidResponse, RedisError
 from pindb.redis.connecting import ConnectingMixin, opening
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host
-from pindb.redis.opening import CALLER, Opener
+from pindb.redis.opening import CALLER, NoThread, Opener
 from pindb.redis.pools import at_host, get_connection
 from pindb.redis.resp import NOT_ENOUGH, PUSH, make_reader
 from pindb.redis.sockets import ENOUGH
@@ -155,13 +155,13 @@ class Conversation:
         """Let a thread connect; its `Opener` tells of the end, which `connected` is to be told.
 
         Raises:
-            RuntimeError: there can be no more threads.
+            NoThread: there can be no more threads.
         """
         # Before the thread begins: who cleans up has to know of it.
         self.owners = []
         try:
             opener.open(self, self.connection, self._pool, self.owners)
-        except RuntimeError:
+        except NoThread:
             self.owners = None
             raise
 
@@ -422,8 +422,7 @@ class _Exchange:
                 self._listen(self._opener)
         try:
             conversation.connect_with(self._opener)
-        except RuntimeError:
-            # The interpreter is about to end, say.
+        except NoThread:
             self._connect_here(conversation)
         else:
             self._connecting.append(conversation)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from redis._parsers import Encoder
-from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 
 from pindb.circuit import Circuit
 from pindb.redis.connecting import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
@@ -20,6 +20,12 @@ from pindb.redis.loading import check_names, shown
 from pindb.redis.resp import Serializer
 
 __all__ = ["Host"]
+
+MaintNotificationsConfig: Any
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:
+    MaintNotificationsConfig = None
 
 
 #: How long a server may be silent, and connecting to it may take, in seconds, unless somebody says otherwise.
@@ -149,6 +155,10 @@ class Host:
                 "pool_options; a client of redis.Redis for one server can have it."
             )
         encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
+        is_redis_pys = isinstance(pool_cls, type) and issubclass(pool_cls, ConnectionPool)
+        if MaintNotificationsConfig is not None and is_redis_pys:
+            # With them, redis-py's pools hand out connections on which there is what nobody has asked for.
+            options.setdefault("maint_notifications_config", MaintNotificationsConfig(enabled=False))
         # redis-py's own writes UTF-8 with hiredis, whatever the encoding is.
         options.setdefault("command_packer", Serializer(Encoder(encoding, errors, False)))  # type: ignore[no-untyped-call]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import queue
 import socket
@@ -11,9 +12,13 @@ from typing import Any
 
 from pindb.redis.connecting import opening
 
-__all__ = ["CALLER", "THREAD", "Opener"]
+__all__ = ["CALLER", "THREAD", "NoThread", "Opener"]
 
 THREAD, CALLER = "thread", "caller"
+
+
+class NoThread(Exception):
+    """The process can have no more threads, or is about to end."""
 
 
 class Opener:
@@ -50,13 +55,23 @@ class Opener:
                 the interpreter, and again without harm where an exception strikes.)
 
         Raises:
-            RuntimeError: there can be no more threads.
+            NoThread: there can be no more threads.
         """
+        begun: list[str] = []
         context = contextvars.copy_context()
-        args = (self._connect, item, connection, pool, owners)
-        threading.Thread(target=context.run, args=args, name="pindb-connect", daemon=True).start()
+        try:
+            # Not a threading.Thread: exceptions of signal handlers leave those half started.
+            _thread.start_new_thread(context.run, (self._connect, item, connection, pool, owners, begun))
+        except RuntimeError as error:
+            begun.append(CALLER)
+            # It may also be a signal handler's own error, when the thread is there.
+            if begun[0] is CALLER:
+                raise NoThread from error
 
-    def _connect(self, item: Any, connection: Any, pool: Any, owners: list[str]) -> None:
+    def _connect(self, item: Any, connection: Any, pool: Any, owners: list[str], begun: list[str]) -> None:
+        begun.append(THREAD)
+        if begun[0] is CALLER:
+            return
         error: BaseException | None = None
         try:
             with opening(self._end):

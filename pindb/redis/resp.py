@@ -56,14 +56,11 @@ class Packer:
         """One command."""
         if self._fast is None:
             return pack_words(words, self._encode)
-        for word in words:
-            kind = type(word)
-            if kind is not str and kind is not bytes:
-                words = [
-                    word if type(word) in TEXT else str(word) if type(word) is int else self._plain(word)
-                    for word in words
-                ]
-                break
+        if not TEXT.issuperset(map(type, words)):
+            words = [
+                word if type(word) in TEXT else str(word) if type(word) is int else self._plain(word)
+                for word in words
+            ]
         return self._fast(tuple(words))  # type: ignore[no-any-return]
 
     def _plain(self, word: Any) -> Any:

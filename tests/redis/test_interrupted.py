@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,11 +24,12 @@ KINDS = [KeyboardInterrupt, SoftLimit]
 
 
 def held(cluster: Cluster) -> list[int]:
-    """How many connections of each host are in use, when the threads that connect have come to an end."""
-    for thread in threading.enumerate():
-        if thread.name == "pindb-connect":
-            thread.join(10)
-    return [len(cluster.get_pool_for_host(host_id)._in_use_connections) for host_id in cluster.hosts]
+    """How many connections of each host are in use, when the threads that connect have had time to end."""
+    pools = [cluster.get_pool_for_host(host_id) for host_id in cluster.hosts]
+    until = time.monotonic() + 5
+    while any(len(pool._in_use_connections) for pool in pools) and time.monotonic() < until:
+        time.sleep(0.005)
+    return [len(pool._in_use_connections) for pool in pools]
 
 
 def everywhere(cluster: Cluster) -> tuple[Any, list[Promise]]:
@@ -155,3 +156,17 @@ def test_errors_of_the_server_close_no_connection(cluster: Cluster) -> None:
     with pytest.raises(redis.ResponseError):
         client.incr(key)
     assert connection._sock is not None
+
+
+def test_promises_of_a_client_that_is_gone_are_rejected(cluster: Cluster) -> None:
+    client = cluster.get_routing_client().get_mapping_client()
+    promises = [client.get("a"), client.incr("b"), client.get("c")]
+    del client
+    fanout = cluster.fanout()
+    aimed = fanout.target([1])
+    pings = [fanout.target([0]).ping(), aimed.ping()]
+    del fanout
+    assert all(promise.is_pending for promise in pings)
+    aimed.join()
+    assert [type(promise.reason) for promise in promises] == [CommandCancelled] * 3
+    assert [promise.value for promise in pings] == [{0: True}, {1: True}]

@@ -57,7 +57,7 @@ class FanoutClient(PromisingClient):
     def _aimed(self, hosts: Sequence[int], single: int | None) -> FanoutClient:
         client = FanoutClient.__new__(type(self))
         # It shares the buffers: what is called on it is sent with all the rest.
-        client.__dict__.update(self.__dict__, _hosts=hosts, _single=single)
+        client.__dict__.update(self.__dict__, _hosts=hosts, _single=single, _is_owner=False, _owner=self)
         return client
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,11 @@ class PromisingClient(BaseClient):
     Not safe under threads; a client for each of them costs next to nothing.
     """
 
+    #: Whether its promises are its own to settle.
+    _is_owner = False
+    #: Promises of commands that are gathered later; see `MappingClient`.
+    _run: Sequence[Promise] = ()
+
     def __init__(self, cluster: Cluster, max_concurrency: int | None = None, auto_batch: bool = True) -> None:
         super().__init__(cluster)
         if max_concurrency is not None and max_concurrency < 1:
@@ -48,6 +53,12 @@ class PromisingClient(BaseClient):
         self._round = 0
         # What was returned since the last join, in order: promises, and lists of them.
         self._issued: list[Promise | list[Promise]] = []
+        self._is_owner = True
+
+    def __del__(self) -> None:
+        # Nobody can send them any more: an exception struck at the door of join(), say.
+        if self._is_owner and (self._issued or self._run):
+            self._reject_all("The command was never sent, or was interrupted.")
 
     def __enter__(self) -> Any:
         return self
