@@ -7,7 +7,15 @@ from itertools import chain, repeat
 from typing import Any, Protocol
 
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MovedError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from pindb.redis.exchange import undecodable
 from pindb.redis.hosts import Host
@@ -246,8 +254,24 @@ def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
     """`error` with the command and its host in front of its message."""
     command = " ".join(read_word(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
     if error.args and isinstance(error.args[0], str):
-        error.args = (f"{command} on {host}: {error.args[0]}", *error.args[1:])
+        code = next((code for kind, code in OF_CLUSTER_MODE.items() if isinstance(error, kind)), None)
+        message = error.args[0] if code is None else f"{code} {error.args[0]}. {CLUSTER_MODE}"
+        error.args = (f"{command} on {host}: {message}", *error.args[1:])
     return error
+
+
+#: The errors that only servers in cluster mode reply, and their codes, which redis-py takes out of messages.
+OF_CLUSTER_MODE: dict[type[RedisError], str] = {
+    MovedError: "MOVED",
+    AskError: "ASK",
+    ClusterCrossSlotError: "CROSSSLOT",
+    ClusterDownError: "CLUSTERDOWN",
+    TryAgainError: "TRYAGAIN",
+}
+CLUSTER_MODE = (
+    "This server runs in cluster mode and decides itself where keys are; pindb does not follow it. Use "
+    "redis.RedisCluster, or servers with cluster-enabled no."
+)
 
 
 Entry = Command | Run
