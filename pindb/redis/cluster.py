@@ -111,17 +111,23 @@ class Cluster:
 
     # ---- hosts ---------------------------------------------------------------------------------
 
-    def add_host(self, host_id: int, **options: Any) -> None:
+    def add_host(self, host_id: int, *address: Any, **options: Any) -> None:
         """Add a host. For tests: keys do not move by themselves.
 
         Arguments:
             host_id: its number, which no other host has.
+            address: a dict of options, or ``host``, ``port``, ``unix_socket_path``, ``db``, ``password``,
+                ``ssl`` and ``ssl_options`` in this order.
             options: as in `hosts` of the cluster; ``host_defaults`` count here too.
 
         Raises:
             ClusterConfigError: the id is taken, or an option is not what it should be.
         """
-        self._add(Host.from_config(host_id, options, self.host_defaults))
+        given = _named(address)
+        twice = sorted(given.keys() & options.keys())
+        if twice:
+            raise ClusterConfigError(f"add_host() has the option {twice[0]} twice. Write it once.")
+        self._add(Host.from_config(host_id, {**given, **options}, self.host_defaults))
 
     def _add(self, host: Host) -> None:
         with self._lock.get():
@@ -168,6 +174,13 @@ class Cluster:
         if not isinstance(hosts, Iterable):
             raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
         return [self._host(host_id).host_id for host_id in dict.fromkeys(hosts)]
+
+    def one_for_each_database(self) -> list[int]:
+        """The ids of the hosts, but of several with the same address only the first."""
+        first: dict[str, int] = {}
+        for host_id, host in self.hosts.items():
+            first.setdefault(host.address, host_id)
+        return list(first.values())
 
     # ---- connections ---------------------------------------------------------------------------
 
@@ -250,6 +263,20 @@ class Cluster:
                 self._router = make_router(self.router_cls, self, self.router_options)
             return self._router
 
+    def set_router(self, router_cls: type[BaseRouter], options: Mapping[str, Any]) -> None:
+        """Take another router.
+
+        Arguments:
+            router_cls: its class.
+            options: its arguments.
+
+        Raises:
+            BadHostSetup, ClusterConfigError: see `get_router`; the router is what it was then.
+        """
+        with self._lock.get():
+            self._router = make_router(router_cls, self, options)
+            self.router_cls, self.router_options = router_cls, dict(options)
+
     def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
         """The words of the command that a call of a client's method sends; None where it is no command."""
         return find_words(attr, args, kwargs)
@@ -292,6 +319,7 @@ class Cluster:
         self,
         mapping: Mapping[Any, Sequence[Sequence[Any]]],
         *args: Any,
+        hosts: Iterable[int] | str | None = None,
         **kwargs: Any,
     ) -> dict[Any, list[Promise]]:
         """Run commands on the hosts of routing keys, all hosts at once.
@@ -302,10 +330,13 @@ class Cluster:
                 `redis.commands.core.Script`. Scripts are loaded where they are missing, once for each host,
                 and run by their SHA.
             args, kwargs: as in `fanout`, without its hosts.
+            hosts: of no effect, as in rb: a command goes to the host of its routing key.
 
         Returns:
             For each routing key the settled promises of its commands, in order.
         """
+        if hosts is not None:
+            self.resolve_hosts(hosts)
         client = self.fanout(None, *args, **kwargs)
         end = None if client.timeout is None else time.monotonic() + client.timeout
         self._load_scripts(mapping, client, end)
@@ -342,6 +373,22 @@ class Cluster:
 
 def _left(end: float | None) -> float | None:
     return None if end is None else max(end - time.monotonic(), 0)
+
+
+#: What `Cluster.add_host` takes without names.
+ADDRESS = ("host", "port", "unix_socket_path", "db", "password", "ssl", "ssl_options")
+
+
+def _named(address: Sequence[Any]) -> Mapping[str, Any]:
+    """The options that stand for themselves, by their names."""
+    if len(address) == 1 and isinstance(address[0], Mapping):
+        return dict(address[0])
+    if len(address) > len(ADDRESS):
+        raise ClusterConfigError(
+            f"add_host() has {len(address)} options without a name. Without one, it takes: "
+            f"{', '.join(ADDRESS)}."
+        )
+    return dict(zip(ADDRESS, address, strict=False))
 
 
 def _pairs(hosts: Any) -> Iterable[tuple[Any, Any]]:

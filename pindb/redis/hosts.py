@@ -58,10 +58,10 @@ class Host:
     password: str | None = field(default=None, repr=False)
     unix_socket_path: str | None = None
     ssl: bool = False
-    ssl_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    ssl_options: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
     timeout: float | None = field(default=None, repr=False)
     name: str | None = field(default=None, repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @classmethod
     def from_config(cls, host_id: Any, config: Any, defaults: Mapping[str, Any] | None = None) -> Host:
@@ -115,6 +115,11 @@ class Host:
         if self.unix_socket_path is not None:
             return f"{self.unix_socket_path}/{self.db}"
         return f"{self.host}:{self.port}/{self.db}"
+
+    @property
+    def identifier(self) -> str:
+        """What it is called on a hash ring."""
+        return self.name or self.address
 
     def __str__(self) -> str:
         return f"host {self.host_id} ({self.address})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.commands.helpers import list_or_args
@@ -198,9 +198,16 @@ class MappingClient(PromisingClient):
         """Promise the values at all of the keys, as a list in their order."""
         return self._issue_split("MGET", list_or_args(keys, args))
 
-    def mset(self, mapping: Mapping[Any, Any] | None = None, **pairs: Any) -> Promise:
-        """Set all keys of `mapping` to their values: atomically on each host, but not over all of them."""
-        together = {**(mapping or {}), **pairs}
+    def mset(
+        self, mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, **pairs: Any
+    ) -> Promise:
+        """Set all keys of `mapping` to their values: atomically on each host, but not over all of them.
+
+        Arguments:
+            mapping: values by their keys, or pairs of both.
+            pairs: more of them.
+        """
+        together = {**dict(mapping or ()), **pairs}
         if not together:
             return self._issue(Promise.resolved(True))
         return self._issue_split("MSET", [word for pair in together.items() for word in pair])

@@ -246,7 +246,8 @@ class RoutingClient(BaseClient):
     # What has a natural meaning over all servers.
 
     def _everywhere(self, *args: Any, **options: Any) -> dict[int, Any]:
-        with self.fanout("all") as client:
+        """The replies of all databases: hosts with the same address are asked once."""
+        with self.fanout(self._cluster.one_for_each_database()) as client:
             promise = client.execute_command(*args, **options)
         return promise.value  # type: ignore[no-any-return]
 
@@ -255,7 +256,7 @@ class RoutingClient(BaseClient):
         return [key for keys in self._everywhere("KEYS", pattern, **kwargs).values() for key in keys]
 
     def dbsize(self, **kwargs: Any) -> int:
-        """The number of keys on all hosts together."""
+        """The number of keys on all hosts together; keys of hosts with the same address count once."""
         return sum(self._everywhere("DBSIZE", **kwargs).values())
 
     def ping(self, **kwargs: Any) -> bool:
@@ -276,7 +277,7 @@ class RoutingClient(BaseClient):
         self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """The keys of all hosts, one host after the other; see redis-py's method."""
-        for host_id in self._cluster.hosts:
+        for host_id in self._cluster.one_for_each_database():
             yield from self._cluster.get_local_client(host_id).scan_iter(match, count, _type, **kwargs)
 
     def lock(self, name: Any, *args: Any, **kwargs: Any) -> Any:
