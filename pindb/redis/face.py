@@ -61,6 +61,18 @@ class RoutedCluster(ABC):
     def router(self) -> BaseRouter:
         """The router."""
 
+    @abstractmethod
+    def install_router(self, router: Any, **options: Any) -> None:
+        """Route by another router from now on. For tests: keys do not move by themselves.
+
+        Arguments:
+            router: as in the settings: a short name, a class, or its dotted path; None: to every host.
+            options: its arguments.
+
+        Raises:
+            BadHostSetup, ClusterConfigError: it does not suit the hosts, or does not take the options.
+        """
+
     @property
     @abstractmethod
     def hosts(self) -> Mapping[int, Any]:

@@ -6,12 +6,13 @@ import copy
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pindb.redis.exceptions import CommandCancelled, ResultPending
 from pindb.redis.promise import Promise
 
-__all__ = ["Result", "get_value", "get_values"]
+__all__ = ["Result", "get_value", "get_values", "results_of"]
 
 _value = Promise.__dict__["value"].__get__
 
@@ -32,6 +33,12 @@ class Result:
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
         return type(get_value(self))
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the command failed, so that this is an exception."""
+        get_value(self)
+        return bool(self._pindb_promise.is_rejected)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(get_value(self), name)
@@ -101,14 +108,34 @@ def get_values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[An
     return tuple(map(get_value, args)), {name: get_value(value) for name, value in kwargs.items()}
 
 
+def results_of(issued: Sequence[Promise | list[Promise]] | None) -> list[Any]:
+    """The values of a map's promises, in their order.
+
+    Arguments:
+        issued: promises, and lists of them; None: they have not been sent.
+
+    Raises:
+        ResultPending: they have not been sent.
+        CommandCancelled: they never will be.
+    """
+    if issued is None:
+        raise _pending()
+    flat = (each if isinstance(each, list) else [each] for each in issued)
+    return [_plain(promise) for promise in chain.from_iterable(flat)]
+
+
+def _pending() -> ResultPending:
+    return ResultPending(
+        "The commands of this map have not been sent yet: their results are there after the with block."
+    )
+
+
 def _plain(promise: Promise) -> Any:
     """The value of a promise that is settled, or the reason of its rejection in the value's place."""
     if promise.is_resolved:
         return promise.value
     if promise.is_pending:
-        raise ResultPending(
-            "The commands of this map have not been sent yet: their results are there after the with block."
-        )
+        raise _pending()
     if isinstance(promise.reason, CommandCancelled):
         raise promise.reason
     return promise.reason

@@ -19,10 +19,10 @@ from pindb.redis.exceptions import (
 from pindb.redis.face import CallPath, RoutedCluster, check_workers
 from pindb.redis.hosts import no_such_host
 from pindb.redis.promise import Promise, reject_all
-from pindb.redis.results import Result, get_values
+from pindb.redis.results import Result, get_values, results_of
 from pindb.redis.retries import too_many_retries, was_refused
 from pindb.redis.routers import BaseRouter
-from pindb.redis.routers.making import make_router
+from pindb.redis.routers.making import find_router, make_router
 
 if TYPE_CHECKING:
     from pindb.redis.backends.connection import BaseConnection
@@ -42,6 +42,9 @@ class ConnectionCluster(RoutedCluster):
         self._hosts = dict(hosts)
         self._retries = settings.max_connection_retries
         self._router = make_router(settings.router, self, settings.router_options)
+
+    def install_router(self, router: Any, **options: Any) -> None:
+        self._router = make_router(find_router(router), self, options)
 
     @property
     def router(self) -> BaseRouter:
@@ -111,6 +114,7 @@ class CallsMap:
         # By host, the calls that go to it; a call to several hosts has a promise for each.
         self._by_host: dict[int, list[tuple[Call, Promise, bool]]] = {}
         self._errors: list[tuple[Call, BaseException]] = []
+        self._sent: list[Promise | list[Promise]] | None = None
 
     def __enter__(self) -> CallsMap:
         return self
@@ -156,6 +160,7 @@ class CallsMap:
     def cancel(self) -> None:
         """Drop all calls that wait."""
         calls, self._calls, self._by_host = self._calls, [], {}
+        self._sent = [promise for _, promise in calls]
         reject_all((promise for _, promise in calls), CommandCancelled("The call was cancelled."))
 
     def join(self) -> None:
@@ -166,6 +171,7 @@ class CallsMap:
         """
         calls, by_host = self._calls, self._by_host
         self._calls, self._by_host = [], {}
+        self._sent = [promise for _, promise in calls]
         try:
             if len(by_host) == 1 or self._workers == 1:
                 for waiting in by_host.items():
@@ -199,3 +205,7 @@ class CallsMap:
     def get_errors(self) -> list[tuple[Call, BaseException]]:
         """What failed, in the order of the calls; empty before the end of the block."""
         return list(self._errors)
+
+    def get_results(self) -> list[Any]:
+        """The values of all calls, in their order; see `ResultsClient.get_results`."""
+        return results_of(self._sent)

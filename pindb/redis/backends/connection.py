@@ -126,6 +126,13 @@ class BaseConnection(BaseBackend):
 
     @classmethod
     def make_cluster(cls, settings: ClusterSettings) -> RoutedCluster:
+        if hasattr(cls, "retryable_exceptions") and cls.network_errors is BaseConnection.network_errors:
+            raise ClusterConfigError(
+                f"The backend {cls.__name__} has retryable_exceptions, which are Nydus's. Write "
+                "network_errors, a tuple of the exceptions after which a host counts as down, and "
+                "refused_errors, those of them after which nothing can have been sent: only after these, a "
+                "call goes to another host."
+            )
         return ConnectionCluster(
             {
                 host_id: cls.from_config(host_id, config, settings.defaults)

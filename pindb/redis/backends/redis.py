@@ -15,6 +15,7 @@ from pindb.redis.face import CallPath, RoutedCluster, check_workers, follow
 from pindb.redis.hosts import OPTIONS, Host
 from pindb.redis.loading import check_names, shown
 from pindb.redis.routers import BaseRouter
+from pindb.redis.routers.making import find_router
 
 __all__ = ["Redis", "RoutedRedis"]
 
@@ -85,6 +86,15 @@ class RoutedRedis(RoutedCluster):
         self._cluster = cluster
         self._takes_commands = not cluster.get_router().routes_calls
         self._client = CallingClient(cluster)
+        # The names of methods that were looked up.
+        self._found: list[str] = []
+
+    def install_router(self, router: Any, **options: Any) -> None:
+        self._cluster.set_router(find_router(router), options)
+        self._takes_commands = not self.router.routes_calls
+        for name in self._found:
+            self.__dict__.pop(name, None)
+        self._found = []
 
     @property
     def router(self) -> BaseRouter:
@@ -103,6 +113,7 @@ class RoutedRedis(RoutedCluster):
             return path
         method = getattr(self._client, name, path)
         # Found here from now on.
+        self._found.append(name)
         self.__dict__[name] = method
         return method
 
@@ -147,7 +158,7 @@ class _CalledMap:
         return True
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("join", "cancel", "get_errors"):
+        if name in ("join", "cancel", "get_errors", "get_results"):
             return getattr(self._client, name)
         if name.startswith("_"):
             raise AttributeError(name)

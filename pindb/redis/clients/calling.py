@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.commands.helpers import list_or_args
@@ -14,7 +14,7 @@ from pindb.redis.exceptions import Call, CommandError, HostListExhausted, Unrout
 from pindb.redis.multikey import can_split
 from pindb.redis.names import read_word, with_plain_name
 from pindb.redis.promise import Promise
-from pindb.redis.results import Result, get_value, get_values
+from pindb.redis.results import Result, get_value, get_values, results_of
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.keys import KEY_FIRST, check_command
 
@@ -140,6 +140,8 @@ class ResultsClient(MappingClient):
         super().__init__(cluster, workers, split_multi_key=True)
         self.fail_silently = fail_silently
         self._errors: list[tuple[Call, BaseException]] = []
+        # What was called before the last join, as `_issued` has it; None before the first.
+        self._sent: list[Promise | list[Promise]] | None = None
         # What was called: the keys and values of runs, and the words of other commands, with their promises.
         self._log: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
         #: The method that is being called, and its hosts, if the router has looked at the call.
@@ -232,9 +234,9 @@ class ResultsClient(MappingClient):
         names = list_or_args(get_value(keys), args)
         return self.execute_command("MGET", *names) if names else Result(Promise.resolved([]))
 
-    def mset(self, mapping: Mapping[Any, Any] | None = None, **pairs: Any) -> Any:
+    def mset(self, mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, **pairs: Any) -> Any:
         """The result-to-be of MSET: atomic on each host, but not over all of them."""
-        together = {**(mapping or {}), **pairs}
+        together = {**dict(mapping or ()), **pairs}
         words = [word for pair in together.items() for word in pair]
         return self.execute_command("MSET", *words) if words else Result(Promise.resolved(True))
 
@@ -262,6 +264,7 @@ class ResultsClient(MappingClient):
             self._buffers.add(self._router.get_dbs(*entry.call)[0], entry)
 
     def _forget(self) -> None:
+        self._sent, self._issued = self._issued, []
         super()._forget()
         self._log = []
 
@@ -294,6 +297,15 @@ class ResultsClient(MappingClient):
     def get_errors(self) -> list[tuple[Call, BaseException]]:
         """What failed, in the order of the calls; empty before the end of the block."""
         return list(self._errors)
+
+    def get_results(self) -> list[Any]:
+        """The values of all calls, in their order; exceptions in place of those that failed.
+
+        Raises:
+            ResultPending: before the end of the block.
+            CommandCancelled: the block was left with an exception.
+        """
+        return results_of(self._sent)
 
 
 def _find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from pindb.hashing import hash_tag
 from pindb.redis.exceptions import UnroutableCommand
-from pindb.redis.routers.keys import FAN_OUT, KEY_FIRST, check_command, find_keys, is_keyless
+from pindb.redis.routers.keys import FAN_OUT, KEY_FIRST, check_command, empties, find_keys, is_keyless
 from pindb.redis.routers.overriding import is_overridden, let_follow
 
 __all__ = ["BaseRouter", "EveryHostRouter", "RoutedHost", "RoutedHosts"]
@@ -83,6 +83,7 @@ class BaseRouter:
         self._names_host = kind.get_host_for_command is not BaseRouter.get_host_for_command
         self.goes_by_command = self._names_host or kind.get_key is not BaseRouter.get_key
         self.goes_by_key = kind.by_key and not self.goes_by_command
+        self._empties_all = False
         # A router that goes by turns, say, of which a subclass says where some keys are.
         self._looks_at_keys = not kind.by_key and is_overridden(kind, "get_host_for_key", "by_key")
 
@@ -138,7 +139,7 @@ class BaseRouter:
                     raise
         if not self.by_key:
             key = self._any_key(command, args)
-            return self.get_any_hosts() if key is None else [self.get_host_for_key(key)]
+            return self._any_hosts_for(command) if key is None else [self.get_host_for_key(key)]
         if is_keyless(command, args):
             return list(self.cluster.hosts)
         return [self.get_host_for_command(command, args)]
@@ -169,7 +170,7 @@ class BaseRouter:
             UnroutableCommand: see `get_hosts_for_command`.
         """
         if not (self.by_key or self.goes_by_command or self._looks_at_keys):
-            return self.get_any_hosts()
+            return self._any_hosts_for(args[0] if attr == "execute_command" and args else attr)
         words = self.cluster.find_words(attr, args, kwargs)
         if words is not None:
             return self.get_hosts_for_command(words[0], words[1:])
@@ -184,9 +185,22 @@ class BaseRouter:
                 "takes one key for each of the keys, in a map."
             ) from error
 
+    def get_db(
+        self, attr: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[int]:
+        """An older name of `get_dbs`, which code that comes from Nydus may call."""
+        return self.get_dbs(attr, args, kwargs)
+
+    # Callers may leave arguments out, as in Nydus; pindb itself does not, so that overrides need no defaults.
+    get_dbs.__defaults__ = ((), MappingProxyType({}))
+
     def get_any_hosts(self) -> list[int]:
         """The hosts for whatever command comes next, of a router that does not go by keys."""
         raise NotImplementedError(f"{type(self).__name__} has by_key = False and no get_any_hosts().")
+
+    def _any_hosts_for(self, command: Any) -> list[int]:
+        # Hosts that take turns hold the same data: it would come back from those that were not emptied.
+        return list(self.cluster.hosts) if self._empties_all and empties(command) else self.get_any_hosts()
 
     def get_host_for_key(self, key: Any) -> int:
         """The id of the host that has `key`."""

@@ -9,7 +9,7 @@ from pindb.redis.commands import COMMANDS, MOVABLE, Keys
 from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.names import read_word
 
-__all__ = ["FAN_OUT", "KEY_FIRST", "check_command", "find_keys", "is_keyless"]
+__all__ = ["FAN_OUT", "KEY_FIRST", "check_command", "empties", "find_keys", "is_keyless"]
 
 FAN_OUT = (
     "send it to hosts that you name, with cluster.fanout(hosts=[...]) or cluster.get_local_client(host_id), "
@@ -110,6 +110,12 @@ def _count(args: Sequence[Any]) -> int:
         return max(int(args[1]), 0)
     except (IndexError, TypeError, ValueError):
         return 0
+
+
+def empties(command: Any) -> bool:
+    """Whether a command, or a call of a method, empties a server or a database, by its name."""
+    name = command.decode("latin-1") if isinstance(command, bytes) else str(command)
+    return name.upper().partition(" ")[0] in ("FLUSHDB", "FLUSHALL", "FLUSH_ALL")
 
 
 def is_keyless(command: Any, args: Sequence[Any]) -> bool:

@@ -16,6 +16,8 @@ __all__ = ["RoundRobinRouter"]
 class RoundRobinRouter(RetryableRouter):
     """Sends every command to the next host in turn, whatever its keys: for hosts that hold the same data.
 
+    Only FLUSHDB and FLUSHALL, of a cluster that `create_cluster` made, go to all hosts.
+
     Arguments:
         cluster: the cluster whose commands it routes.
         hash_tags: has no effect here.
@@ -41,6 +43,7 @@ class RoundRobinRouter(RetryableRouter):
             raise BadHostSetup("The cluster has no hosts. Add one.")
         # Its next() is one step of the interpreter, so that threads take turns without a lock.
         self._turns = count()
+        self._empties_all = type(self).get_any_hosts is RoundRobinRouter.get_any_hosts
 
     def get_host_for_key(self, key: Any) -> int:
         """The next host, for any key."""
