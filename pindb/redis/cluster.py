@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from threading import RLock
@@ -411,6 +412,11 @@ def _pairs(hosts: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _sha(script: Script) -> str:
+    if not script.sha:
+        # Of one that was made for older versions of redis-py, which hashed it at the first use.
+        text = script.script
+        data = text if isinstance(text, bytes) else str(text).encode()
+        script.sha = hashlib.sha1(data, usedforsecurity=False).hexdigest()
     return str(script.sha)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis.commands.core import Script
 
 from pindb.redis import Cluster, ClusterConfigError
 from pindb.testing.redis import TestSetup
@@ -86,3 +87,18 @@ def test_commands_of_routing_keys_may_come_with_hosts(cluster: Cluster, hosts: A
 def test_hosts_of_commands_have_to_be_there(cluster: Cluster) -> None:
     with pytest.raises(ClusterConfigError, match="There is no host 9"):
         cluster.execute_commands({"a": [("GET", "a")]}, hosts=[9])
+
+
+def test_a_fan_out_without_hosts_raises_what_rb_raises(cluster: Cluster) -> None:
+    with cluster.fanout() as client, pytest.raises(RuntimeError, match="No hosts were named for GET"):
+        client.get("a")
+
+
+@pytest.mark.parametrize("text", ["return {KEYS, ARGV}", b"return {KEYS, ARGV}"])
+def test_scripts_may_not_know_their_hash_yet(cluster: Cluster, text: Any) -> None:
+    client: Any = cluster.get_routing_client()
+    script: Any = Script(client, text)
+    known, script.sha = script.sha, None
+    done = cluster.execute_commands({"foo": [(script, ["key"], ["value"])]})
+    assert done["foo"][0].value == [[b"key"], [b"value"]]
+    assert script.sha == known

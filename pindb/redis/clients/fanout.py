@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
 
 
-__all__ = ["FanoutClient"]
+__all__ = ["FanoutClient", "NoHostsNamed"]
+
+
+class NoHostsNamed(UnroutableCommand, RuntimeError):
+    """A command of a fan-out was not told its hosts. rb raises a RuntimeError."""
 
 
 class FanoutClient(PromisingClient):
@@ -66,7 +70,7 @@ class FanoutClient(PromisingClient):
             args = with_plain_name(args)
         check_command(args[0], args[1:])
         if self._hosts is None:
-            raise UnroutableCommand(
+            raise NoHostsNamed(
                 f"No hosts were named for {args[0]}: write fanout(hosts=[...]) or fanout('all'), or "
                 "client.target([...]) for one command."
             )
