@@ -201,6 +201,36 @@ def test_a_router_that_names_the_host_of_all_commands_is_obeyed(create: Create) 
 # ---- backends ------------------------------------------------------------------------------------
 
 
+class Named(Echoing):
+    """Says itself what it is called on a ring, and has a method of its own."""
+
+    @property
+    def identifier(self) -> str:
+        return f"dummyhost:{self.num}"
+
+    def shout(self, word: str) -> str:
+        return str(self.say(word)).upper()
+
+
+def test_backends_may_say_what_they_are_called() -> None:
+    cluster = create_cluster(
+        {"backend": Named, "router": "consistent", "hosts": {i: {"name": "n"} for i in range(5)}}
+    )
+    # What Nydus's tests expect of these names.
+    assert cluster.router.get_dbs("shout", ["foo"], {}) == [2]
+    cluster.router.mark_connection_down(2)
+    assert cluster.router.get_dbs("shout", ["foo"], {}) == [4]
+
+
+def test_backends_may_have_methods() -> None:
+    cluster = create_cluster({"backend": Named, "router": "partition", "hosts": [{"name": "a"}]})
+    assert (cluster.shout("hello"), cluster.say("hello")) == ("A HELLO", "a hello")
+    assert (cluster[0].shout("hello"), cluster[0].say("hello")) == ("A HELLO", "a hello")
+    with cluster.map() as conn:
+        loud, plain = conn.shout("x"), conn.say("x")
+    assert (loud, plain) == ("A X", "a x")
+
+
 def test_exceptions_to_try_again_after_have_another_name() -> None:
     class FromNydus(Echoing):
         retryable_exceptions = frozenset([ConnectionError])

@@ -26,8 +26,8 @@ _inherited: list[Any] = []
 class BaseConnection(BaseBackend):
     """One host of a cluster, and the backend for its kind of server. A site's own overrides `connect`.
 
-    Its methods are the client's, which is made at the first use, anew in a forked process, and has to be safe
-    under threads.
+    Its methods are those that a subclass adds, and the client's, which is made at the first use, anew in a
+    forked process, and has to be safe under threads.
 
     Arguments:
         num: its number in the cluster.
@@ -115,7 +115,7 @@ class BaseConnection(BaseBackend):
         """
         refused: tuple[type[Exception], ...] = self.network_errors
         try:
-            method = follow(self.connection, path)
+            method = follow(self if self._has(path) else self.connection, path)
             refused = self.refused_errors
             return method(*args, **kwargs)
         except self.network_errors as error:
@@ -123,6 +123,11 @@ class BaseConnection(BaseBackend):
             lost = kind(f"{self}: {str(error) or type(error).__name__}")
             lost.sent = getattr(error, "sent", not isinstance(error, refused))
             raise lost from error
+
+    def _has(self, path: str) -> bool:
+        """Whether a call is for a method that a subclass has added, and not for the client."""
+        name = path.partition(".")[0]
+        return callable(getattr(type(self), name, None)) and not hasattr(BaseConnection, name)
 
     @classmethod
     def make_cluster(cls, settings: ClusterSettings) -> RoutedCluster:

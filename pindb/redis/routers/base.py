@@ -26,10 +26,7 @@ class RoutedHost(Protocol):
     """What routers ask of a host: what it is called on a hash ring."""
 
     @property
-    def name(self) -> str | None: ...
-
-    @property
-    def address(self) -> str: ...
+    def identifier(self) -> str: ...
 
 
 class RoutedHosts(Protocol):

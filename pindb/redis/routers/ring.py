@@ -59,7 +59,7 @@ class ConsistentHashingRouter(RetryableRouter):
             )
         ids: dict[str, int] = {}
         for host_id, host in cluster.hosts.items():
-            name = host.name or host.address
+            name = host.identifier
             if name in ids:
                 raise ClusterConfigError(
                     f"Hosts {ids[name]} and {host_id} are both called {shown(name)} on the ring. "
