@@ -1,0 +1,1 @@
+"""The test suites of rb and Nydus, run on pindb, which stands in for them."""

@@ -1,0 +1,1 @@
+"""Nydus's names, for pindb."""

@@ -1,0 +1,1 @@
+from pindb.redis import connections, create_cluster  # noqa: F401

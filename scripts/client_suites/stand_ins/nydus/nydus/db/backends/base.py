@@ -1,0 +1,1 @@
+from pindb.redis.backends import BaseConnection  # noqa: F401

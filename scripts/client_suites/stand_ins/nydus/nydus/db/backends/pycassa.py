@@ -1,0 +1,1 @@
+from pindb.redis.backends.cassandra import Cassandra as Pycassa  # noqa: F401

@@ -1,0 +1,1 @@
+from pindb.redis import CommandError  # noqa: F401

@@ -1,0 +1,3 @@
+from nydus.missing import missing
+
+EventualCommand = missing("EventualCommand")

@@ -1,0 +1,1 @@
+from nydus.db.routers.base import BaseRouter, RoundRobinRouter  # noqa: F401

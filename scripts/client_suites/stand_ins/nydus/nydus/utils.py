@@ -1,0 +1,3 @@
+from nydus.missing import missing
+
+apply_defaults = missing("apply_defaults")

@@ -1,0 +1,1 @@
+from pindb.redis import FanoutClient, MappingClient, RoutingClient  # noqa: F401

@@ -1,0 +1,1 @@
+from pindb.redis import Cluster  # noqa: F401

@@ -1,0 +1,1 @@
+from pindb.hashing import Ketama  # noqa: F401

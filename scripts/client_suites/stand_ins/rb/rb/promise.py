@@ -1,0 +1,1 @@
+from pindb.redis import Promise  # noqa: F401
