@@ -310,8 +310,8 @@ class ResultsClient(MappingClient):
 
 def _find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
     """The hosts that a command is for; None where it has several keys and is cut by their hosts."""
-    if words[0] not in KEY_FIRST:
-        # A router of a site's own may let everything through.
+    if router.goes_by_command:
+        # A router of a site's own need not refuse what changes connections.
         check_command(words[0], words[1:])
     try:
         return router.get_hosts_for_command(words[0], words[1:])

@@ -114,8 +114,7 @@ def _count(args: Sequence[Any]) -> int:
 
 def empties(command: Any) -> bool:
     """Whether a command, or a call of a method, empties a server or a database, by its name."""
-    name = command.decode("latin-1") if isinstance(command, bytes) else str(command)
-    return name.upper().partition(" ")[0] in ("FLUSHDB", "FLUSHALL", "FLUSH_ALL")
+    return read_word(command).upper().partition(" ")[0] in ("FLUSHDB", "FLUSHALL", "FLUSH_ALL")
 
 
 def is_keyless(command: Any, args: Sequence[Any]) -> bool:
