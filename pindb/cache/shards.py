@@ -40,7 +40,9 @@ class Shards:
 
     def __init__(self, options: CacheOptions) -> None:
         try:
-            self.cluster = Redis.make_servers(options.servers, retry_timeout=options.retry_timeout)
+            self.cluster = Redis.make_servers(
+                options.servers, retry_timeout=options.retry_timeout, late_is_down=True
+            )
         except ClusterConfigError as error:
             raise ImproperlyConfigured(f"The cache's settings: {error}") from error
         self.on_down = options.on_down

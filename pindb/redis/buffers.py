@@ -11,9 +11,11 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import DataError, RedisError
 
 from pindb.redis.entries import Callbacks, Command, Entry, Expected, Run, Together, located
-from pindb.redis.exceptions import CommandCancelled, HostConnectionError
+from pindb.redis.exceptions import CommandCancelled, HostConnectionError, HostTimeoutError
 from pindb.redis.exchange import Conversation, converse
 from pindb.redis.hosts import Host
+from pindb.redis.outages import Refused, find_outage
+from pindb.redis.pools import at_host
 from pindb.redis.promise import Promise, for_each, reject_all
 from pindb.redis.resp import Packer
 
@@ -91,8 +93,8 @@ class Buffers:
             end: when to give up, by `time.monotonic`.
             max_concurrency: how many hosts are talked to at once; None: all.
             take_back: given a host, entries that it did not get or whose replies did not come and that may be
-                sent once more, and the error: keeps the entries and returns None, or returns the error that
-                rejects them.
+                sent once more, if any, and the error: keeps the entries and returns None, or returns the
+                error that rejects them.
             heard_from: called with each host that answered.
 
         Returns:
@@ -179,20 +181,25 @@ class _Talk:
         if not self.is_packed:
             self._give_back(self.entries, missing, take_back)
             return
-        if replies:
+        if replies and not (isinstance(replies[-1], RedisError) and find_outage(replies[-1])):
             heard_from(host)
         # What the callers' callbacks raise is raised when all have what is theirs.
         raised = None
         unanswered: list[Entry] = []
+        refused: list[Refused] = []
         start = 0
         for expected in self.expected:
             end = start + expected.count
             try:
                 if start < len(replies):
-                    self.fine &= expected.settle(replies[start:end], host, self.callbacks)
+                    settled = expected.settle(replies[start:end], host, self.callbacks)
+                    if isinstance(settled, Refused):
+                        refused.append(settled)
+                    else:
+                        self.fine &= settled
                 if end > len(replies):
                     entry = None
-                    if isinstance(missing, HostConnectionError):
+                    if isinstance(missing, (HostConnectionError, HostTimeoutError)):
                         entry = expected.unanswered(max(len(replies) - start, 0))
                     if entry is not None:
                         unanswered.append(entry)
@@ -203,7 +210,10 @@ class _Talk:
             except Exception as error:
                 raised = raised or error
             start = end
-        if unanswered:
+        if refused:
+            outage = at_host(refused[-1].error, host)
+            self._give_back([some.entry for some in refused], outage, take_back)
+        if conversation.error is not None:
             self._give_back(unanswered, missing, take_back)
         for command, reason in self.refused:
             self.fine = False
@@ -216,6 +226,6 @@ class _Talk:
 
     def _give_back(self, entries: list[Entry], error: RedisError, take_back: TakeBack) -> None:
         final = take_back(self.conversation.host, entries, error)
-        if final is not None:
+        if final is not None and entries:
             self.fine = False
             reject_all(chain.from_iterable(entry.promises for entry in entries), final)

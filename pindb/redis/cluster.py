@@ -11,13 +11,13 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
-from pindb.circuit import Circuit
 from pindb.forks import Lock, watch_forks
 from pindb.redis.calls import find_words
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
-from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.exceptions import ClusterConfigError, HostTimeoutError, HostUnavailableError
 from pindb.redis.hosts import Host, is_positive, no_such_host
 from pindb.redis.loading import shown
+from pindb.redis.outages import HostCircuit
 from pindb.redis.pools import adapt_pool, close_pool
 from pindb.redis.promise import Promise
 from pindb.redis.routers import BaseRouter, PartitionRouter
@@ -46,11 +46,13 @@ class Cluster:
             where the router knows one (see `RetryableRouter`); 0: every key stays where it is.
         retry_timeout: for how many seconds nobody tries to connect to a host again that refused a connection:
             what needs it fails at once. None: everybody always tries.
+        late_is_down: a reply that does not come within ``socket_timeout`` counts as a refused connection: the
+            host is left alone for `retry_timeout`, marked down, and what only reads goes to another, once.
 
     Attributes:
         hosts: the hosts by id.
         pool_options: as given.
-        max_connection_retries, retry_timeout: as given.
+        max_connection_retries, retry_timeout, late_is_down: as given.
 
     Raises:
         ClusterConfigError: a host, or an option, is not what it should be.
@@ -67,6 +69,7 @@ class Cluster:
         router_options: Mapping[str, Any] | None = None,
         max_connection_retries: int = 0,
         retry_timeout: float | None = None,
+        late_is_down: bool = False,
     ) -> None:
         named = {
             "host_defaults": host_defaults,
@@ -92,10 +95,12 @@ class Cluster:
                 f"retry_timeout is {shown(retry_timeout)}. Write seconds, above 0, or None."
             )
         self.retry_timeout = retry_timeout
+        self.late_is_down = late_is_down
         self.hosts: dict[int, Host] = {}
         self._lock = Lock(RLock)
         self._router: BaseRouter | None = None
         self._pools: dict[int, Any] = {}
+        self._circuits: dict[int, HostCircuit] = {}
         self._clients: dict[int, redis.Redis] = {}
         self._endpoints: dict[int, tuple[Host, Any, dict[str, Any]]] = {}
         for host_id, config in _pairs(hosts):
@@ -152,6 +157,7 @@ class Cluster:
             self.hosts = {other: host for other, host in self.hosts.items() if other != host_id}
             self._endpoints.pop(host_id, None)
             self._clients.pop(host_id, None)
+            self._circuits.pop(host_id, None)
             pool = self._pools.pop(host_id, None)
         if pool is not None:
             close_pool(pool, idle_only=False)
@@ -197,8 +203,10 @@ class Cluster:
                 host = self._host(host_id)
                 pool = self._pools.get(host_id)
                 if pool is None:
-                    circuit = None if self.retry_timeout is None else Circuit(self.retry_timeout)
+                    circuit = None if self.retry_timeout is None else HostCircuit(self.retry_timeout)
                     pool = host.make_pool(self._adapted, self.pool_options, circuit)
+                    if circuit is not None:
+                        self._circuits[host_id] = circuit
                     self._pools[host_id] = pool
         return pool
 
@@ -215,6 +223,19 @@ class Cluster:
             pools = list(self._pools.values())
         for pool in pools:
             close_pool(pool, idle_only)
+
+    def note_outage(self, host_id: int, error: BaseException) -> bool:
+        """Leave a host alone for a while if an error says that it serves nobody; whether it does."""
+        if isinstance(error, HostUnavailableError):
+            reason = f"It answered {error.code}"
+        elif self.late_is_down and isinstance(error, HostTimeoutError) and error.sent and not error.by_caller:
+            reason = "It did not answer in time"
+        else:
+            return False
+        circuit = self._circuits.get(host_id)
+        if circuit is not None:
+            circuit.leave(reason)
+        return True
 
     def get_local_client(self, host_id: int) -> redis.Redis:
         """redis-py's own client for one host.

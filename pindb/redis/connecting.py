@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.circuit import Circuit
+from pindb.redis.outages import HostCircuit
 from pindb.redis.sockets import PatientSocket, make_patient
 
 __all__ = ["ConnectingMixin", "TcpConnection", "TlsConnection", "UnixConnection", "get_end", "opening"]
@@ -59,11 +59,11 @@ CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
 LOOKS_BY_READING = int(redis.__version__.partition(".")[0]) < 8
 
 
-def _check(circuit: Circuit) -> None:
+def _check(circuit: HostCircuit) -> None:
     """Raise `redis.ConnectionError` where the host is to be left alone."""
     seconds = circuit.wait()
     if seconds:
-        error = RedisConnectionError(f"It refused the last connection; it is tried again in {seconds:.1f} s.")
+        error = RedisConnectionError(f"{circuit.reason}; it is tried again in {seconds:.1f} s.")
         error.sent = False  # type: ignore[attr-defined]
         raise error
 
@@ -86,7 +86,7 @@ class ConnectingMixin:
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
-    def __init__(self, *args: Any, circuit: Circuit | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, circuit: HostCircuit | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._circuit = circuit
         # Whether the handshake on the socket has come to its end: an exception may strike in the middle.
@@ -98,8 +98,9 @@ class ConnectingMixin:
     def connect(self) -> None:
         # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
         if self._sock is not None:
-            if self._is_ready:
+            if self._is_ready and (self._circuit is None or not self._circuit.is_out):
                 return
+            # If the server is out, a new connection tells whether it answers again.
             self.disconnect()  # type: ignore[attr-defined]
         if _opening.get().lazily:
             # The pool looks whether a connection has something to be read, and connects it for that.

@@ -21,6 +21,7 @@ from pindb.redis.exchange import undecodable
 from pindb.redis.hosts import Host
 from pindb.redis.multikey import LONGEST
 from pindb.redis.names import read_word
+from pindb.redis.outages import Refused, find_outage
 from pindb.redis.promise import Promise, for_each, reject_all, settle_all
 from pindb.redis.resp import Packer
 from pindb.redis.retries import reads_only
@@ -39,8 +40,11 @@ class Expected(Protocol):
 
     count: int
 
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
-        """Make of `count` replies what the caller is waiting for; False where that is an error."""
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
+        """Make of `count` replies what the caller is waiting for; False where that is an error.
+
+        What a server refused because it serves nobody now is not settled.
+        """
 
     def fail(self, error: BaseException) -> None:
         """There are no replies."""
@@ -78,10 +82,12 @@ class Command:
         else:
             yield pack(self.words), self
 
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
         (reply,) = replies
         options = self.options
         if isinstance(reply, RedisError):
+            if find_outage(reply):
+                return Refused(self, reply)
             if EMPTY_RESPONSE not in options or not isinstance(reply, ResponseError):
                 self.promise.reject(located(reply, host, self.words[:2]))
                 return False
@@ -152,43 +158,57 @@ class Run:
                 packed = pack.many(repeat("SET"), keys, values, *map(repeat, self.tail))
             else:
                 packed = pack.many(repeat("GET"), keys)
-            yield packed, _Each(keys, promises, bool(values))
+            yield packed, _Each(self)
             return
         for start in range(0, len(keys), LONGEST):
             end = start + LONGEST
             part = keys[start:end]
             if values:
                 pairs = chain.from_iterable(zip(part, values[start:end], strict=True))
-                yield pack(("MSET", *pairs)), Together("MSET", part, promises[start:end])
+                yield pack(("MSET", *pairs)), Together("MSET", part, promises[start:end], values[start:end])
             else:
                 yield pack(("MGET", *part)), Together("MGET", part, promises[start:end])
+
+    def some(self, places: Sequence[int]) -> Run:
+        """The run of the keys at some places of this one."""
+        run = Run(self.merges, self.tail)
+        run.keys = [self.keys[place] for place in places]
+        run.promises = [self.promises[place] for place in places]
+        run.values = [self.values[place] for place in places] if self.values else []
+        return run
 
 
 class _Each:
     """The replies to a run that was sent as it is."""
 
-    __slots__ = ("count", "keys", "promises", "sets")
+    __slots__ = ("count", "keys", "promises", "run", "sets")
 
-    def __init__(self, keys: list[Any], promises: list[Promise], sets: bool) -> None:
-        self.keys = keys
-        self.promises = promises
-        self.sets = sets
-        self.count = len(promises)
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.keys = run.keys
+        self.promises = run.promises
+        self.sets = bool(run.values)
+        self.count = len(run.promises)
 
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
         # As many as there are: the connection may have broken in the middle.
         promises = self.promises[: len(replies)]
         failed = any(issubclass(kind, RedisError) for kind in set(map(type, replies)))
         if failed:
             name = "SET" if self.sets else "GET"
+            refused = [place for place, reply in enumerate(replies) if find_outage(reply)]
 
             def settle(key: Any, promise: Promise, reply: Any) -> None:
+                if refused and find_outage(reply):
+                    return
                 if isinstance(reply, RedisError):
                     promise.reject(located(reply, host, (name, key)))
                 else:
                     promise.resolve(True if self.sets else reply)
 
             for_each(settle, zip(self.keys, promises, replies, strict=False))
+            if refused:
+                return Refused(self.run.some(refused), replies[refused[0]])
         else:
             settle_all(promises, repeat(True) if self.sets else replies)
         return not failed
@@ -203,20 +223,27 @@ class _Each:
 class Together:
     """The one reply to a run that was merged: a list of values, or OK."""
 
-    __slots__ = ("decode", "keys", "name", "promises")
+    __slots__ = ("decode", "keys", "name", "promises", "values")
 
     count = 1
 
-    def __init__(self, name: str, keys: list[Any], promises: list[Promise]) -> None:
+    def __init__(
+        self, name: str, keys: list[Any], promises: list[Promise], values: Sequence[Any] = ()
+    ) -> None:
         self.name = name
         self.keys = keys
         self.promises = promises
+        self.values = values
         #: What decodes the values, where the reply comes undecoded: each may fail for itself.
         self.decode: Callable[[Any], Any] | None = None
 
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool:
+    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
         (reply,) = replies
         if isinstance(reply, RedisError):
+            if find_outage(reply):
+                run = Run.of_gets(self.keys, self.promises, True)
+                run.values = list(self.values)
+                return Refused(run, reply)
             self.fail(located(reply, host, (self.name, self.keys[0])))
             return False
         if self.name == "MSET":

@@ -18,6 +18,7 @@ __all__ = [
     "HostConnectionError",
     "HostListExhausted",
     "HostTimeoutError",
+    "HostUnavailableError",
     "MaxRetriesExceededError",
     "PoolExhausted",
     "ResultPending",
@@ -68,6 +69,17 @@ class PoolExhausted(HostConnectionError):
     """All connections of a host's pool are in use, which says nothing about the host; it is named."""
 
     sent = False
+
+
+class HostUnavailableError(HostConnectionError):
+    """A host answered that it serves nobody now: it loads its data, say. The command did not run.
+
+    Attributes:
+        code: the first word of the reply: ``"LOADING"``, ``"MASTERDOWN"``, ``"CLUSTERDOWN"`` or ``"BUSY"``.
+    """
+
+    sent = False
+    code = ""
 
 
 class HostListExhausted(HostConnectionError):

@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 from redis._parsers import Encoder
 from redis.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 
-from pindb.circuit import Circuit
 from pindb.redis.connecting import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.loading import check_names, shown
+from pindb.redis.outages import HostCircuit
 from pindb.redis.resp import Serializer
 
 __all__ = ["Host"]
@@ -125,7 +125,7 @@ class Host:
         return f"host {self.host_id} ({self.address})"
 
     def make_pool(
-        self, pool_cls: type[Any], pool_options: Mapping[str, Any], circuit: Circuit | None = None
+        self, pool_cls: type[Any], pool_options: Mapping[str, Any], circuit: HostCircuit | None = None
     ) -> Any:
         """A pool of connections to this host: an instance of `pool_cls`.
 

@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from pindb.redis.connecting import get_end
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
 from pindb.redis.hosts import Host
+from pindb.redis.outages import unavailable
 
 __all__ = ["adapt_pool", "at_host", "close_pool", "get_connection"]
 
@@ -40,6 +41,9 @@ def get_connection(pool: Any, host: Host) -> Any:
 
 def at_host(error: Exception, host: Host) -> RedisError:
     """Return what became of a connection as an error that names the host."""
+    outage = unavailable(error, host)
+    if outage is not None:
+        return outage
     kind: type[Any] = type(error)
     if getattr(error, "is_exhausted", False):
         return PoolExhausted(

@@ -15,6 +15,7 @@ from redis.exceptions import LockNotOwnedError
 
 from pindb.cache import ShardedRedisCache
 from pindb.redis import HostConnectionError, HostListExhausted, HostTimeoutError
+from pindb.redis.pools import get_connection
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Clock, keys_on
 
@@ -590,28 +591,75 @@ def test_every_thread_s_cache_finds_out_at_once(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_server_that_hangs(cache_servers: TestSetup, make_cache: Make, mode: str) -> None:
-    cache = make_cache(3, ON_DOWN=mode, SOCKET_TIMEOUT=0.1, RETRY_TIMEOUT=60)
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_server_that_hangs_costs_one_timeout(
+    cache_servers: TestSetup, make_cache: Make, mode: str, connected: bool
+) -> None:
+    cache = make_cache(3, ON_DOWN=mode, SOCKET_TIMEOUT=0.2, RETRY_TIMEOUT=60)
     (key,) = of_server(cache, DEAD)
-    cache.set(key, "x")
+    if connected:
+        cache.set(key, "x")
     cache_servers.pause(DEAD)
-    # What has its connection may have been done: that is not tried elsewhere.
-    if mode == "miss":
-        assert cache.get(key) is None
-        assert cache.get(key) is None
-    else:
-        with pytest.raises(HostTimeoutError, match=NAMED):
-            cache.get(key)
-    if mode == "error":
-        with pytest.raises(HostTimeoutError, match=NAMED):
-            cache.get(key)
+    start = time.monotonic()
+    first = outcome(lambda: cache.get(key, "default"))
+    assert first == (HostTimeoutError if mode == "error" else "default")
+    assert 0.2 <= time.monotonic() - start < 0.39
     # Now it is known, and costs no time.
     start = time.monotonic()
-    for _ in range(50):
+    for _ in range(20):
         found = outcome(lambda: cache.get(key, "default"))
         assert found == (HostConnectionError if mode == "error" else "default")
+        assert outcome(lambda: cache.set(key, "y", nx=True)) in (HostConnectionError, False, True)
+        assert cache.set_many({key: "default"}) == ([] if mode == "rehash" else [key])
+        assert outcome(lambda: cache.get_many([key])) in (HostConnectionError, {}, {key: "default"})
     assert time.monotonic() - start < 1
     assert cache.set(of_server(cache, 0)[0], "x") is True
+    if mode == "error":
+        with pytest.raises(HostConnectionError, match=r"It did not answer in time; .* again in|It refused"):
+            cache.get(key)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_many_threads_wait_for_a_server_that_hangs_once_each(
+    cache_servers: TestSetup, make_cache: Make, mode: str
+) -> None:
+    cache = make_cache(3, ON_DOWN=mode, SOCKET_TIMEOUT=0.2, RETRY_TIMEOUT=60)
+    (key,) = of_server(cache, DEAD)
+    ready = threading.Barrier(8)
+
+    def use(_: int) -> float:
+        # Each has a connection of its own.
+        host, pool, _ = cache.client.cluster.get_endpoint(DEAD)
+        connection = get_connection(pool, host)
+        ready.wait(10)
+        pool.release(connection)
+        ready.wait(10)
+        start = time.monotonic()
+        for _ in range(5):
+            outcome(lambda: cache.get(key))
+            outcome(lambda: cache.get_many([key]))
+        return time.monotonic() - start
+
+    with ThreadPoolExecutor(8) as threads:
+        running = [threads.submit(use, number) for number in range(7)]
+        ready.wait(10)
+        cache_servers.pause(DEAD)
+        ready.wait(10)
+        assert max(future.result(10) for future in running) < 0.39
+
+
+def test_a_write_that_may_have_run_is_not_done_elsewhere(cache_servers: TestSetup, make_cache: Make) -> None:
+    cache = make_cache(3, ON_DOWN="rehash", SOCKET_TIMEOUT=0.1, RETRY_TIMEOUT=60)
+    key, other = of_server(cache, DEAD, 2)
+    cache.set_many({key: 1, other: 1})
+    cache_servers.pause(DEAD)
+    with pytest.raises(HostTimeoutError, match=NAMED):
+        cache.incr(key)
+    assert list(cache.client.cluster.get_router().down_connections) == [DEAD]
+    assert cache.get(key) is None
+    cache.client.cluster.get_router().flush_down_connections()
+    cache_servers.resume(DEAD)
+    cache.client.cluster.disconnect_pools()
 
 
 def test_many_keys_of_a_server_that_hangs(cache_servers: TestSetup, make_cache: Make) -> None:
@@ -620,8 +668,86 @@ def test_many_keys_of_a_server_that_hangs(cache_servers: TestSetup, make_cache: 
     cache.get_many(keys)
     cache_servers.pause(DEAD)
     assert cache.set_many(dict.fromkeys(keys, 1)) == slow
-    with pytest.raises(HostTimeoutError, match=NAMED):
+    start = time.monotonic()
+    with pytest.raises(HostConnectionError, match=f"{NAMED}: It did not answer in time"):
         cache.get_many(keys)
+    with pytest.raises(HostConnectionError, match=NAMED):
+        cache.keys("*")
+    assert time.monotonic() - start < 0.09
+
+
+def test_many_keys_of_a_server_that_hangs_are_on_the_next_one(
+    cache_servers: TestSetup, make_cache: Make
+) -> None:
+    cache = make_cache(3, ON_DOWN="rehash", SOCKET_TIMEOUT=0.2)
+    keys, slow = of_all(cache, 5), of_server(cache, DEAD, 5)
+    cache.set_many(dict.fromkeys(keys, "x"))
+    cache_servers.pause(DEAD)
+    start = time.monotonic()
+    assert cache.get_many(keys) == {key: "x" for key in keys if key not in slow}
+    assert cache.set_many(dict.fromkeys(keys, "y")) == []
+    assert cache.get_many(keys) == dict.fromkeys(keys, "y")
+    assert time.monotonic() - start < 0.39
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_two_timeouts_are_the_most_that_a_read_waits_for(
+    cache_servers: TestSetup, make_cache: Make, many: bool
+) -> None:
+    cache = make_cache(5, ON_DOWN="rehash", SOCKET_TIMEOUT=0.1)
+    cache.set_many(dict.fromkeys(of_all(cache, 2, 5), 1))
+    (key,) = of_server(cache, DEAD)
+    for server in range(5):
+        cache_servers.pause(server)
+    start = time.monotonic()
+    with pytest.raises(HostTimeoutError):
+        cache.get_many([key]) if many else cache.get(key)
+    assert 0.2 <= time.monotonic() - start < 0.35
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_server_that_hung_is_used_again(
+    cache_servers: TestSetup, make_cache: Make, clock: Clock, mode: str
+) -> None:
+    cache = make_cache(3, ON_DOWN=mode, SOCKET_TIMEOUT=0.1, RETRY_TIMEOUT=7)
+    (key,) = of_server(cache, DEAD)
+    cache.set(key, "before")
+    cache_servers.pause(DEAD)
+    outcome(lambda: cache.get(key))
+    cache_servers.resume(DEAD)
+    clock.now += 6.9
+    expected = {"error": HostConnectionError, "miss": None, "rehash": None}
+    assert outcome(lambda: cache.get(key)) is expected[mode]
+    clock.now += 0.2
+    assert cache.get(key) == "before"
+    assert cache.get_many([key]) == {key: "before"}
+
+
+def test_what_a_caller_has_no_time_for_says_nothing_about_a_server(
+    cache_servers: TestSetup, make_cache: Make
+) -> None:
+    cache = make_cache(3, ON_DOWN="rehash", SOCKET_TIMEOUT=5)
+    key, other = of_server(cache, DEAD, 2)
+    cache.set(key, "x")
+    cache_servers.pause(DEAD)
+    batch = cache.client.get_client().get_mapping_client()
+    batch.timeout = 0.05
+    batch.get(f":1:{key}")
+    batch.set(f":1:{other}", 1)
+    assert [type(error) for error in batch.execute(raise_on_error=False)] == [HostTimeoutError] * 2
+    cache_servers.resume(DEAD)
+    assert cache.get(key) == "x"
+
+
+def test_a_command_that_waits_on_purpose_says_nothing_about_a_server(
+    cache_servers: TestSetup, make_cache: Make
+) -> None:
+    cache = make_cache(3, SOCKET_TIMEOUT=0.1)
+    (key,) = of_server(cache, DEAD)
+    cache.set(key, "x")
+    with pytest.raises(HostTimeoutError, match=NAMED):
+        cache.client.get_client().blpop(keys_on(cache.client.cluster, DEAD, 1), 1)
+    assert cache.get(key) == "x"
 
 
 # ---- under load ----------------------------------------------------------------------------------

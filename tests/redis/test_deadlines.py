@@ -172,7 +172,11 @@ def test_the_time_counts_for_retries_of_the_pool(make_cluster: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     cluster = make_cluster({0: {"port": port}}, pool_options={"retry": Retry(ConstantBackoff(2), 3)})
-    with at_most(0.3), pytest.raises((redis.TimeoutError, redis.ConnectionError)), cluster.map(timeout=0.3) as client:
+    with (
+        at_most(0.3),
+        pytest.raises((redis.TimeoutError, redis.ConnectionError)),
+        cluster.map(timeout=0.3) as client,
+    ):
         client.get("a")
 
 

@@ -21,7 +21,7 @@ from pindb.redis import (
     RoutedCluster,
 )
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Clock, Proxy
+from tests.redis.tools import Clock, Proxy, keys_of
 
 Create = Callable[..., RoutedCluster]
 Make = Callable[..., Cluster]
@@ -405,23 +405,33 @@ def test_a_wrong_password_is_no_reason_to_go_elsewhere(
 
 
 @pytest.mark.parametrize("connected", [True, False])
-def test_a_server_that_is_loading_is_there(create: Create, servers: TestSetup, connected: bool) -> None:
+def test_a_server_that_is_loading_is_passed_over(create: Create, servers: TestSetup, connected: bool) -> None:
     loading = threading.Event()
 
     def answer(data: bytes) -> bytes:
         return b"-LOADING Redis is loading the dataset in memory\r\n" if loading.is_set() else data
 
     with Proxy(servers.host(0)["unix_socket_path"], back=answer) as proxy:
-        cluster = create("consistent", [{"host": "127.0.0.1", "port": proxy.port, "db": 1}])
+        hosts = [{"host": "127.0.0.1", "port": proxy.port, "db": 1}, {**servers.host(1), "db": 1}]
+        cluster = create("consistent", hosts)
+        (key,) = keys_of(cluster.router, 0, 1)
         if connected:
             cluster.ping()
         loading.set()
-        with pytest.raises(redis.BusyLoadingError, match="loading"):
-            cluster.get("k")
-        with pytest.raises(CommandError, match="loading") as caught, cluster.map() as conn:
-            conn.get("k")
-        assert [type(error) for _, error in caught.value.errors] == [redis.BusyLoadingError]
-        assert down(cluster) == []
+        assert cluster.set(key, "x") is True
+        assert down(cluster) == [0]
+        cluster.router.mark_connection_up(0)
+        with cluster.map() as conn:
+            value = conn.get(key)
+        assert value == b"x"
+        assert down(cluster) == [0]
+        # Where keys stay, it is the error.
+        alone = create("partition", hosts[:1])
+        with pytest.raises(redis.BusyLoadingError, match=r"host 0 .*LOADING"):
+            alone.get(key)
+        with pytest.raises(CommandError, match="LOADING") as caught, alone.map() as conn:
+            conn.get(key)
+        assert [isinstance(error, redis.BusyLoadingError) for _, error in caught.value.errors] == [True]
 
 
 def test_a_host_that_answers_with_an_error_is_up_again(

@@ -52,6 +52,7 @@ class MappingClient(PromisingClient):
         self._has_refused = False
         self._retries_left = self._retry_round = 0
         self._given_up: set[int] = set()
+        self._late_round: int | None = None
         # The run of plain GETs or SETs that is going on: they are routed together when it ends.
         self._start_run()
 
@@ -246,17 +247,26 @@ class MappingClient(PromisingClient):
     def _send(self, timeout: float | None) -> bool:
         self._retries_left = self._cluster.max_connection_retries
         self._given_up.clear()
+        self._late_round = None
         return super()._send(timeout)
 
     def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
+        is_out = self._cluster.note_outage(host.host_id, error)
         if not self._router.retryable or not isinstance(error, (HostConnectionError, HostTimeoutError)):
             return error
         if is_callers(error):
             return error
         number = self._cluster.max_connection_retries
-        if number and was_refused(error):
+        if number and (is_out or was_refused(error)):
             self._router.mark_connection_down(host.host_id)
             self._given_up.add(host.host_id)
+        if isinstance(error, HostTimeoutError) and error.sent:
+            # What took too long twice is not tried a third time.
+            if not (number and is_out and self._late_round in (None, self._round)):
+                return error
+            self._late_round = self._round
+        if not entries:
+            return None
         if self._retry_round != self._round:
             if not self._retries_left:
                 return too_many_retries(number, error) if number else error

@@ -180,6 +180,7 @@ class PromisingClient(BaseClient):
 
     def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
         """Keep what a host did not get, for another one; or the error, where there is no other."""
+        self._cluster.note_outage(host.host_id, error)
         return error
 
     def _heard_from(self, host: Host) -> None:

@@ -17,8 +17,9 @@ from pindb.redis.entries import located
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
 from pindb.redis.multikey import can_split
 from pindb.redis.names import with_plain_name
+from pindb.redis.outages import BLOCKING, find_outage
 from pindb.redis.pools import at_host
-from pindb.redis.retries import may_retry, too_many_retries, was_refused
+from pindb.redis.retries import may_retry, reads_only, too_many_retries, was_refused
 from pindb.redis.routers.keys import KEY_FIRST, check_command
 
 if TYPE_CHECKING:
@@ -129,14 +130,20 @@ class RoutingClient(BaseClient):
         """The reply of another host, where one may be asked; else raise the error, with its host."""
         cluster, router = self._cluster, self._cluster.get_router()
         retries = cluster.max_connection_retries if router.retryable else 0
+        has_waited = False
         for retries_left in reversed(range(retries + 1)):
             cause, error = error.__cause__, self._explained(error, host_id, args)
+            is_late = isinstance(error, HostTimeoutError) and error.sent
+            is_out = not (is_late and args[0] in BLOCKING) and cluster.note_outage(host_id, error)
             if not isinstance(error, (HostConnectionError, HostTimeoutError)) and router.down_connections:
                 router.mark_connection_up(host_id)
-            if not retries or not may_retry(error, args[0]):
-                raise error from cause
-            if was_refused(error):
+            if retries and (is_out or was_refused(error)):
                 router.mark_connection_down(host_id)
+            # What took too long twice is not tried a third time.
+            is_read_again = is_late and is_out and not has_waited and reads_only(args[0])
+            if not retries or not (is_read_again or may_retry(error, args[0])):
+                raise error from cause
+            has_waited |= is_late
             if not retries_left:
                 break
             host_id = router.get_host_for_command(args[0], args[1:]) if choose is None else choose()
@@ -154,7 +161,7 @@ class RoutingClient(BaseClient):
     def _explained(self, error: RedisError, host_id: int, words: Sequence[Any]) -> RedisError:
         """redis-py's error with the host in it."""
         host = self._cluster.get_endpoint(host_id)[0]
-        if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
+        if find_outage(error) or isinstance(error, (RedisConnectionError, RedisTimeoutError)):
             return at_host(error, host)
         if isinstance(error, InvalidResponse):
             # As in maps: nobody knows where in the stream the connection is.

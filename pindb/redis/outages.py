@@ -1,0 +1,174 @@
+"""Error replies that are about the server and not about the command, and what follows from each.
+
+A server that answers nothing at all is down, whatever it says instead. A server that answers reads and
+refuses writes is not: to drop the write in silence would leave the old value in sight. What an administrator
+has to change is always an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, RedisError, ResponseError
+
+from pindb.circuit import Circuit
+from pindb.redis.exceptions import HostUnavailableError
+
+__all__ = [
+    "BLOCKING",
+    "REPLIES",
+    "HostCircuit",
+    "Refused",
+    "Reply",
+    "find_outage",
+    "make_table",
+    "unavailable",
+]
+
+Follows = Literal["down", "answered", "error"]
+
+
+class Reply(NamedTuple):
+    """Error replies of one kind.
+
+    Attributes:
+        codes: their first words.
+        server: what they say of the server.
+        reads, writes: what they mean: ``"down"``, as if the server were not there; ``"answered"``: they are
+            not refused; or an ``"error"`` for the caller.
+    """
+
+    codes: tuple[str, ...]
+    server: str
+    reads: Follows
+    writes: Follows
+
+
+#: All that is known. The page on the cache has the same table.
+REPLIES = (
+    Reply(("LOADING",), "is loading its data after a start", "down", "down"),
+    Reply(
+        ("MASTERDOWN",),
+        "is a replica that has lost its master, with `replica-serve-stale-data no`",
+        "down",
+        "down",
+    ),
+    Reply(("CLUSTERDOWN",), "is a node of a Redis Cluster that lacks other nodes", "down", "down"),
+    Reply(("BUSY",), "has been running a script for longer than `busy-reply-threshold`", "down", "down"),
+    Reply(("READONLY",), "is a replica", "answered", "error"),
+    Reply(("NOREPLICAS",), "has fewer replicas than `min-replicas-to-write`", "answered", "error"),
+    Reply(("MISCONF",), "cannot save its data, with `stop-writes-on-bgsave-error`", "answered", "error"),
+    Reply(("OOM",), "has reached `maxmemory`, and evicts nothing", "answered", "error"),
+    Reply(("TRYAGAIN",), "is moving the hash slot of several keys", "error", "error"),
+    Reply(("NOAUTH", "WRONGPASS", "NOPERM"), "wants another user or password", "error", "error"),
+)
+
+#: Commands that wait for as long as they say, so that a late reply says nothing about the server.
+BLOCKING = frozenset(
+    {
+        *("BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP"),
+        *("XREAD", "XREADGROUP", "WAIT", "WAITAOF"),
+    }
+)
+
+_DOWN = {code for reply in REPLIES if reply.reads == reply.writes == "down" for code in reply.codes}
+
+
+class _Loading(HostUnavailableError, BusyLoadingError):
+    pass
+
+
+class _MasterDown(HostUnavailableError, MasterDownError):
+    pass
+
+
+class _ClusterDown(HostUnavailableError, ClusterDownError):
+    pass
+
+
+#: The kinds of errors that redis-py makes of replies, the special ones first.
+_KINDS: tuple[tuple[type[RedisError], str, type[HostUnavailableError]], ...] = (
+    (BusyLoadingError, "LOADING", _Loading),
+    (MasterDownError, "MASTERDOWN", _MasterDown),
+    (ClusterDownError, "CLUSTERDOWN", _ClusterDown),
+)
+
+
+class Refused(NamedTuple):
+    """Commands that a server did not run, because it serves nobody now.
+
+    Attributes:
+        entry: what can be sent again.
+        error: the reply.
+    """
+
+    entry: Any
+    error: RedisError
+
+
+def find_outage(error: BaseException) -> str | None:
+    """The code of an error reply that stands for a server that is down; None for any other error."""
+    if isinstance(error, HostUnavailableError):
+        return error.code
+    for kind, code, _ in _KINDS:
+        if isinstance(error, kind):
+            return code
+    if type(error) is ResponseError:
+        code = str(error).partition(" ")[0]
+        return code if code in _DOWN else None
+    return None
+
+
+def unavailable(error: BaseException, host: Any) -> HostUnavailableError | None:
+    """The error, with the host, for a server that is down by its own words; None for any other error."""
+    code = find_outage(error)
+    if code is None:
+        return None
+    if isinstance(error, HostUnavailableError):
+        return error
+    kind = next((mine for theirs, _, mine in _KINDS if isinstance(error, theirs)), HostUnavailableError)
+    text = str(error)
+    told = kind(f"{host}: {text if text.startswith(code) else f'{code} {text}'}")
+    told.code = code
+    return told
+
+
+class HostCircuit(Circuit):
+    """What is known of one Redis server. It refused a connection, or it is out: it answers nobody.
+
+    Attributes:
+        is_out: connections that are open are of no use either.
+        reason: what happened last.
+    """
+
+    __slots__ = ("is_out", "reason")
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.is_out = False
+        self.reason = REFUSED
+
+    def leave(self, reason: str) -> None:
+        """The server takes connections, and answers nobody: leave it alone."""
+        self.reason = reason
+        self.fail()
+        self.is_out = True
+
+    def succeed(self) -> None:
+        self.is_out = False
+        self.reason = REFUSED
+        super().succeed()
+
+
+REFUSED = "It refused the last connection"
+
+
+def make_table() -> Iterator[str]:
+    """The lines of the table of `REPLIES`, in Markdown."""
+    yield "| reply | the server | reads | writes |"
+    yield "|---|---|---|---|"
+    words = {"down": "as on a server that is down", "answered": "are answered", "error": "raise the error"}
+    for reply in REPLIES:
+        codes = ", ".join(f"`{code}`" for code in reply.codes)
+        yield f"| {codes} | {reply.server} | {words[reply.reads]} | {words[reply.writes]} |"
