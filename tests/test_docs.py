@@ -37,6 +37,7 @@ from pindb.redis.hosts import OPTIONS, Host
 from pindb.redis.routers.making import ROUTERS
 from pindb.testing.processes import ServerFolder, wait_for
 from pindb.testing.redis import ENVIRONMENT, TestSetup
+from tests.redis.tools import TRIALS, TRIALS_SEED
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -375,7 +376,7 @@ def test_backends_are_documented() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"\bPINDB_[A-Z_]*[A-Z]\b", page.read_text()))
-    assert named <= {*SETTINGS, ENVIRONMENT}
+    assert named <= {*SETTINGS, ENVIRONMENT, TRIALS, TRIALS_SEED}
 
 
 @pytest.mark.parametrize("name", pindb.__all__)

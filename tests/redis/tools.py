@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from types import TracebackType
+from typing import Any
 
 from pindb.redis import BaseRouter, Cluster
 from pindb.testing.redis import TestSetup
@@ -144,3 +148,31 @@ class Proxy:
         for sock in (source, target):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+#: What the environment says of trials that are drawn.
+TRIALS, TRIALS_SEED = "PINDB_TRIALS", "PINDB_TRIALS_SEED"
+
+
+def many_trials(number: int) -> int:
+    """How many trials a test draws: so many, times ``PINDB_TRIALS`` of the environment."""
+    return max(int(number * float(os.environ.get(TRIALS, "1"))), 1)
+
+
+def seed_of_trials() -> int:
+    """What trials are drawn from: ``PINDB_TRIALS_SEED`` of the environment, or always the same."""
+    return int(os.environ.get(TRIALS_SEED, "1"))
+
+
+def run_main(module: str, arguments: Sequence[Any], *, hiredis: bool) -> subprocess.CompletedProcess[str]:
+    """Call `main` of a module of the tests in a process of its own.
+
+    Arguments:
+        module: the module.
+        arguments: the arguments of its `main`, as what `repr` makes source of.
+        hiredis: False: as if there were none. redis-py looks for it when it is imported.
+    """
+    without = "" if hiredis else "import sys; sys.modules['hiredis'] = None\n"
+    program = f"{without}from {module} import main\nmain(*{list(arguments)!r})"
+    command = [sys.executable, "-X", "faulthandler", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
