@@ -59,6 +59,11 @@ class Circuit:
         """The server failed: leave it alone for so many seconds, `Circuit.seconds` where not given."""
         self._until = time.monotonic() + (self.seconds if seconds is None else seconds)
 
+    def give_back(self) -> None:
+        """The caller that was to try has not: the next one may, if the server is not up again."""
+        if self._until is not None:
+            self._until = time.monotonic()
+
     def succeed(self) -> None:
         """The server works."""
         self._until = None

@@ -19,7 +19,7 @@ from pindb.redis.hosts import Host, is_positive, no_such_host
 from pindb.redis.loading import shown
 from pindb.redis.outages import HostCircuit
 from pindb.redis.pools import adapt_pool, close_pool
-from pindb.redis.promise import Promise
+from pindb.redis.promise import Promise, get_settled
 from pindb.redis.routers import BaseRouter, PartitionRouter
 from pindb.redis.routers.making import make_router
 
@@ -386,7 +386,7 @@ class Cluster:
         }
         client.join(_left(end))
         for host_id, scripts in wanted.items():
-            there = found[host_id].value[host_id]
+            there = get_settled(found[host_id])[host_id]
             for script, is_there in zip(scripts.values(), there, strict=True):
                 if not is_there:
                     client.target([host_id]).script_load(script.script)

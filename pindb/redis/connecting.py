@@ -153,8 +153,11 @@ class ConnectingMixin:
                 if circuit is not None and not error.by_caller:  # type: ignore[union-attr]
                     circuit.fail()
             raise
-        except BaseException:
+        except BaseException as error:
             self.disconnect()  # type: ignore[attr-defined]
+            if circuit is not None and not isinstance(error, RedisError):
+                # It came from outside, and nobody knows how it would have ended.
+                circuit.give_back()
             raise
         sock = self._sock
         sock.connect_until = sock.reply_until = None

@@ -19,7 +19,7 @@ from redis.exceptions import (
 
 from pindb.redis.exchange import undecodable
 from pindb.redis.hosts import Host
-from pindb.redis.multikey import LONGEST
+from pindb.redis.multikey import LONGEST, no_reply
 from pindb.redis.names import read_word
 from pindb.redis.outages import Refused, find_outage
 from pindb.redis.promise import Promise, for_each, reject_all, settle_all
@@ -248,6 +248,9 @@ class Together:
             return False
         if self.name == "MSET":
             reply = repeat(True)
+        elif type(reply) is not list or len(reply) != len(self.keys):
+            self.fail(located(no_reply(len(self.keys), reply), host, (self.name, self.keys[0])))
+            return False
         elif self.decode is not None:
             try:
                 reply = list(map(self.decode, reply))

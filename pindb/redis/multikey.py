@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import DataError
+from redis.exceptions import DataError, InvalidResponse
 
 from pindb.redis.names import read_word
 from pindb.redis.routers import BaseRouter
@@ -73,8 +73,27 @@ def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
     return parts
 
 
+def no_reply(number: int, reply: Any) -> InvalidResponse:
+    """Return the error for what cannot be the reply to a command of so many keys."""
+    what = f"a list of {len(reply)}" if isinstance(reply, list) else f"{type(reply).__name__}"
+    return InvalidResponse(
+        f"A command of {number} keys was answered with {what}. Is there something between pindb and the "
+        "server?"
+    )
+
+
 def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:
-    """What the whole command would have replied: values in order, True, or a sum."""
+    """What the whole command would have replied: values in order, True, or a sum.
+
+    Raises:
+        redis.InvalidResponse: a reply is none that the command can have.
+    """
+    for part, reply in zip(parts, replies, strict=True):
+        number = len(part.places)
+        is_fine = len(reply) == number if type(reply) is list else name != "MGET"
+        if not is_fine or (name not in ("MGET", "MSET") and type(reply) is not int):
+            error = no_reply(number, reply)
+            raise InvalidResponse(f"{name} on host {part.host_id}: {error}")
     if name == "MGET":
         values: list[Any] = [None] * sum(len(part.places) for part in parts)
         for part, reply in zip(parts, replies, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Promise", "for_each", "reject_all", "settle_all"]
+__all__ = ["Promise", "for_each", "get_settled", "reject_all", "settle_all"]
 
 
 #: Who waits for a promise: what to call with its value, what with its reason, and the promise for what comes
@@ -272,6 +272,13 @@ def settle_all(promises: Sequence[Promise], values: Iterable[Any]) -> None:
 def reject_all(promises: Iterable[Promise], reason: BaseException) -> None:
     """Reject each promise."""
     for_each(Promise.reject, ((promise, reason) for promise in promises))
+
+
+def get_settled(promise: Promise) -> Any:
+    """Return the value of a promise that is settled, or raise the reason of its rejection."""
+    if promise.is_rejected:
+        raise promise.reason
+    return promise.value
 
 
 def for_each(call: Callable[..., Any], arguments: Iterable[Sequence[Any]]) -> None:

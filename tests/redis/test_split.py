@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 
-from pindb.redis import Cluster, RoutingClient, UnroutableCommand
-from tests.redis.tools import keys_on
+from pindb.redis import Cluster, RoutingClient, UnroutableCommand, create_cluster
+from pindb.testing.redis import TestSetup
+from tests.redis.tools import Proxy, keys_on
 
 NAMES = [f"key:{i}" for i in range(40)]
 
@@ -134,3 +136,46 @@ def test_other_commands_are_not_cut(client: RoutingClient, name: str) -> None:
     args = ("a", "b", "c") if name in ("smove",) else ("a", "b")
     with pytest.raises(UnroutableCommand, match=f"{name.upper()} has 2 keys"):
         getattr(client, name)(*args)
+
+
+# ---- replies that are none to the command ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reply", [b":100000000000001\r\n", b"+OK, as it were.\r\n", b"*1\r\n$7\r\na value\r\n"]
+)
+def test_a_reply_that_cannot_be_one_to_several_keys(
+    servers: TestSetup, make_cluster: Callable[..., Cluster], reply: bytes
+) -> None:
+    def back(data: bytes) -> bytes:
+        return reply if data.startswith(b"*2\r\n") else data
+
+    with Proxy(str(servers.host(0)["unix_socket_path"]), back=back) as proxy:
+        cluster = make_cluster({0: {"port": proxy.port}})
+        client = cluster.get_routing_client(split_multi_key=True)
+        client.mset({"a": 1, "b": 2})
+        with pytest.raises(redis.InvalidResponse, match="A command of 2 keys was answered with"):
+            client.mget("a", "b")
+        created = create_cluster({"router": "partition", "hosts": [{"port": proxy.port}]})
+        with pytest.raises(redis.InvalidResponse):
+            created.execute_command("MGET", "a", "b")
+        created.disconnect()
+        with pytest.raises(redis.InvalidResponse), cluster.map() as mapping:
+            promises = [mapping.get("a"), mapping.get("b")]
+        with pytest.raises(redis.InvalidResponse), cluster.map() as mapping:
+            promises.append(mapping.mget("a", "b"))
+        assert [type(promise.reason) for promise in promises] == [redis.InvalidResponse] * 3
+
+
+def test_a_reply_that_cannot_be_a_number_of_keys(
+    servers: TestSetup, make_cluster: Callable[..., Cluster]
+) -> None:
+    def back(data: bytes) -> bytes:
+        return b"+2\r\n" if data.startswith(b":2") else data
+
+    with Proxy(str(servers.host(0)["unix_socket_path"]), back=back) as proxy:
+        cluster = make_cluster({0: {"port": proxy.port}})
+        client = cluster.get_routing_client(split_multi_key=True)
+        client.mset({"a": 1, "b": 2})
+        with pytest.raises(redis.InvalidResponse, match="DEL on host 0"):
+            client.delete("a", "b")

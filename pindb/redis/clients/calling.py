@@ -13,7 +13,7 @@ from pindb.redis.entries import Command, Entry
 from pindb.redis.exceptions import Call, CommandError, HostListExhausted, UnroutableCommand
 from pindb.redis.multikey import can_split
 from pindb.redis.names import read_word, with_plain_name
-from pindb.redis.promise import Promise
+from pindb.redis.promise import Promise, get_settled
 from pindb.redis.results import Result, get_value, get_values, results_of
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.keys import KEY_FIRST, check_command
@@ -80,7 +80,8 @@ class CallingClient(BaseClient):
             return self._routing.send_to(hosts[0], args, options, choose)
         with self._cluster.fanout(hosts) as client:
             promise = client.execute_command(*args, **options)
-        return [promise.value[host_id] for host_id in hosts]
+        replies = get_settled(promise)
+        return [replies[host_id] for host_id in hosts]
 
 
 class AimedClient(BaseClient):

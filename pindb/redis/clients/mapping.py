@@ -228,7 +228,16 @@ class MappingClient(PromisingClient):
         pairs = self._keep_parts(name, args)
         parts = [part for part, _ in pairs]
         promise = Promise.all([promise for _, promise in pairs])
-        return promise.then(lambda replies: merge_replies(name, parts, replies))
+
+        def merge(replies: list[Any]) -> Any:
+            try:
+                return merge_replies(name, parts, replies)
+            except BaseException:
+                # All commands were answered, and still there is something to be raised.
+                self._has_refused = True
+                raise
+
+        return promise.then(merge)
 
     def _keep_parts(self, name: str, args: Sequence[Any]) -> list[tuple[Part, Promise]]:
         pairs = [(part, Promise()) for part in split(self._router, name, args)]

@@ -19,6 +19,7 @@ from pindb.redis.multikey import can_split
 from pindb.redis.names import with_plain_name
 from pindb.redis.outages import BLOCKING, find_outage
 from pindb.redis.pools import at_host
+from pindb.redis.promise import get_settled
 from pindb.redis.retries import may_retry, reads_only, too_many_retries, was_refused
 from pindb.redis.routers.keys import KEY_FIRST, check_command
 
@@ -68,7 +69,7 @@ class RoutingClient(BaseClient):
         elif self.split_multi_key and router.by_key and can_split(args[0]):
             with self.map(split_multi_key=True) as client:
                 promise = client.execute_command(*args, **options)
-            return promise.value
+            return get_settled(promise)
         else:
             if args[0] not in KEY_FIRST:
                 check_command(args[0], args[1:])
@@ -256,7 +257,7 @@ class RoutingClient(BaseClient):
         """The replies of all databases: hosts with the same address are asked once."""
         with self.fanout(self._cluster.one_for_each_database()) as client:
             promise = client.execute_command(*args, **options)
-        return promise.value  # type: ignore[no-any-return]
+        return get_settled(promise)  # type: ignore[no-any-return]
 
     def keys(self, pattern: Any = "*", **kwargs: Any) -> list[Any]:
         """The keys of all hosts that match `pattern`, in no order."""
