@@ -151,6 +151,7 @@ class Host:
         timeout = options.setdefault("socket_timeout", TIMEOUT)
         if options.get("socket_connect_timeout") is None:
             options["socket_connect_timeout"] = timeout or TIMEOUT
+        self._check_times(options)
         if circuit is not None and issubclass(options["connection_class"], ConnectingMixin):
             options["circuit"] = circuit
         cached = sorted({"cache", "cache_config"} & options.keys())
@@ -183,6 +184,18 @@ class Host:
                 "redis.ConnectionPool, redis.BlockingConnectionPool, or a class derived from them."
             )
         return pool
+
+    def _check_times(self, options: Mapping[str, Any]) -> None:
+        """Raise `ClusterConfigError` for a time that would fail the first command, and not with this."""
+        # What redis-py makes seconds of, from a URL, it does itself.
+        for name in ("socket_timeout", "socket_connect_timeout", "timeout", "health_check_interval"):
+            seconds = options.get(name)
+            may_be_none = name in ("timeout", "health_check_interval") and seconds in (0, False)
+            if seconds is not None and not may_be_none and not is_positive(seconds):
+                raise ClusterConfigError(
+                    f"pool_options, or options of {self}, have the {name} {shown(seconds)}. Write seconds, "
+                    "above 0, or None."
+                )
 
 
 OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "options"})

@@ -254,9 +254,10 @@ class MappingClient(PromisingClient):
     # Another host for what one did not get.
 
     def _send(self, timeout: float | None) -> bool:
-        self._retries_left = self._cluster.max_connection_retries
-        self._given_up.clear()
-        self._late_round = None
+        if not self._sending.is_under_way:
+            self._retries_left = self._cluster.max_connection_retries
+            self._given_up.clear()
+            self._late_round = None
         return super()._send(timeout)
 
     def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pindb.redis.entries import Entry
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
 from pindb.redis.exchange import finish
 from pindb.redis.hosts import Host
+from pindb.redis.loading import shown
 from pindb.redis.promise import Promise, reject_all
 
 if TYPE_CHECKING:
@@ -24,7 +26,25 @@ if TYPE_CHECKING:
 
 __all__ = ["PromisingClient"]
 
+#: Longer than anybody waits, in seconds; the system's calls take no longer times.
+LONGEST_WAIT = 1_000_000
+
 ONE_AFTER_THE_OTHER = "it needs replies one after the other; call it outside of the map"
+
+
+class _Sending:
+    """Whether a client is sending. Callbacks may join it meanwhile.
+
+    Attributes:
+        is_under_way: it is.
+        has_failed: a join of a callback has had errors, which the one around it raises.
+    """
+
+    __slots__ = ("has_failed", "is_under_way")
+
+    def __init__(self) -> None:
+        self.is_under_way = False
+        self.has_failed = False
 
 
 class PromisingClient(BaseClient):
@@ -40,25 +60,42 @@ class PromisingClient(BaseClient):
 
     def __init__(self, cluster: Cluster, max_concurrency: int | None = None, auto_batch: bool = True) -> None:
         super().__init__(cluster)
-        if max_concurrency is not None and max_concurrency < 1:
+        if max_concurrency is not None and (type(max_concurrency) is not int or max_concurrency < 1):
             raise ClusterConfigError(
-                f"max_concurrency is {max_concurrency!r}. Write how many hosts are talked to at once: 1 or "
-                "more, or None for all."
+                f"max_concurrency is {shown(max_concurrency)}. Write how many hosts are talked to at once: "
+                "1 or more, or None for all."
             )
         self.max_concurrency = max_concurrency
         self.auto_batch = auto_batch
-        self.timeout: float | None = None
+        self.timeout = None
         self._buffers = Buffers()
         # How often anything was sent.
         self._round = 0
-        # What was returned since the last join, in order: promises, and lists of them.
+        # What was returned and waits, in order: promises, and lists of them.
         self._issued: list[Promise | list[Promise]] = []
+        # What was sent since the last join, the same way.
+        self._sent: list[Promise | list[Promise]] = []
+        self._sending = _Sending()
         self._is_owner = True
 
     def __del__(self) -> None:
         # Nobody can send them any more: an exception struck at the door of join(), say.
-        if self._is_owner and (self._issued or self._run):
-            self._reject_all("The command was never sent, or was interrupted.")
+        if self._is_owner and (self._issued or self._sent or self._run):
+            self._reject_all("The command was never sent, or was interrupted.", 0)
+
+    @property
+    def timeout(self) -> float | None:
+        """How long all that waits at the end of the block may take, in seconds; None: as long as it takes.
+
+        Raises:
+            ClusterConfigError: (where it is set) it is no number.
+        """
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        _check_timeout(seconds)
+        self._timeout = seconds
 
     def __enter__(self) -> Any:
         return self
@@ -87,15 +124,15 @@ class PromisingClient(BaseClient):
         return True
 
     def _forget(self) -> None:
-        """What was issued is settled."""
+        """What was issued is settled; what a join has sent that is under way is its own."""
+        # Clients of a fan-out for other hosts share these.
         self._issued.clear()
+        if not self._sending.is_under_way:
+            self._sent.clear()
 
     def _promises(self) -> Iterator[Promise]:
-        for issued in self._issued:
-            if isinstance(issued, list):
-                yield from issued
-            else:
-                yield issued
+        """What waits."""
+        return _each(self._issued)
 
     def cancel(self) -> None:
         """Drop all commands that wait; their promises are rejected with `CommandCancelled`."""
@@ -110,6 +147,8 @@ class PromisingClient(BaseClient):
     def join(self, timeout: float | None = None) -> None:
         """Send all commands that wait, and settle all promises. What callbacks call meanwhile is sent too.
 
+        A callback may call it as well; what its commands fail with is raised by the join that is under way.
+
         Arguments:
             timeout: for all of it, in seconds: what has no reply by then is rejected with `HostTimeoutError`.
 
@@ -117,10 +156,15 @@ class PromisingClient(BaseClient):
             redis.RedisError: the reason of the first command, in their order, that failed and whose promise
                 has nobody to handle that. All others were settled before.
         """
+        _check_timeout(timeout)
+        if self._sending.is_under_way:
+            self._sending.has_failed |= not self._send(timeout)
+            return
         first = None
         try:
             if not self._send(timeout):
-                first = next((promise for promise in self._promises() if promise.is_unhandled), None)
+                everything = chain(_each(self._sent), self._promises())
+                first = next((promise for promise in everything if promise.is_unhandled), None)
         finally:
             self._forget()
         if first is not None:
@@ -137,13 +181,19 @@ class PromisingClient(BaseClient):
         """
         self._gather()
         promises = list(self._promises())
+        is_inner = self._sending.is_under_way
         fine = False
         try:
             fine = self._send(self.timeout)
         finally:
-            self._forget()
+            if not is_inner:
+                self._forget()
         if fine:
             return [promise.value for promise in promises]
+        if is_inner:
+            # Its caller is told now, and not the one of the join that is under way.
+            for promise in promises:
+                promise.done(on_failure=_ignore)
         if raise_on_error:
             for promise in promises:
                 if promise.is_rejected:
@@ -152,28 +202,37 @@ class PromisingClient(BaseClient):
 
     def _send(self, timeout: float | None) -> bool:
         """Send what waits, and what callbacks call meanwhile; whether nothing failed."""
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None or timeout > LONGEST_WAIT else time.monotonic() + timeout
         find_host = self._cluster.get_endpoint
+        sending = self._sending
+        is_inner, already = sending.is_under_way, len(self._sent)
         try:
+            sending.is_under_way = True
             fine = self._gather()
             while self._buffers:
                 self._round += 1
+                self._sent += self._issued
+                self._issued.clear()
                 fine &= self._buffers.send(
                     find_host, end, self.max_concurrency, self._take_back, self._heard_from
                 )
                 fine &= self._gather()
         except BaseException:
             # A callback's, or a signal handler's (a soft time limit, say), which strikes anywhere.
-            finish(lambda: self._reject_all("The command was interrupted."))
+            finish(lambda: self._reject_all("The command was interrupted.", already))
             raise
-        return fine
+        finally:
+            sending.is_under_way = is_inner
+            if not is_inner:
+                failed, sending.has_failed = sending.has_failed, False
+        return fine and (is_inner or not failed)
 
-    def _reject_all(self, why: str) -> None:
-        """Reject every promise that is pending."""
+    def _reject_all(self, why: str, already: int) -> None:
+        """Reject every promise that is pending, but for so many of the join around this one."""
         error = CommandCancelled(why)
         with suppress(Exception):
             self._buffers.cancel(error)
-        for promise in self._promises():
+        for promise in chain(_each(self._sent[already:]), self._promises()):
             # What callbacks raise keeps no promise pending.
             with suppress(Exception):
                 promise.reject(error)
@@ -194,3 +253,23 @@ class PromisingClient(BaseClient):
     pipeline = refused("pipeline", "it is one: call the commands, then execute()")
     __contains__ = refused("__contains__", "whether a key is there is not known yet; use exists()")
     __getitem__ = refused("__getitem__", "whether a key is there is not known yet; use get()")
+
+
+def _each(issued: Sequence[Promise | list[Promise]]) -> Iterator[Promise]:
+    """The promises of what was issued, one by one."""
+    for some in issued:
+        if isinstance(some, list):
+            yield from some
+        else:
+            yield some
+
+
+def _check_timeout(seconds: Any) -> None:
+    """Raise `ClusterConfigError` unless it is a number of seconds, or None."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and seconds == seconds):
+        raise ClusterConfigError(f"timeout is {shown(seconds)}. Write seconds, or None to wait for ever.")
+
+
+def _ignore(reason: Any) -> None:
+    """Take notice of an error that was raised elsewhere."""
