@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import DataError, InvalidResponse
+from redis.exceptions import DataError, InvalidResponse, RedisError
 
 from pindb.redis.names import read_word
+from pindb.redis.resp import Packer
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["LONGEST", "Part", "can_split", "merge_replies", "split"]
+__all__ = ["LONGEST", "Part", "can_split", "check_words", "merge_replies", "split"]
 
 #: What can be cut, with the number of arguments that belong together.
 SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
@@ -21,6 +22,9 @@ def can_split(command: Any) -> bool:
     """Whether a command can be cut, by its name."""
     return (command if type(command) is str else read_word(command)).upper() in SPLITTABLE
 
+
+#: What every encoder takes, but for text that is not in its encoding.
+SENDABLE = frozenset({str, bytes, int, float})
 
 #: How many keys one command takes at most: a server does nothing else while it runs one.
 LONGEST = 1000
@@ -80,6 +84,29 @@ def no_reply(number: int, reply: Any) -> InvalidResponse:
         f"A command of {number} keys was answered with {what}. Is there something between pindb and the "
         "server?"
     )
+
+
+def check_words(name: str, args: Sequence[Any], encoder: Any) -> None:
+    """Refuse words that cannot be sent: where one host's part could not, the others would have theirs.
+
+    Arguments:
+        name: one of `SPLITTABLE`.
+        args: its arguments.
+        encoder: redis-py's encoder of the connections.
+
+    Raises:
+        redis.DataError: a word is of a type that cannot be sent, or not in the encoding; its key is named.
+    """
+    # Routers have encoded the keys.
+    is_encodable = name != "MSET" or all(word.isascii() for word in args if type(word) is str)
+    if is_encodable and SENDABLE.issuperset(map(type, args)):
+        return
+    pack, width = Packer(encoder), SPLITTABLE[name]
+    for place, word in enumerate(args):
+        try:
+            pack((word,))
+        except (RedisError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{name} {args[place - place % width]!r:.60}: {error}") from error
 
 
 def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:

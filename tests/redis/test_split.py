@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 import redis
 
-from pindb.redis import Cluster, RoutingClient, UnroutableCommand, create_cluster
+from pindb.redis import Cluster, CommandError, RoutedCluster, RoutingClient, UnroutableCommand, create_cluster
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Proxy, keys_on
+
+Make = Callable[..., Cluster]
+Create = Callable[..., RoutedCluster]
 
 NAMES = [f"key:{i}" for i in range(40)]
 
@@ -111,9 +116,12 @@ def test_nothing_to_get_is_nothing(client: RoutingClient) -> None:
 
 def test_an_error_names_its_host(cluster: Cluster, client: RoutingClient) -> None:
     keys = [keys_on(cluster, host_id, 1)[0] for host_id in range(4)]
-    values: dict[str, Any] = dict.fromkeys(keys, 1)
-    with pytest.raises(redis.DataError, match=f"MSET '{keys[2]}' on host 2"):
-        client.mset({**values, keys[2]: None})
+    cluster.get_local_client(2).config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.ResponseError, match=f"MSET '{keys[2]}' on host 2"):
+            client.mset(dict.fromkeys(keys, 1))
+    finally:
+        cluster.get_local_client(2).config_set("maxmemory", 0)
 
 
 @pytest.mark.parametrize("name", ["mget", "delete", "unlink", "exists", "touch"])
@@ -179,3 +187,49 @@ def test_a_reply_that_cannot_be_a_number_of_keys(
         client.mset({"a": 1, "b": 2})
         with pytest.raises(redis.InvalidResponse, match="DEL on host 0"):
             client.delete("a", "b")
+
+
+# ---- what cannot be sent -------------------------------------------------------------------------
+
+WRONG = [None, True, object(), [1], Decimal(1), HTTPStatus.OK, "\ud800"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_value_that_cannot_be_sent_keeps_all_hosts_from_their_parts(
+    cluster: Cluster, create: Create, wrong: Any
+) -> None:
+    values = {**{name: i for i, name in enumerate(NAMES)}, "wrong": wrong, "ä": "ä"}
+    with pytest.raises(redis.DataError, match="MSET 'wrong'"):
+        cluster.get_routing_client(split_multi_key=True).mset(values)
+    for auto_batch in (True, False):
+        client = cluster.get_routing_client(auto_batch=auto_batch).get_mapping_client()
+        promise, other = client.mset(values), client.set("other", 1)
+        with pytest.raises(redis.DataError, match="MSET 'wrong'"):
+            client.join()
+        assert isinstance(promise.reason, redis.DataError)
+        assert other.value is True
+    called = create("partition")
+    with pytest.raises(redis.DataError, match="MSET 'wrong'"):
+        called.mset(values)
+    with pytest.raises(CommandError, match="MSET 'key:0': DataError: MSET 'wrong'"), called.map() as conn:
+        conn.mset(values)
+    assert cluster.get_routing_client().keys() == [b"other"]
+
+
+def test_a_key_that_cannot_be_sent_keeps_all_hosts_from_their_parts(client: RoutingClient) -> None:
+    client.mset(dict.fromkeys(NAMES, 1))
+    for name in ("delete", "unlink"):
+        with pytest.raises(
+            redis.DataError, match=rf"{name[:3].upper()}.* <HTTPStatus.OK: 200>: Invalid input"
+        ):
+            getattr(client, name)(*NAMES, HTTPStatus.OK)
+    assert client.dbsize() == 40
+
+
+def test_text_that_is_not_in_the_encoding_keeps_all_hosts_from_their_parts(make_cluster: Make) -> None:
+    client = make_cluster(pool_options={"encoding": "latin-1"}).get_routing_client(split_multi_key=True)
+    with pytest.raises(redis.DataError, match="MSET 'wrong'"):
+        client.mset({**dict.fromkeys(NAMES, "ä"), "wrong": "ł"})
+    assert client.dbsize() == 0
+    assert client.mset(dict.fromkeys(NAMES, "ä"))
+    assert client.get(NAMES[0]) == b"\xe4"

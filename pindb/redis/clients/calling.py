@@ -142,7 +142,7 @@ class ResultsClient(MappingClient):
         self.fail_silently = fail_silently
         self._errors: list[tuple[Call, BaseException]] = []
         # What was called before the last join, as `_issued` has it; None before the first.
-        self._sent: list[Promise | list[Promise]] | None = None
+        self._returned: list[Promise | list[Promise]] | None = None
         # What was called: the keys and values of runs, and the words of other commands, with their promises.
         self._log: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
         #: The method that is being called, and its hosts, if the router has looked at the call.
@@ -265,7 +265,7 @@ class ResultsClient(MappingClient):
             self._buffers.add(self._router.get_dbs(*entry.call)[0], entry)
 
     def _forget(self) -> None:
-        self._sent, self._issued = self._issued, []
+        self._returned = self._sent + self._issued
         super()._forget()
         self._log = []
 
@@ -306,7 +306,7 @@ class ResultsClient(MappingClient):
             ResultPending: before the end of the block.
             CommandCancelled: the block was left with an exception.
         """
-        return results_of(self._sent)
+        return results_of(self._returned)
 
 
 def _find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.commands.helpers import list_or_args
-from redis.exceptions import RedisError
+from redis.exceptions import DataError, RedisError
 
 from pindb.redis.clients.promising import PromisingClient
 from pindb.redis.entries import Command, Entry, Run
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host
-from pindb.redis.multikey import Part, can_split, merge_replies, split
+from pindb.redis.multikey import Part, can_split, check_words, merge_replies, split
 from pindb.redis.names import read_word, with_plain_name
 from pindb.redis.promise import Promise, reject_all
 from pindb.redis.retries import is_callers, too_many_retries, was_refused
@@ -221,6 +221,11 @@ class MappingClient(PromisingClient):
             return self._issue(Promise.resolved([]))
         if not self._router.by_key:
             return self.execute_command(name, *args)
+        try:
+            check_words(name, args, self._cluster.encoder)
+        except DataError as error:
+            self._has_refused = True
+            return self._issue(Promise.rejected(error))
         return self._issue(self._split(name, args))
 
     def _split(self, name: str, args: Sequence[Any]) -> Promise:
