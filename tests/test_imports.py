@@ -64,6 +64,7 @@ FLOORS = [
     ["pindb.cache.operations", "pindb.cache.patterns", "pindb.cache.statistics"],
     ["pindb.cache.change", "pindb.cache.scan"],
     ["pindb.cache.plan"],
+    ["pindb.cache.copies"],
     ["pindb.cache.move"],
     ["pindb.cache.backend", "pindb.cache.client"],
     ["pindb.cache"],

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import RedisError
 
 from pindb.cache.asking import ask
+from pindb.cache.copies import PREFIX, TAKE_BACK, Copies, Gone
 from pindb.cache.plan import find_hosts
 from pindb.cache.scan import get_sizes, scan
 from pindb.redis import Cluster
@@ -27,18 +28,6 @@ READ = """
 local value = redis.call('DUMP', KEYS[1])
 if not value then return false end
 return {value, redis.call('PTTL', KEYS[1])}
-"""
-
-#: Writes a value unless it is there already, which makes 0 of 1; how long it lives is set anyway.
-WRITE = """
-local value, left = ARGV[1], tonumber(ARGV[2])
-if redis.call('DUMP', KEYS[1]) == value then
-    if left == 0 then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], left) end
-    return 0
-end
-local reply = redis.pcall('RESTORE', KEYS[1], left, value, 'REPLACE')
-if reply.err then return reply end
-return 1
 """
 
 #: Deletes a key if it has the value that was read, and does not live longer than it was to live then.
@@ -85,6 +74,8 @@ class Progress:
         expired: keys that were gone before they could be copied.
         deleted: originals that were deleted.
         kept: originals that were to be deleted, but have changed since they were copied.
+        taken_back: copies of an earlier move that were deleted, because their originals are gone.
+        forgotten: copies that there was no room to remember: they stay if their originals go.
         failed: how much was not moved; see `Move.failures`.
     """
 
@@ -95,6 +86,8 @@ class Progress:
     expired: int = 0
     deleted: int = 0
     kept: int = 0
+    taken_back: int = 0
+    forgotten: int = 0
     failed: int = 0
 
 
@@ -117,9 +110,11 @@ class Move:
     sets and hashes are copied again, for each server keeps them in an order of its own.) What is written
     while it runs may be copied or not: run it again.
 
-    Nothing is deleted unless asked for. Then an original is deleted after its copy was written, and only if
-    it has not changed since. Keys that lie where the old settings do not look for them are left alone, and so
-    are copies whose originals are no more.
+    Copies that an earlier move has written, and whose originals are gone since, are deleted first; not what
+    the site itself has written there, nor what it has changed. See `Copies`.
+
+    No original is deleted unless that is asked for. Then it is deleted after its copy was written, and only
+    if it has not changed since. Keys that lie where the old settings do not look for them are left alone.
 
     Arguments:
         now: the servers with the settings that the site uses.
@@ -154,6 +149,13 @@ class Move:
         self._sources = _identify(self._now)
         self._targets = _identify(self._then)
         self.progress.total = sum(get_sizes(self._now).values())
+        self._copies = Copies(self._now, self._then, self._sources, self._targets, self._pattern, self._batch)
+        # First: what the site writes again meanwhile is found when the keys are looked through.
+        for gone, unknown in self._copies.find():
+            for host_id, error in unknown.items():
+                self._fail(self._then, host_id, None, error)
+            self._take_back(gone)
+            yield self.progress
         rounds = scan(self._now, self._pattern, count=max(self._batch, 10))
         seen = 0
         for found in rounds:
@@ -178,8 +180,24 @@ class Move:
         return [
             _Key(name, host_id, target)
             for name, source, target in places
-            if self._sources[source] == here and self._targets[target] != here
+            if self._sources[source] == here and self._targets[target] != here and not name.startswith(PREFIX)
         ]
+
+    def _take_back(self, copies: list[Gone]) -> None:
+        """Delete those of the copies whose originals are gone."""
+        there = ask(self._now, ((copy.source, ("EXISTS", copy.name)) for copy in copies))
+        gone = []
+        for copy, reply in zip(copies, there, strict=True):
+            if isinstance(reply, RedisError):
+                self._fail(self._now, copy.source, copy, reply)
+            elif not reply:
+                gone.append(copy)
+        commands = ((copy.target, ("EVAL", TAKE_BACK, 2, copy.name, copy.hash, copy.mark)) for copy in gone)
+        for copy, reply in zip(gone, ask(self._then, commands), strict=True):
+            if isinstance(reply, RedisError):
+                self._fail(self._then, copy.target, copy, reply)
+            else:
+                self.progress.taken_back += reply
 
     def _move(self, keys: list[_Key]) -> None:
         copies = self._copy(self._read(keys))
@@ -203,7 +221,7 @@ class Move:
         replies = ask(
             self._then,
             (
-                (key.target, ("EVAL", WRITE, 1, key.name, value, _lifetime(left)))
+                (key.target, self._copies.write(key.source, key.name, value, _lifetime(left), self._delete))
                 for key, value, left in copies
             ),
         )
@@ -212,10 +230,10 @@ class Move:
             if isinstance(reply, RedisError):
                 self._fail(self._then, copy.key.target, copy.key, reply)
                 continue
-            if reply:
-                self.progress.copied += 1
-            else:
-                self.progress.same += 1
+            is_written, is_forgotten = reply % 2, reply > 1
+            self.progress.copied += is_written
+            self.progress.same += 1 - is_written
+            self.progress.forgotten += is_forgotten
             there.append(copy)
         return there
 
@@ -232,7 +250,7 @@ class Move:
             else:
                 self.progress.kept += 1
 
-    def _fail(self, cluster: Cluster, host_id: int, key: _Key | None, error: RedisError) -> None:
+    def _fail(self, cluster: Cluster, host_id: int, key: _Key | Gone | None, error: RedisError) -> None:
         self.progress.failed += 1
         if len(self.failures) < REMEMBERED:
             address = cluster.hosts[host_id].address

@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 
 from pindb.cache import move as moving
 from pindb.cache.asking import ask
-from pindb.cache.move import DELETE, READ, WRITE, Failure, Move
+from pindb.cache.copies import WRITE
+from pindb.cache.move import DELETE, READ, Failure, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
 from tests.cache.moving import PATTERN, changing, clean, site, urls_of
@@ -278,9 +279,10 @@ def test_one_value_that_a_server_does_not_take_does_not_keep_the_others_from_mov
     spoilt = []
 
     def spoil(cluster: Any, commands: Any) -> Any:
-        (target, (*words, value, left)), *rest = commands
-        spoilt.append(words[-1])
-        return [(target, (*words, value[:-1], left)), *rest]
+        (target, words), *rest = commands
+        name, value = words[3], words[6]
+        spoilt.append(name)
+        return [(target, (*words[:6], value[:-1], *words[7:])), *rest]
 
     before(monkeypatch, WRITE, spoil)
     with changing(urls[:1], add=urls[1:2], remove=urls[:1]) as (now, then):

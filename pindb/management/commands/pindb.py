@@ -17,7 +17,7 @@ removed, or with another router. Nothing changes until --move is written.
 
 --move copies the keys, with their times to live, to where the new settings look for them. The site may go on
 meanwhile; run it again for what was written since, or after an interruption. Then change the site's settings.
-Copies whose originals were deleted in the meantime stay.
+Copies whose originals were deleted in the meantime are deleted when it runs again.
 
 Only keys of the cache count, of all versions: those that begin with its KEY_PREFIX and a colon (with the
 default KEY_FUNCTION; without a KEY_PREFIX, those that begin with a colon). --match names others.
@@ -256,6 +256,8 @@ class Command(BaseCommand):
             "expired meanwhile": progress.expired,
             "originals deleted": progress.deleted,
             "originals kept, which have changed meanwhile": progress.kept,
+            "copies taken back, whose originals are gone": progress.taken_back,
+            "copies not remembered: they stay if their originals go": progress.forgotten,
             "failed": progress.failed,
         }
         shown = [f"{number:,} {name}" for name, number in parts.items() if number or name == "copied"]
