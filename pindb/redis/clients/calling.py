@@ -266,6 +266,9 @@ class ResultsClient(MappingClient):
 
     def _forget(self) -> None:
         self._returned = self._sent + self._issued
+        if self._run:
+            # Cancelled before it was gathered.
+            self._returned.append(self._run)
         super()._forget()
         self._log = []
 
