@@ -284,10 +284,19 @@ def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
     """`error` with the command and its host in front of its message."""
     command = " ".join(read_word(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
     if error.args and isinstance(error.args[0], str):
-        code = next((code for kind, code in OF_CLUSTER_MODE.items() if isinstance(error, kind)), None)
-        message = error.args[0] if code is None else f"{code} {error.args[0]}. {CLUSTER_MODE}"
-        error.args = (f"{command} on {host}: {message}", *error.args[1:])
+        error.args = (f"{command} on {host}: {_explained(error, error.args[0])}", *error.args[1:])
     return error
+
+
+def _explained(error: RedisError, message: str) -> str:
+    """A message, which says that it is of a server in cluster mode."""
+    code = next((code for kind, code in OF_CLUSTER_MODE.items() if type(error) is kind), None)
+    if code is not None:
+        message = f"{code} {message}"
+    # Older versions of redis-py have plain errors for them.
+    elif message.partition(" ")[0] not in OF_CLUSTER_MODE.values():
+        return message
+    return f"{message}. {CLUSTER_MODE}"
 
 
 #: The errors that only servers in cluster mode reply, and their codes, which redis-py takes out of messages.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from redis.exceptions import ClusterCrossSlotError, ClusterDownError, MovedError
+from redis.exceptions import ResponseError
 
 from pindb.hashing import slot
 from pindb.redis import Cluster, CommandError, create_cluster
@@ -57,13 +57,13 @@ def test_errors_of_servers_in_cluster_mode_say_so(nodes: tuple[TestSetup, TestSe
     client = cluster.get_routing_client()
     here, elsewhere, nowhere = key_in(0, 8191), key_in(8192, 16382), key_in(16383, 16383)
     assert client.set(here, 1) is True
-    with pytest.raises(MovedError, match=rf"GET '{elsewhere}' on host 0 .*: MOVED \d+ .*{SAYS_SO}"):
+    with pytest.raises(ResponseError, match=rf"GET '{elsewhere}' on host 0 .*: MOVED \d+ .*{SAYS_SO}"):
         client.get(elsewhere)
-    with pytest.raises(MovedError, match=f": MOVED .*{SAYS_SO}"), cluster.map() as batch:
+    with pytest.raises(ResponseError, match=f": MOVED .*{SAYS_SO}"), cluster.map() as batch:
         batch.set(elsewhere, 1)
-    with pytest.raises(ClusterDownError, match=f": CLUSTERDOWN .*{SAYS_SO}"):
+    with pytest.raises(ResponseError, match=f": CLUSTERDOWN .*{SAYS_SO}"):
         client.get(nowhere)
-    with pytest.raises(ClusterCrossSlotError, match=f": CROSSSLOT .*{SAYS_SO}"), cluster.map() as batch:
+    with pytest.raises(ResponseError, match=f": CROSSSLOT .*{SAYS_SO}"), cluster.map() as batch:
         batch.mget(here, key_in(slot(here) + 1, 8191))
     created = create_cluster({"hosts": [nodes[0].host(0)]})
     with pytest.raises(CommandError, match=f"MOVED .*{SAYS_SO}"), created.map() as conn:
