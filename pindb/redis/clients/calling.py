@@ -291,6 +291,9 @@ class ResultsClient(MappingClient):
         fine = False
         try:
             fine = self._send(timeout)
+        except BaseException:
+            self._interrupted()
+            raise
         finally:
             called = [] if fine else [pair for calls in self._log for pair in calls()]
             self._forget()

@@ -165,6 +165,9 @@ class PromisingClient(BaseClient):
             if not self._send(timeout):
                 everything = chain(_each(self._sent), self._promises())
                 first = next((promise for promise in everything if promise.is_unhandled), None)
+        except BaseException:
+            self._interrupted()
+            raise
         finally:
             self._forget()
         if first is not None:
@@ -185,6 +188,10 @@ class PromisingClient(BaseClient):
         fine = False
         try:
             fine = self._send(self.timeout)
+        except BaseException:
+            if not is_inner:
+                self._interrupted()
+            raise
         finally:
             if not is_inner:
                 self._forget()
@@ -219,13 +226,17 @@ class PromisingClient(BaseClient):
                 fine &= self._gather()
         except BaseException:
             # A callback's, or a signal handler's (a soft time limit, say), which strikes anywhere.
-            finish(lambda: self._reject_all("The command was interrupted.", already))
+            self._interrupted(already)
             raise
         finally:
             sending.is_under_way = is_inner
             if not is_inner:
                 failed, sending.has_failed = sending.has_failed, False
         return fine and (is_inner or not failed)
+
+    def _interrupted(self, already: int = 0) -> None:
+        """Leave no promise pending after an exception; see `_reject_all`."""
+        finish(lambda: self._reject_all("The command was interrupted.", already))
 
     def _reject_all(self, why: str, already: int) -> None:
         """Reject every promise that is pending, but for so many of the join around this one."""
