@@ -412,8 +412,14 @@ class _Exchange:
 
     def _connect_here(self, conversation: Conversation) -> None:
         conversation.connect(self._end)
+        self._go_on(conversation)
+
+    def _go_on(self, conversation: Conversation) -> None:
+        """Start a conversation that has been connected, or has not."""
         if conversation.error is None:
             self._start(conversation)
+        else:
+            conversation.close()
 
     def _connect(self, conversation: Conversation) -> None:
         if self._opener is None:
@@ -477,7 +483,8 @@ class _Exchange:
 
     def _go_on_with_connected(self, opener: Opener) -> None:
         for conversation, error in opener.finished():
-            self._connecting.remove(conversation)
-            conversation.connected(error)
-            if conversation.error is None:
-                self._start(conversation)
+            # It may have been given up while its thread came to an end.
+            if conversation in self._connecting:
+                self._connecting.remove(conversation)
+                conversation.connected(error)
+                self._go_on(conversation)
