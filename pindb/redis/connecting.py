@@ -16,9 +16,17 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.outages import HostCircuit
-from pindb.redis.sockets import PatientSocket, make_patient
+from pindb.redis.sockets import GreetingSocket, PatientSocket, make_patient
 
-__all__ = ["ConnectingMixin", "TcpConnection", "TlsConnection", "UnixConnection", "get_end", "opening"]
+__all__ = [
+    "FULL",
+    "ConnectingMixin",
+    "TcpConnection",
+    "TlsConnection",
+    "UnixConnection",
+    "get_end",
+    "opening",
+]
 
 
 class _Opening(NamedTuple):
@@ -66,6 +74,10 @@ def _check(circuit: HostCircuit) -> None:
         error = RedisConnectionError(f"{circuit.reason}; it is tried again in {seconds:.1f} s.")
         error.sent = False  # type: ignore[attr-defined]
         raise error
+
+
+#: A part of the error reply of a server that takes no more connections (``maxclients``).
+FULL = "max number of clients reached"
 
 
 def _never(*args: Any, **kwargs: Any) -> bool:
@@ -146,7 +158,10 @@ class ConnectingMixin:
             connect(*args, **kwargs)
         except (RedisConnectionError, RedisTimeoutError) as error:
             # Not on an error reply, whose type is more special: the host was there to give it.
-            if type(error) in (RedisConnectionError, RedisTimeoutError):
+            if FULL in str(error):
+                # redis-py makes a ConnectionError of it, but the server was there to say it.
+                error.is_exhausted = True  # type: ignore[union-attr]
+            elif type(error) in (RedisConnectionError, RedisTimeoutError):
                 error.sent = False  # type: ignore[union-attr]
                 # That the caller's own time is up says nothing about the host.
                 error.by_caller = isinstance(error, RedisTimeoutError) and self._is_late()  # type: ignore[union-attr]
@@ -161,6 +176,8 @@ class ConnectingMixin:
             raise
         sock = self._sock
         sock.connect_until = sock.reply_until = None
+        if type(sock) is GreetingSocket:
+            sock.be_known()
         sock.settimeout(self.socket_timeout)
         self._is_ready = True
         if circuit is not None:
@@ -212,7 +229,7 @@ class _PatientTcp(Connection):
         failed = timed_out = None
         for place, (family, kind, protocol, _, address) in enumerate(addresses):
             share = self._share(len(addresses) - place)
-            sock = PatientSocket(family, kind, protocol)
+            sock = GreetingSocket(family, kind, protocol)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if connection.socket_keepalive:
@@ -245,7 +262,7 @@ class _PatientUnix(UnixDomainSocketConnection):
     _is_connected_to: Callable[[PatientSocket], PatientSocket]
 
     def _connect(self) -> Any:
-        sock = PatientSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = GreetingSocket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(self._share(1))
             sock.connect(self.path)

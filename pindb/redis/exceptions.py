@@ -66,7 +66,10 @@ class HostTimeoutError(RedisTimeoutError):
 
 
 class PoolExhausted(HostConnectionError):
-    """All connections of a host's pool are in use, which says nothing about the host; it is named."""
+    """All connections of a host's pool, or of its server, are in use; the message names the host.
+
+    That is no reason to take the host for one that is down.
+    """
 
     sent = False
 

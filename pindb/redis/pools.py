@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.connecting import get_end
+from pindb.redis.connecting import FULL, get_end
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
 from pindb.redis.hosts import Host
 from pindb.redis.outages import unavailable
@@ -45,6 +45,11 @@ def at_host(error: Exception, host: Host) -> RedisError:
     if outage is not None:
         return outage
     kind: type[Any] = type(error)
+    if FULL in str(error):
+        return PoolExhausted(
+            f"{host}: the server takes no more connections ({error}). Raise its maxclients, or lower the "
+            "max_connections of its clients."
+        )
     if getattr(error, "is_exhausted", False):
         return PoolExhausted(
             f"{host}: all connections of its pool are in use. Raise max_connections, or use the host from "

@@ -7,7 +7,7 @@ import ssl
 from time import monotonic
 from typing import Any
 
-__all__ = ["ENOUGH", "PatientSocket", "make_patient"]
+__all__ = ["ENOUGH", "GreetingSocket", "PatientSocket", "make_patient"]
 
 #: So many bytes are progress: whoever waits for the rest of a reply waits anew.
 ENOUGH = 16 * 1024
@@ -81,6 +81,31 @@ class PatientSocket(_Patience, socket.socket):
         length = _recv_into(self, *args)
         self._note(length)
         return length
+
+
+class GreetingSocket(PatientSocket):
+    """A socket on which client and server do not know each other yet.
+
+    A server that takes no more clients says so and closes the connection, maybe before it is greeted; then
+    the error of the greeting has what it said.
+    """
+
+    def sendall(self, *args: Any) -> None:
+        try:
+            super().sendall(*args)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            try:
+                self.setblocking(False)
+                said = _recv(self, 1024)
+            except OSError:
+                raise error from None
+            if said.startswith(b"-"):
+                raise OSError(error.errno, said[1:].split(b"\r\n")[0].decode("utf-8", "replace")) from error
+            raise
+
+    def be_known(self) -> None:
+        """Go on as a `PatientSocket`, whose calls cost less."""
+        self.__class__ = PatientSocket  # type: ignore[assignment]
 
 
 class PatientTlsSocket(_Patience, ssl.SSLSocket):

@@ -217,3 +217,22 @@ def test_a_map_leaves_no_circles_for_the_garbage_collector(cluster: Cluster) -> 
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("with_map", [True, False])
+def test_a_server_that_takes_no_more_connections_is_not_down(
+    servers: TestSetup, make_cluster: Make, with_map: bool
+) -> None:
+    cluster = make_cluster(router_cls=ConsistentHashingRouter, max_connection_retries=5, retry_timeout=60)
+    (key,) = keys_on(cluster, 2, 1)
+    with servers.client(2) as direct:
+        usual = direct.config_get("maxclients")["maxclients"]
+        direct.config_set("maxclients", 1)
+        try:
+            client = cluster.map() if with_map else cluster.get_routing_client()
+            with pytest.raises(PoolExhausted, match=r"host 2 .*maxclients"), client:
+                client.get(key)
+        finally:
+            direct.config_set("maxclients", usual)
+    assert not cluster.get_router().down_connections
+    assert cluster.get_routing_client().get(key) is None
