@@ -167,6 +167,17 @@ def test_a_serializer_of_the_site_s_own_may_have_options_of_its_own() -> None:
         read_options(URLS, {"SERIALIZER": "django_redis.serializers.json.JSONSerializer", "OWN_LEVEL": 9})
 
 
+def test_nobody_waits_for_a_server_for_ever() -> None:
+    def timeouts(**options: Any) -> tuple[Any, Any]:
+        given = make(URLS, **options).cluster.get_pool_for_host(0).connection_kwargs
+        return given["socket_timeout"], given["socket_connect_timeout"]
+
+    assert timeouts() == (5, 5)
+    assert timeouts(SOCKET_TIMEOUT=0.5) == (0.5, 0.5)
+    assert timeouts(SOCKET_CONNECT_TIMEOUT=1) == (5, 1)
+    assert timeouts(CONNECTION_POOL_KWARGS={"socket_timeout": None}) == (None, 5)
+
+
 def test_settings_are_left_as_they_are(make_cache: Callable[..., Any]) -> None:
     router_options = {"weights": {0: 2}, "retry_timeout": 3}
     options = {"ROUTER_OPTIONS": router_options, "CONNECTION_POOL_KWARGS": {"max_connections": 5}}
