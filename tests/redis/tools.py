@@ -9,10 +9,13 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from types import TracebackType
 from typing import Any
+
+from redis import BlockingConnectionPool
 
 from pindb.redis import BaseRouter, Cluster
 from pindb.testing.redis import TestSetup
@@ -27,6 +30,26 @@ def keys_of(router: BaseRouter, host_id: int, number: int, prefix: str = "key") 
     """Keys that a router has on one host."""
     names = (f"{prefix}:{i}" for i in count())
     return [next(name for name in names if router.get_host_for_key(name) == host_id) for _ in range(number)]
+
+
+def in_use(cluster: Cluster, patience: float = 0) -> int:
+    """How many connections are out of their pools, after so many seconds at most.
+
+    Those that are given up while they are being made come back when that has come to its end.
+    """
+    end = time.monotonic() + patience
+    while True:
+        number = sum(_in_use(cluster.get_pool_for_host(host_id)) for host_id in cluster.hosts)
+        if not number or time.monotonic() > end:
+            return number
+        time.sleep(0.005)
+
+
+def _in_use(pool: Any) -> int:
+    # A pool that blocks has a place in a queue for each connection that is not.
+    is_blocking = isinstance(pool, BlockingConnectionPool)
+    number: int = pool.max_connections - pool.pool.qsize() if is_blocking else len(pool._in_use_connections)
+    return number
 
 
 def forget_calls(servers: TestSetup) -> None:
