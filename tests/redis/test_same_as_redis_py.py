@@ -58,7 +58,7 @@ class Call(NamedTuple):
 PLAIN = [b"", "", "a", "b", b"c", "grün", "\0", b"\r\n$-1\r\n", b"\xff\xfe", "1", "-5", 0, 1, 7, -3, 10**20]
 VALUES = [*PLAIN, 1.5, -0.0, 1e300, float("inf"), float("nan"), 2**63 - 1, bytearray(b"array")]
 VALUES += [memoryview(b"view"), Text("text"), "x" * 5_000, b"y" * 70_000, "ü" * 20_000]
-REFUSED = [None, True, [1], (1, 2), {"a": 1}, object]
+REFUSED = [None, True, [1], (1, 2), {"a": 1}, object, Status.ACTIVE]
 KEYS = [
     "a",
     "b",
