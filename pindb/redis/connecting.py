@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -29,34 +28,49 @@ __all__ = [
 ]
 
 
-class _Opening(NamedTuple):
-    """How connections are made now.
+class _Opening:
+    """How connections are made for the time of one call.
 
-    Attributes:
+    Arguments:
         end: when the caller gives up, by `time.monotonic`; None: the connections' own timeouts count alone.
         lazily: take connections from their pools as they are; somebody connects them later.
+
+    Attributes:
+        is_over: it counts no longer. An exception of a signal handler may keep it from being taken back.
     """
 
-    end: float | None = None
-    lazily: bool = False
+    __slots__ = ("end", "is_over", "lazily")
+
+    def __init__(self, end: float | None, lazily: bool) -> None:
+        self.end = end
+        self.lazily = lazily
+        self.is_over = False
 
 
-_opening: ContextVar[_Opening] = ContextVar("pindb_opening", default=_Opening())  # noqa: B039 (never changes)
+_opening: ContextVar[_Opening | None] = ContextVar("pindb_opening", default=None)
 
 
-@contextlib.contextmanager
-def opening(end: float | None, lazily: bool = False) -> Iterator[None]:
-    """Connections that are made in the block give up at the time `end`; see `_Opening`."""
-    token = _opening.set(_Opening(end, lazily))
+def run_opening(call: Callable[[], Any], end: float | None, lazily: bool = False) -> None:
+    """Call something that makes connections, as an `_Opening` has it."""
+    mine, outer = _Opening(end, lazily), _opening.get()
     try:
-        yield
+        _opening.set(mine)
+        call()
     finally:
-        _opening.reset(token)
+        # Not a context manager: no signal is handled between the try and this.
+        mine.is_over = True
+        _opening.set(outer)
+
+
+def _get_opening() -> _Opening | None:
+    opening = _opening.get()
+    return None if opening is None or opening.is_over else opening
 
 
 def get_end() -> float | None:
     """Return the time at which the caller gives up, by `time.monotonic`."""
-    return _opening.get().end
+    opening = _get_opening()
+    return None if opening is None else opening.end
 
 
 #: redis-py since 5.3 connects by this method, also when a connection broke while it was out of the pool.
@@ -85,7 +99,7 @@ def _never(*args: Any, **kwargs: Any) -> bool:
 
 
 class ConnectingMixin:
-    """Connects in the time that is left in `opening`, and says so where it could not connect.
+    """Connects in the time that is left in `run_opening`, and says so where it could not connect.
 
     All addresses of a host together get ``socket_connect_timeout``; then TLS and the handshake together get
     ``socket_timeout``.
@@ -114,7 +128,8 @@ class ConnectingMixin:
                 return
             # If the server is out, a new connection tells whether it answers again.
             self.disconnect()  # type: ignore[attr-defined]
-        if _opening.get().lazily:
+        opening = _get_opening()
+        if opening is not None and opening.lazily:
             # The pool looks whether a connection has something to be read, and connects it for that.
             self.__dict__["can_read"] = _never
             return

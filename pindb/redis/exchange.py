@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse, RedisError
 
-from pindb.redis.connecting import ConnectingMixin, opening
+from pindb.redis.connecting import ConnectingMixin, run_opening
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host
 from pindb.redis.opening import CALLER, NoThread, Opener
@@ -137,8 +137,7 @@ class Conversation:
     def connect(self, end: float | None) -> None:
         """Connect before the time `end`; sets `error` where that cannot be done."""
         try:
-            with opening(end):
-                self.connection.connect()
+            run_opening(self.connection.connect, end)
         except Exception as error:
             self.connected(error)
 
@@ -331,8 +330,7 @@ def converse(conversations: Sequence[Conversation], end: float | None, limit: in
     """
     exchange = _Exchange(conversations, end, limit or len(conversations))
     try:
-        with opening(end, lazily=True):
-            exchange.run()
+        run_opening(exchange.run, end, lazily=True)
     finally:
         finish(exchange.close)
 

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from pindb.redis.connecting import opening
+from pindb.redis.connecting import run_opening
 
 __all__ = ["CALLER", "THREAD", "NoThread", "Opener"]
 
@@ -74,8 +74,7 @@ class Opener:
             return
         error: BaseException | None = None
         try:
-            with opening(self._end):
-                connection.connect()
+            run_opening(connection.connect, self._end)
         except BaseException as reason:
             error = reason
         owners.append(THREAD)
