@@ -21,6 +21,7 @@ FLOORS = [
     ["pindb.hashing"],
     ["pindb.aliases", "pindb.circuit", "pindb.conf"],
     [
+        "pindb.redis.cluster_mode",
         "pindb.redis.commands",
         "pindb.redis.exceptions",
         "pindb.redis.names",

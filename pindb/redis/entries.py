@@ -7,16 +7,9 @@ from itertools import chain, repeat
 from typing import Any, Protocol
 
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
-from redis.exceptions import (
-    AskError,
-    ClusterCrossSlotError,
-    ClusterDownError,
-    MovedError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import RedisError, ResponseError
 
+from pindb.redis.cluster_mode import name_mode
 from pindb.redis.exchange import undecodable
 from pindb.redis.hosts import Host
 from pindb.redis.multikey import LONGEST, no_reply
@@ -284,33 +277,8 @@ def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
     """`error` with the command and its host in front of its message."""
     command = " ".join(read_word(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
     if error.args and isinstance(error.args[0], str):
-        error.args = (f"{command} on {host}: {_explained(error, error.args[0])}", *error.args[1:])
+        error.args = (f"{command} on {host}: {name_mode(error, error.args[0])}", *error.args[1:])
     return error
-
-
-def _explained(error: RedisError, message: str) -> str:
-    """A message, which says that it is of a server in cluster mode."""
-    code = next((code for kind, code in OF_CLUSTER_MODE.items() if type(error) is kind), None)
-    if code is not None:
-        message = f"{code} {message}"
-    # Older versions of redis-py have plain errors for them.
-    elif message.partition(" ")[0] not in OF_CLUSTER_MODE.values():
-        return message
-    return f"{message}. {CLUSTER_MODE}"
-
-
-#: The errors that only servers in cluster mode reply, and their codes, which redis-py takes out of messages.
-OF_CLUSTER_MODE: dict[type[RedisError], str] = {
-    MovedError: "MOVED",
-    AskError: "ASK",
-    ClusterCrossSlotError: "CROSSSLOT",
-    ClusterDownError: "CLUSTERDOWN",
-    TryAgainError: "TRYAGAIN",
-}
-CLUSTER_MODE = (
-    "This server runs in cluster mode and decides itself where keys are; pindb does not follow it. Use "
-    "redis.RedisCluster, or servers with cluster-enabled no."
-)
 
 
 Entry = Command | Run

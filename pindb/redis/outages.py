@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, RedisError, ResponseError
 
 from pindb.circuit import Circuit
+from pindb.redis.cluster_mode import name_mode
 from pindb.redis.exceptions import HostUnavailableError
 
 __all__ = [
@@ -129,7 +130,7 @@ def unavailable(error: BaseException, host: Any) -> HostUnavailableError | None:
         return error
     kind = next((mine for theirs, _, mine in _KINDS if isinstance(error, theirs)), HostUnavailableError)
     text = str(error)
-    told = kind(f"{host}: {text if text.startswith(code) else f'{code} {text}'}")
+    told = kind(f"{host}: {name_mode(error, text if text.startswith(code) else f'{code} {text}')}")
     told.code = code
     return told
 
