@@ -5,6 +5,7 @@ The commands are drawn from a seed: see `many_trials`.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import random
 import re
@@ -56,8 +57,12 @@ class Call(NamedTuple):
 # ---- what is called ------------------------------------------------------------------------------
 
 PLAIN = [b"", "", "a", "b", b"c", "grün", "\0", b"\r\n$-1\r\n", b"\xff\xfe", "1", "-5", 0, 1, 7, -3, 10**20]
-VALUES = [*PLAIN, 1.5, -0.0, 1e300, float("inf"), float("nan"), 2**63 - 1, bytearray(b"array")]
-VALUES += [memoryview(b"view"), Text("text"), "x" * 5_000, b"y" * 70_000, "ü" * 20_000]
+VALUES = [*PLAIN, 1.5, -0.0, 1e300, float("inf"), float("nan"), 2**63 - 1, Text("text")]
+VALUES += ["x" * 5_000, b"y" * 70_000, "ü" * 20_000]
+with contextlib.suppress(redis.DataError):
+    # Old versions of redis-py refuse what pindb takes with all of them.
+    redis.Connection().pack_command("SET", "k", bytearray(b"array"))  # type: ignore[no-untyped-call]
+    VALUES += [bytearray(b"array"), memoryview(b"view")]
 REFUSED = [None, True, [1], (1, 2), {"a": 1}, object, Status.ACTIVE]
 KEYS = [
     "a",
