@@ -1,4 +1,4 @@
-"""Django's tests, from the sdist of the installed version."""
+"""Tests of Django and other projects, from the sdists of the installed versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import django
 
-__all__ = ["Unavailable", "cache_folder", "fetch_tests"]
+__all__ = ["Unavailable", "cache_folder", "fetch_sdist", "fetch_tests"]
 
 
 class Unavailable(Exception):
@@ -33,28 +33,43 @@ def fetch_tests(cache: Path | None = None) -> Path:
     Raises:
         Unavailable: pip could not download it, or it is not of the installed version.
     """
-    cache = cache or cache_folder()
-    version = django.get_version()
-    unpacked = cache / f"django-{version}"
+    return fetch_sdist("Django", django.get_version(), cache or cache_folder()) / "tests"
+
+
+def fetch_sdist(project: str, version: str, cache: Path) -> Path:
+    """Return the folder of a project's unpacked sdist, downloaded at the first use.
+
+    Arguments:
+        project: its name on the package index.
+        version: the version.
+        cache: where sdists are kept.
+
+    Raises:
+        Unavailable: pip could not download it, or what is there is of another version.
+    """
+    unpacked = cache / f"{project.lower()}-{version}"
     if not unpacked.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            source = _unpack(_download(version, Path(temporary)), Path(temporary) / "unpacked")
+            archive = _download(project, version, Path(temporary))
+            source = _unpack(archive, Path(temporary) / "unpacked")
             # In one step, so that a run that is interrupted leaves nothing half done.
             source.rename(unpacked)
     found = _version_of(unpacked)
     if found != version:
-        raise Unavailable(f"{unpacked} has Django {found}, but Django {version} is installed. Remove it.")
-    return unpacked / "tests"
+        raise Unavailable(
+            f"{unpacked} has {project} {found}, but {project} {version} is installed. Remove it."
+        )
+    return unpacked
 
 
-def _download(version: str, folder: Path) -> Path:
+def _download(project: str, version: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-binary", ":all:", "--no-deps", "--dest", str(folder), f"Django=={version}"]
+    command += ["--no-binary", ":all:", "--no-deps", "--dest", str(folder), f"{project}=={version}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = list(folder.glob("*.tar.gz"))
     if done.returncode or len(archives) != 1:
-        raise Unavailable(f"pip could not download the sdist of Django {version}:\n{done.stderr[-2000:]}")
+        raise Unavailable(f"pip could not download the sdist of {project} {version}:\n{done.stderr[-2000:]}")
     return archives[0]
 
 
