@@ -24,7 +24,7 @@ __all__ = [
     "TlsConnection",
     "UnixConnection",
     "get_end",
-    "opening",
+    "run_opening",
 ]
 
 
