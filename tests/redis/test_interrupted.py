@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import redis
 
 from pindb.redis import Cluster, CommandCancelled, Promise
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import keys_on
+from tests.redis.tools import held, keys_on
 
 Make = Callable[..., Cluster]
 
@@ -21,15 +20,6 @@ class SoftLimit(Exception):
 
 
 KINDS = [KeyboardInterrupt, SoftLimit]
-
-
-def held(cluster: Cluster) -> list[int]:
-    """How many connections of each host are in use, when the threads that connect have had time to end."""
-    pools = [cluster.get_pool_for_host(host_id) for host_id in cluster.hosts]
-    until = time.monotonic() + 5
-    while any(len(pool._in_use_connections) for pool in pools) and time.monotonic() < until:
-        time.sleep(0.005)
-    return [len(pool._in_use_connections) for pool in pools]
 
 
 def everywhere(cluster: Cluster) -> tuple[Any, list[Promise]]:

@@ -15,7 +15,7 @@ import redis
 from pindb.redis import Cluster, ConsistentHashingRouter, PoolExhausted
 from pindb.redis.pools import get_connection
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import keys_on
+from tests.redis.tools import held, keys_on
 
 Make = Callable[..., Cluster]
 
@@ -39,10 +39,6 @@ def together(number: int, work: Callable[[int], None]) -> list[BaseException]:
         thread.join(60)
         assert not thread.is_alive()
     return raised
-
-
-def held(cluster: Cluster) -> list[int]:
-    return [len(cluster.get_pool_for_host(host_id)._in_use_connections) for host_id in cluster.hosts]
 
 
 # ---- waiting for connections ----------------------------------------------------------------------
@@ -173,7 +169,7 @@ def test_a_connection_that_somebody_lost_is_replaced(make_cluster: Make) -> None
     cluster = make_cluster(pool_options={"max_connections": 1})
     pool = cluster.get_pool_for_host(0)
     taken = get_connection(pool, cluster.hosts[0])
-    assert held(cluster)[0] == 1
+    assert list(pool._in_use_connections) == [taken]
     del taken
     assert held(cluster)[0] == 0
     assert cluster.get_local_client(0).ping()

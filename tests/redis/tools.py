@@ -66,6 +66,15 @@ def calls_on(servers: TestSetup, server: int, *commands: str) -> list[int]:
     return [stats.get(f"cmdstat_{command}", {"calls": 0})["calls"] for command in commands]
 
 
+def held(cluster: Cluster) -> list[int]:
+    """How many connections of each host are in use, when threads that connect have had time to end."""
+    pools = [cluster.get_pool_for_host(host_id) for host_id in cluster.hosts]
+    until = time.monotonic() + 5
+    while any(len(pool._in_use_connections) for pool in pools) and time.monotonic() < until:
+        time.sleep(0.005)
+    return [len(pool._in_use_connections) for pool in pools]
+
+
 class Clock:
     """Stands in for the module `time`.
 
