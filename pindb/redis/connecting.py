@@ -14,11 +14,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.outages import HostCircuit
+from pindb.redis.outages import FULL, HostCircuit
 from pindb.redis.sockets import GreetingSocket, PatientSocket, make_patient
 
 __all__ = [
-    "FULL",
     "ConnectingMixin",
     "TcpConnection",
     "TlsConnection",
@@ -88,10 +87,6 @@ def _check(circuit: HostCircuit) -> None:
         error = RedisConnectionError(f"{circuit.reason}; it is tried again in {seconds:.1f} s.")
         error.sent = False  # type: ignore[attr-defined]
         raise error
-
-
-#: A part of the error reply of a server that takes no more connections (``maxclients``).
-FULL = "max number of clients reached"
 
 
 def _never(*args: Any, **kwargs: Any) -> bool:

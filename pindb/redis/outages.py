@@ -18,6 +18,7 @@ from pindb.redis.exceptions import HostUnavailableError
 
 __all__ = [
     "BLOCKING",
+    "FULL",
     "REPLIES",
     "HostCircuit",
     "Refused",
@@ -27,7 +28,7 @@ __all__ = [
     "unavailable",
 ]
 
-Follows = Literal["down", "answered", "error"]
+Follows = Literal["down", "missed", "answered", "error"]
 
 
 class Reply(NamedTuple):
@@ -36,8 +37,9 @@ class Reply(NamedTuple):
     Attributes:
         codes: their first words.
         server: what they say of the server.
-        reads, writes: what they mean: ``"down"``, as if the server were not there; ``"answered"``: they are
-            not refused; or an ``"error"`` for the caller.
+        reads, writes: what they mean: ``"down"``, as if the server were not there; ``"missed"``, the same in
+            a cache whose dead servers are misses, and else an error; ``"answered"``: they are not refused; or
+            an ``"error"`` for the caller.
     """
 
     codes: tuple[str, ...]
@@ -45,6 +47,9 @@ class Reply(NamedTuple):
     reads: Follows
     writes: Follows
 
+
+#: What a server says to one client too many, in place of a handshake.
+FULL = "max number of clients reached"
 
 #: All that is known. The page on the cache has the same table.
 REPLIES = (
@@ -57,6 +62,8 @@ REPLIES = (
     ),
     Reply(("CLUSTERDOWN",), "is a node of a Redis Cluster that lacks other nodes", "down", "down"),
     Reply(("BUSY",), "has been running a script for longer than `busy-reply-threshold`", "down", "down"),
+    # It goes on serving others, so its keys must not be elsewhere for some clients alone.
+    Reply((FULL,), "has as many clients as its `maxclients`", "missed", "missed"),
     Reply(("READONLY",), "is a replica", "answered", "error"),
     Reply(("NOREPLICAS",), "has fewer replicas than `min-replicas-to-write`", "answered", "error"),
     Reply(("MISCONF",), "cannot save its data, with `stop-writes-on-bgsave-error`", "answered", "error"),
@@ -169,7 +176,12 @@ def make_table() -> Iterator[str]:
     """The lines of the table of `REPLIES`, in Markdown."""
     yield "| reply | the server | reads | writes |"
     yield "|---|---|---|---|"
-    words = {"down": "as on a server that is down", "answered": "are answered", "error": "raise the error"}
+    words = {
+        "down": "as on a server that is down",
+        "missed": 'the same with `"miss"`, else raise the error',
+        "answered": "are answered",
+        "error": "raise the error",
+    }
     for reply in REPLIES:
         codes = ", ".join(f"`{code}`" for code in reply.codes)
         yield f"| {codes} | {reply.server} | {words[reply.reads]} | {words[reply.writes]} |"

@@ -15,10 +15,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.connecting import FULL, get_end
+from pindb.redis.connecting import get_end
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
 from pindb.redis.hosts import Host
-from pindb.redis.outages import unavailable
+from pindb.redis.outages import FULL, unavailable
 
 __all__ = ["adapt_pool", "at_host", "close_pool", "get_connection"]
 

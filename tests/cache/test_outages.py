@@ -19,9 +19,10 @@ from pindb.redis import (
     ConsistentHashingRouter,
     HostConnectionError,
     HostUnavailableError,
+    PoolExhausted,
     create_cluster,
 )
-from pindb.redis.outages import REPLIES, make_table
+from pindb.redis.outages import FULL, REPLIES, make_table
 from pindb.testing.redis import TestSetup
 from tests.cache.tools import outcome
 from tests.redis.tools import Clock, Proxy, keys_on
@@ -367,6 +368,46 @@ def test_writes_that_are_refused_are_errors(
     assert cache.set(key, "after") is True
 
 
+# ---- too many clients ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def full(servers: TestSetup) -> Iterator[None]:
+    with servers.client(DEAD) as client:
+        client.config_set("maxclients", 1)
+        try:
+            yield
+        finally:
+            client.config_set("maxclients", 10_000)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_keys_of_a_server_with_too_many_clients_are_nowhere_else(
+    make: Callable[..., Any], cache_servers: TestSetup, mode: str
+) -> None:
+    cache, connected = make(mode), make(mode, SOCKET_TIMEOUT=4)
+    keys = [key_of(cache, DEAD), key_of(cache, DEAD, "b")]
+    connected.set(keys[0], "x")
+    calls: list[Callable[[], Any]] = [lambda: cache.get(keys[0]), lambda: cache.set(keys[0], "y")]
+    calls += [lambda: cache.get_many(keys), lambda: cache.delete_many(keys)]
+    with full(cache_servers):
+        for call in calls * 2:
+            if mode == "miss":
+                assert call() in (None, False, {}, 0)
+            else:
+                with pytest.raises(PoolExhausted, match=r"host 1 .*maxclients") as caught:
+                    call()
+                assert isinstance(caught.value, redis.ConnectionError)
+        assert cache.set_many(dict.fromkeys(keys, "y")) == keys
+        assert not getattr(cache.client.cluster.get_router(), "down_connections", {})
+        # Those that are in stay in.
+        assert connected.get(keys[0]) == "x"
+        assert connected.get_many(keys) == {keys[0]: "x"}
+    # It is not left alone.
+    assert cache.get(keys[0]) == "x"
+    assert losses(cache) == ((6, 8) if mode == "miss" else (0, 0))
+
+
 # ---- settings ------------------------------------------------------------------------------------
 
 
@@ -497,5 +538,5 @@ def test_the_table_is_that_of_the_documentation() -> None:
 
 
 def test_every_reply_of_the_table_is_tested() -> None:
-    tested = {*DOWN, "CLUSTERDOWN", *READABLE, *SETTINGS}
+    tested = {*DOWN, "CLUSTERDOWN", FULL, *READABLE, *SETTINGS}
     assert {code for reply in REPLIES for code in reply.codes} - tested == {"MISCONF", "TRYAGAIN"}
