@@ -11,10 +11,11 @@ from typing import Any
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.outages import FULL, HostCircuit
+from pindb.redis.resp import UNREADABLE, ErrorParser, unreadable
 from pindb.redis.sockets import GreetingSocket, PatientSocket, make_patient
 
 __all__ = [
@@ -104,6 +105,7 @@ class ConnectingMixin:
     """
 
     _sock: Any
+    _parser: Any
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
@@ -141,7 +143,19 @@ class ConnectingMixin:
         sock = self._sock
         if sock is not None:
             sock.reply_until = None
-        return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except (RedisError, UnicodeDecodeError):
+            raise
+        except UNREADABLE as error:
+            self.disconnect()  # type: ignore[attr-defined]
+            raise unreadable(error) from error
+
+    def set_parser(self, *args: Any, **kwargs: Any) -> None:
+        super().set_parser(*args, **kwargs)  # type: ignore[misc]
+        parser: Any = self._parser
+        # Not the parser's own method, which would refer back to it.
+        parser.parse_error = ErrorParser(type(parser).parse_error)
 
     if LOOKS_BY_READING:
 
@@ -165,7 +179,15 @@ class ConnectingMixin:
             _check(circuit)
         self._is_ready = self._was_cut_short = False
         try:
-            connect(*args, **kwargs)
+            try:
+                connect(*args, **kwargs)
+            except UNREADABLE as error:
+                # Whatever listens there is no Redis server; or what redis-py calls to log in has failed.
+                if isinstance(error, RedisError) and not isinstance(error, InvalidResponse):
+                    raise
+                self.disconnect()  # type: ignore[attr-defined]
+                why = error if isinstance(error, InvalidResponse) else f"{type(error).__name__}: {error}"
+                raise RedisConnectionError(f"The handshake failed: {why}") from error
         except (RedisConnectionError, RedisTimeoutError) as error:
             # Not on an error reply, whose type is more special: the host was there to give it.
             if FULL in str(error):

@@ -21,7 +21,7 @@ from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 from pindb.redis.hosts import Host
 from pindb.redis.opening import CALLER, NoThread, Opener
 from pindb.redis.pools import at_host, get_connection
-from pindb.redis.resp import NOT_ENOUGH, PUSH, make_reader
+from pindb.redis.resp import NOT_ENOUGH, PUSH, UNREADABLE, holds_bytes, holds_part, make_reader, unreadable
 from pindb.redis.sockets import ENOUGH
 
 __all__ = ["Conversation", "converse", "finish", "undecodable"]
@@ -124,9 +124,15 @@ class Conversation:
     def take(self) -> None:
         """Take a connection from the pool; sets `error` where there is none."""
         try:
-            self.connection = get_connection(self._pool, self.host)
+            self.connection = connection = get_connection(self._pool, self.host)
         except RedisError as error:
             self.error = error
+            return
+        if connection._sock is not None and holds_bytes(connection):
+            # What is in the socket is the rest of that.
+            connection.disconnect()
+            if not isinstance(connection, ConnectingMixin):
+                self.connect(None)
 
     @property
     def is_connected(self) -> bool:
@@ -236,8 +242,9 @@ class Conversation:
                     return
                 self._moved += length
                 feed(buffer, 0, length)
+                failed = None
                 if raw:
-                    self._receive_raw()
+                    failed = self._receive_raw()
                 else:
                     heard = []
                     while True:
@@ -247,9 +254,15 @@ class Conversation:
                         except UnicodeDecodeError as error:
                             # What was read before it is in the list, and more may follow.
                             heard.append(undecodable(error))
+                        except UNREADABLE as error:
+                            failed = unreadable(error)
+                            break
                     if not PUSH.isdisjoint(map(type, heard)):
                         heard = [reply for reply in heard if type(reply) not in PUSH]
                     replies += heard
+                if failed is not None:
+                    self.fail(HostConnectionError(f"{self.host}: {failed}"))
+                    return
                 if len(replies) >= expected:
                     return
                 if len(replies) > number:
@@ -259,19 +272,19 @@ class Conversation:
             pass
         except OSError as error:
             self.fail(HostConnectionError(f"{self.host}: the connection broke while reading: {error}"))
-        except RedisError as error:
-            self.fail(HostConnectionError(f"{self.host}: {error}"))
 
-    def _receive_raw(self) -> None:
-        """Take replies from the reader, some of which are not decoded."""
+    def _receive_raw(self) -> InvalidResponse | None:
+        """Take replies from the reader, some of which are not decoded; returns why it cannot be read on."""
         replies, raw, gets = self.replies, self.raw, self._reader.gets
         while True:
             try:
                 reply = gets(len(replies) not in raw)
             except UnicodeDecodeError as error:
                 reply = undecodable(error)
+            except UNREADABLE as error:
+                return unreadable(error)
             if reply is NOT_ENOUGH:
-                return
+                return None
             if type(reply) not in PUSH:
                 replies.append(reply)
 
@@ -315,7 +328,7 @@ class Conversation:
 
     def _holds_bytes(self) -> bool:
         """Whether the reader has the beginning of something that nobody has asked for."""
-        return self._reader is not None and bool(self._reader.has_data())
+        return self._reader is not None and holds_part(self._reader)
 
 
 def converse(conversations: Sequence[Conversation], end: float | None, limit: int | None = None) -> None:

@@ -407,7 +407,14 @@ def test_readers_go_on_after_what_they_cannot_decode(make: Callable[[], Any]) ->
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"?\r\n", b"\r\n", b":x\r\n", b"$x\r\n", b"*x\r\n", b"%x\r\n", b",x\r\n"]
+    "garbage",
+    [
+        *(b"?\r\n", b"\r\n", b":x\r\n", b"$x\r\n", b"*x\r\n", b"%x\r\n", b",x\r\n"),
+        *(b"$-7\r\n", b"*-3\r\n", b"%-2\r\n", b"~-2\r\n", b">-1\r\n", b"|-1\r\n", b"=-2\r\n", b"!-1\r\n"),
+        *(b"$+1\r\n", b"$1_0\r\n", b"$ 1\r\n", b"$\r\n", b"*99999999999\r\n", b"$99999999999999999999\r\n"),
+        *(b":1_0\r\n", b":\r\n", b"#x\r\n", b"_x\r\n", b"$3\r\nabcdef\r\n", b"(x\r\n"),
+        *(b"%1\r\n*0\r\n:1\r\n", b"*1\r\n" * 2000 + b":1\r\n"),
+    ],
 )
 def test_the_reader_in_python_refuses_what_is_no_reply(garbage: bytes) -> None:
     reader = PythonReader(error_of, None)
