@@ -185,6 +185,9 @@ def blow(hosts: Sequence[dict[str, Any]], seconds: float, seed: int, protocol: i
         word = chance.choice(keys)
         with cluster.all() as everywhere:
             found = everywhere.echo(word)
+        if found.is_rejected:
+            # By what a callback raised, which is no error of a command.
+            raise found.reason
         seen.compare("fanout", [word.encode()] * len(hosts), list(found.value.values()))
 
     def by_mget(caller: Any) -> Callable[[], None]:
@@ -274,7 +277,9 @@ def blow(hosts: Sequence[dict[str, Any]], seconds: float, seed: int, protocol: i
             if not struck:
                 seen.problem(f"{name} failed unstruck with {type(error).__name__}", error)
             elif not isinstance(error, (redis.RedisError, ConnectionInterrupted)):
-                seen.problem(f"{name} was struck and failed with {type(error).__name__}", error)
+                text = "".join(traceback.format_exception(error))
+                text = f"{text}It was struck by {storm.last} at:\n{storm.where}"
+                seen.problem(f"{name} was struck and failed with {type(error).__name__}", text)
         for key, what, promise in promises:
             if promise.is_resolved and what == "number":
                 seen.compare("map: number", int, type(promise.value))
