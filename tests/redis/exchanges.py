@@ -7,6 +7,7 @@ keys of its own, so trials run side by side.
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import random
 import re
@@ -338,6 +339,9 @@ COMMAND = 2 * SOCKET_TIMEOUT
 #: How many commands of an exchange are for the faulty host, one after the other.
 SINGLE = 6
 
+#: What an error reply in the place of one of several values is, and what a cache raises for garbage in one.
+IN_A_VALUE = (redis.ResponseError, redis.BusyLoadingError, pickle.UnpicklingError, EOFError)
+
 #: The face that does next to nothing, and the size of its reply; that of the shortest exchange; the one where
 #: redis-py itself may send a command again.
 PING, PONG = "ping", len("+PONG\r\n")
@@ -529,6 +533,8 @@ def judge_error(
         return
     if host != trial.faulty and not shared:
         yield f"{perhaps}{name} failed, which is healthy: {told}"
+        return
+    if trial.fault.kind == "garbage" and isinstance(error, IN_A_VALUE):
         return
     cause = error if isinstance(error, redis.RedisError) else error.__cause__
     if not isinstance(cause, redis.RedisError) and not isinstance(error, ValueError):
