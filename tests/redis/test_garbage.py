@@ -153,7 +153,8 @@ def test_error_replies_that_redis_py_fails_to_read_are_error_replies(
     assert [promise.value for promise in promises] == [7, None, 7]
     assert isinstance(promises[1].reason, redis.ResponseError)
     text = error[1:-2].decode()
-    assert str(promises[1].reason) == f"INCRBY '{wrong}' on host 0 (127.0.0.1:{bad.port}/0): {text}"
+    said = f"INCRBY '{wrong}' on host 0 (127.0.0.1:{bad.port}/0): {text}"
+    assert str(promises[1].reason).startswith(said)
     with pytest.raises(redis.ResponseError, match=f"on host 0 .*: {text}"):
         cluster.get_routing_client().incr(wrong)
     assert bad.accepted == 1
