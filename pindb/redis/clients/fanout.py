@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from pindb.redis.clients.promising import PromisingClient
+from pindb.redis.clients.promising import PromisingClient, each
 from pindb.redis.entries import Command
 from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.names import with_plain_name
@@ -81,3 +82,8 @@ class FanoutClient(PromisingClient):
         together = promises[self._single] if self._single is not None else Promise.all(promises)
         self._issued.append(together)
         return together
+
+    def _send(self, timeout: float | None) -> bool:
+        fine = super()._send(timeout)
+        # What puts the replies of several hosts together may be struck by a soft time limit.
+        return fine and not any(promise.is_rejected for promise in chain(each(self._sent), self._promises()))

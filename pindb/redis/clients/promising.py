@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pindb.redis.cluster import Cluster
 
 
-__all__ = ["PromisingClient"]
+__all__ = ["PromisingClient", "each"]
 
 #: Longer than anybody waits, in seconds; the system's calls take no longer times.
 LONGEST_WAIT = 1_000_000
@@ -132,7 +132,7 @@ class PromisingClient(BaseClient):
 
     def _promises(self) -> Iterator[Promise]:
         """What waits."""
-        return _each(self._issued)
+        return each(self._issued)
 
     def cancel(self) -> None:
         """Drop all commands that wait; their promises are rejected with `CommandCancelled`."""
@@ -163,7 +163,7 @@ class PromisingClient(BaseClient):
         first = None
         try:
             if not self._send(timeout):
-                everything = chain(_each(self._sent), self._promises())
+                everything = chain(each(self._sent), self._promises())
                 first = next((promise for promise in everything if promise.is_unhandled), None)
         except BaseException:
             self._interrupted()
@@ -243,7 +243,7 @@ class PromisingClient(BaseClient):
         error = CommandCancelled(why)
         with suppress(Exception):
             self._buffers.cancel(error)
-        for promise in chain(_each(self._sent[already:]), self._promises()):
+        for promise in chain(each(self._sent[already:]), self._promises()):
             # What callbacks raise keeps no promise pending.
             with suppress(Exception):
                 promise.reject(error)
@@ -266,7 +266,7 @@ class PromisingClient(BaseClient):
     __getitem__ = refused("__getitem__", "whether a key is there is not known yet; use get()")
 
 
-def _each(issued: Sequence[Promise | list[Promise]]) -> Iterator[Promise]:
+def each(issued: Sequence[Promise | list[Promise]]) -> Iterator[Promise]:
     """The promises of what was issued, one by one."""
     for some in issued:
         if isinstance(some, list):
