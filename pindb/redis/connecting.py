@@ -81,12 +81,12 @@ CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
 LOOKS_BY_READING = int(redis.__version__.partition(".")[0]) < 8
 
 
-def _check(circuit: HostCircuit) -> None:
+def _check(circuit: HostCircuit, was_used: bool) -> None:
     """Raise `redis.ConnectionError` where the host is to be left alone."""
     seconds = circuit.wait()
     if seconds:
         error = RedisConnectionError(f"{circuit.reason}; it is tried again in {seconds:.1f} s.")
-        error.sent = False  # type: ignore[attr-defined]
+        error.sent = was_used  # type: ignore[attr-defined]
         raise error
 
 
@@ -117,6 +117,23 @@ class ConnectingMixin:
         # Whether an address had less time than socket_connect_timeout, because the caller had not more.
         self._was_cut_short = False
         self._handshake_until: float | None = None
+        # For whom the connection had been taken from its pool when it was lost.
+        self._lost: object = None
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        if self._sock is not None and self._is_ready:
+            # Whoever uses it may connect again (redis-py's retries do), and only the last error is seen.
+            self._lost = self.__dict__.get("taken")
+        super().disconnect(*args, **kwargs)  # type: ignore[misc]
+
+    def forget_use(self) -> None:
+        """Nothing was sent before it was lost."""
+        self._lost = None
+
+    @property
+    def _was_used(self) -> bool:
+        """Whether something may have been sent for whoever has it, before it was lost."""
+        return self._lost is not None and self._lost is self.__dict__.get("taken")
 
     def connect(self) -> None:
         # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
@@ -124,7 +141,7 @@ class ConnectingMixin:
             if self._is_ready and (self._circuit is None or not self._circuit.is_out):
                 return
             # If the server is out, a new connection tells whether it answers again.
-            self.disconnect()  # type: ignore[attr-defined]
+            self.disconnect()
         opening = _get_opening()
         if opening is not None and opening.lazily:
             # The pool looks whether a connection has something to be read, and connects it for that.
@@ -148,7 +165,7 @@ class ConnectingMixin:
         except (RedisError, UnicodeDecodeError):
             raise
         except UNREADABLE as error:
-            self.disconnect()  # type: ignore[attr-defined]
+            self.disconnect()
             raise unreadable(error) from error
 
     def set_parser(self, *args: Any, **kwargs: Any) -> None:
@@ -174,9 +191,9 @@ class ConnectingMixin:
     def _guarded(self, connect: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Connect, if it is time to; note on an error that nothing was sent."""
         self.__dict__.pop("can_read", None)
-        circuit = self._circuit
+        circuit, was_used = self._circuit, self._was_used
         if circuit is not None:
-            _check(circuit)
+            _check(circuit, was_used)
         self._is_ready = self._was_cut_short = False
         try:
             try:
@@ -185,7 +202,7 @@ class ConnectingMixin:
                 # Whatever listens there is no Redis server; or what redis-py calls to log in has failed.
                 if isinstance(error, RedisError) and not isinstance(error, InvalidResponse):
                     raise
-                self.disconnect()  # type: ignore[attr-defined]
+                self.disconnect()
                 why = error if isinstance(error, InvalidResponse) else f"{type(error).__name__}: {error}"
                 raise RedisConnectionError(f"The handshake failed: {why}") from error
         except (RedisConnectionError, RedisTimeoutError) as error:
@@ -194,14 +211,14 @@ class ConnectingMixin:
                 # redis-py makes a ConnectionError of it, but the server was there to say it.
                 error.is_exhausted = True  # type: ignore[union-attr]
             elif type(error) in (RedisConnectionError, RedisTimeoutError):
-                error.sent = False  # type: ignore[union-attr]
+                error.sent = was_used  # type: ignore[union-attr]
                 # That the caller's own time is up says nothing about the host.
                 error.by_caller = isinstance(error, RedisTimeoutError) and self._is_late()  # type: ignore[union-attr]
                 if circuit is not None and not error.by_caller:  # type: ignore[union-attr]
                     circuit.fail()
             raise
         except BaseException as error:
-            self.disconnect()  # type: ignore[attr-defined]
+            self.disconnect()
             if circuit is not None and not isinstance(error, RedisError):
                 # It came from outside, and nobody knows how it would have ended.
                 circuit.give_back()

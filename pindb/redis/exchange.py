@@ -131,7 +131,9 @@ class Conversation:
         if connection._sock is not None and holds_bytes(connection):
             # What is in the socket is the rest of that.
             connection.disconnect()
-            if not isinstance(connection, ConnectingMixin):
+            if isinstance(connection, ConnectingMixin):
+                connection.forget_use()
+            else:
                 self.connect(None)
 
     @property

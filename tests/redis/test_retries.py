@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pindb.redis import (
     Cluster,
@@ -452,3 +454,73 @@ def test_a_host_that_answers_with_an_error_is_up_again(
 def fail_in_map(cluster: RoutedCluster) -> None:
     with cluster.map() as conn:
         conn.incr("l")
+
+
+# ---- redis-py's own retries ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("router", RETRYING)
+def test_what_was_sent_once_was_sent_however_redis_py_s_retries_end(
+    create: Create, servers: TestSetup, router: str
+) -> None:
+    """The reply is cut, and then the host refuses connections: the command may have run."""
+    received = []
+
+    def cut(data: bytes) -> bytes | None:
+        if b"INCRBY" not in data:
+            return data
+        received.append(data)
+        proxy.refuse()
+        return None
+
+    def forward(data: bytes) -> bytes:
+        received.extend([data] * data.count(b"INCRBY"))
+        return data
+
+    path = servers.host(0)["unix_socket_path"]
+    with Proxy(path, forward=cut) as proxy, Proxy(path, forward=forward) as other:
+        hosts = [{"host": "127.0.0.1", "port": each.port} for each in (proxy, other)]
+        cluster = create(router, hosts, pool_options={"retry": Retry(NoBackoff(), 2)})
+        key = keys_of(cluster.router, 0, 1)[0] if router == "consistent" else "n"
+        with pytest.raises(HostConnectionError, match="host 0") as caught:
+            cluster.incr(key)
+        assert caught.value.sent is True
+        assert len(received) == 1
+        # What comes next was not sent to it, and goes on.
+        if router == "consistent":
+            assert cluster.incr(key) == 1
+            assert down(cluster) == [0]
+
+
+def test_what_only_reads_goes_on_after_redis_py_s_retries(create: Create, servers: TestSetup) -> None:
+    def cut(data: bytes) -> bytes | None:
+        if b"GET" not in data:
+            return data
+        proxy.refuse()
+        return None
+
+    path = servers.host(0)["unix_socket_path"]
+    with Proxy(path, forward=cut) as proxy, Proxy(path) as other:
+        hosts = [{"host": "127.0.0.1", "port": each.port} for each in (proxy, other)]
+        cluster = create("consistent", hosts, pool_options={"retry": Retry(NoBackoff(), 2)})
+        assert cluster.get(keys_of(cluster.router, 0, 1)[0]) is None
+        assert down(cluster) == [0]
+
+
+def test_an_idle_connection_that_was_lost_has_sent_nothing(create: Create, servers: TestSetup) -> None:
+    path = servers.host(0)["unix_socket_path"]
+    with Proxy(path) as proxy, Proxy(path) as other:
+        hosts = [{"host": "127.0.0.1", "port": each.port} for each in (proxy, other)]
+        cluster = create("consistent", hosts, pool_options={"retry": Retry(NoBackoff(), 2)})
+        key = keys_of(cluster.router, 0, 1)[0]
+        for number in range(1, 4):
+            assert cluster.incr(key) == number
+        with cluster.map() as conn:
+            conn.incr(key)
+        proxy.refuse(also_open=True)
+        with cluster.map() as conn:
+            result = conn.incr(key)
+        assert result == 5
+        cluster.router.mark_connection_up(0)
+        assert cluster.incr(key) == 6
+        assert down(cluster) == [0]

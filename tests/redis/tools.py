@@ -142,6 +142,13 @@ class Proxy:
         for sock in [self._listener, *self._sockets]:
             sock.close()
 
+    def refuse(self, also_open: bool = False) -> None:
+        """Take no more connections, and close those that are open, if that is wanted."""
+        for sock in [self._listener, *(self._sockets if also_open else ())]:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
         self._threads.append(thread)
