@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import redis
-from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError
+from redis.exceptions import BusyLoadingError, MasterDownError
 
 from pindb.cache import ShardedRedisCache
 from pindb.redis import (
@@ -94,7 +94,8 @@ def says(servers: TestSetup, code: str) -> bool:
             client.get("any")
         except redis.RedisError as error:
             kinds = {"LOADING": BusyLoadingError, "MASTERDOWN": MasterDownError}
-            return isinstance(error, kinds.get(code, redis.RedisError))
+            # Not all versions of redis-py have a class for each of them.
+            return isinstance(error, kinds.get(code, redis.RedisError)) or str(error).startswith(code)
     return False
 
 
@@ -303,7 +304,7 @@ def test_a_cluster_in_bits() -> None:
         assert missing.get("a") is None
         assert missing.set_many({"a": 1, "b": 2}) == ["a", "b"]
         raising = ShardedRedisCache([url], {"OPTIONS": {"RETRY_TIMEOUT": 0.001}})
-        with pytest.raises(ClusterDownError, match=r"host 0 .*CLUSTERDOWN"):
+        with pytest.raises(HostUnavailableError, match=r"host 0 .*CLUSTERDOWN"):
             raising.get("a")
         missing.client.cluster.disconnect_pools()
 
@@ -493,15 +494,20 @@ def test_routers_that_mark_hosts_down_mark_these(cache_servers: TestSetup, outag
 def test_without_another_host_the_error_is_redis_py_s_too(cache_servers: TestSetup, outage: Any) -> None:
     cluster = cache_servers.make_cluster()
     keys = [*keys_on(cluster, DEAD, 3), *keys_on(cluster, 0, 2)]
-    kinds = {"LOADING": BusyLoadingError, "MASTERDOWN": MasterDownError, "BUSY": HostUnavailableError}
     with outage.begins():
-        with pytest.raises(kinds[outage.code], match=rf"host 1 .*{outage.code}"):
+        with cache_servers.client(DEAD) as direct, pytest.raises(redis.RedisError) as told:
+            direct.get("any")
+        # Not all versions of redis-py have a class for each of them.
+        theirs = HostUnavailableError if told.type is redis.ResponseError else told.type
+        with pytest.raises(theirs, match=rf"host 1 .*{outage.code}"):
             cluster.get_routing_client().get(keys[0])
         batch = cluster.get_routing_client(auto_batch=False).get_mapping_client()
         promises = [batch.set(key, "x") for key in keys]
         batch.execute(raise_on_error=False)
         assert [promise.is_resolved for promise in promises] == [False] * 3 + [True] * 2
-        assert all(isinstance(promise.reason, kinds[outage.code]) for promise in promises[:3])
+        for promise in promises[:3]:
+            assert isinstance(promise.reason, HostUnavailableError)
+            assert isinstance(promise.reason, theirs)
         # Nothing is left alone where nobody asked for that.
     assert cluster.get_routing_client().set(keys[0], "x") is True
     cluster.disconnect_pools()
