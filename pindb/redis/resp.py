@@ -228,6 +228,10 @@ def holds_bytes(connection: Any) -> bool:
     return buffer is not None and buffer.unread_bytes() > 0
 
 
+#: The types of replies that have a length, and bytes or other replies after it.
+TEXTS = frozenset({b"$", b"=", b"!"})
+NESTED = frozenset({b"*", b"~", b"%", b">", b"|"})
+
 #: The longest text, and the most items, that a reply may have, as in hiredis.
 LONGEST = 2**63 - 1
 MOST = 2**32 - 1
@@ -313,7 +317,7 @@ class PythonReader:
         nested = self._nested
         while True:
             reply = self._read_one()
-            if reply is _PART:
+            if reply is _PART or (not nested and type(reply) is not _Items):
                 return reply
             if type(reply) is _Items:
                 nested.append(reply)
@@ -345,9 +349,10 @@ class PythonReader:
         if end < 0:
             self._searched = max(start, len(buffer) - 1)
             return _PART
-        kind, rest = bytes(buffer[start : start + 1]), bytes(buffer[start + 1 : end])
+        line = bytes(buffer[start:end])
+        kind, rest = line[:1], line[1:]
         after = end + 2
-        if kind in b"$=!" and kind:
+        if kind in TEXTS:
             length = _read_length(rest, LONGEST, kind != b"!")
             if length is not None:
                 if len(buffer) < after + length + 2:
@@ -370,7 +375,7 @@ class PythonReader:
             return _read_number(rest)
         if kind == b"-":
             return self._parse_error(rest.decode("utf-8", "replace"))
-        if kind in b"*~%>|" and kind:
+        if kind in NESTED:
             length = _read_length(rest, MOST, kind in b"*~%")
             if length is None:
                 return None
@@ -383,7 +388,7 @@ class PythonReader:
             return float(rest)
         if kind == b"(":
             return _read_number(rest)
-        raise ValueError(f"a reply that starts with {(kind + rest)[:20]!r}")
+        raise ValueError(f"a reply that starts with {line[:20]!r}")
 
     def _text(self, value: bytes) -> Any:
         if not self._decodes:
