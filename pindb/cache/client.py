@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
+from django.core.exceptions import ImproperlyConfigured
 from django_redis.client import DefaultClient
 from django_redis.exceptions import CompressorError, ConnectionInterrupted
 from django_redis.util import CacheKey
@@ -60,6 +61,10 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         options = params.get("OPTIONS") or {}
         self.shards: Shards = get_shards(server, options)
         for name in ("SERIALIZER", "COMPRESSOR"):
+            if not isinstance(options.get(name, ""), str):
+                raise ImproperlyConfigured(
+                    f"The cache's {name} is a {type(options[name]).__name__}. Write a dotted path."
+                )
             load_option(options, name)
         self.cluster = self.shards.cluster
         # One "server", which has no replicas: the client that knows all of them.

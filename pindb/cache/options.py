@@ -44,6 +44,9 @@ OPTIONS = OF_CLUSTER | {
 #: True or False; a text is as good as True, whatever it says.
 BOOLEANS = ("HASH_TAGS", "IGNORE_EXCEPTIONS", "CLOSE_CONNECTION")
 
+#: What the URLs say of each server.
+PLACES = frozenset({"host", "port", "path", "db", "url"})
+
 SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -101,6 +104,10 @@ def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
             "needs a cluster of Redis servers."
         )
     router_options = dict(servers.router_options)
+    if router_options.get("hash_tags") not in (None, True, False):
+        raise ImproperlyConfigured(
+            f"The cache's router has hash_tags {router_options['hash_tags']!r}. Write True or False."
+        )
     timeout = options.get("RETRY_TIMEOUT", router_options.pop("retry_timeout", RETRY_TIMEOUT))
     if not is_positive(timeout):
         raise ImproperlyConfigured(f"The cache's RETRY_TIMEOUT is {timeout!r}. Write seconds, above 0.")
@@ -188,6 +195,12 @@ def _of_urls(urls: list[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     given = {name: value for name, value in pool_options.items() if value is not None}
     given |= _dict(options, "CONNECTION_POOL_KWARGS")
+    places = sorted(PLACES & given.keys())
+    if places:
+        raise ImproperlyConfigured(
+            f"The cache's CONNECTION_POOL_KWARGS have {', '.join(places)}, which would be the same for all "
+            "servers. Write it into the URLs of LOCATION."
+        )
     if given.get("decode_responses"):
         raise ImproperlyConfigured(
             "The cache's CONNECTION_POOL_KWARGS have decode_responses, but what the cache stores is no text. "

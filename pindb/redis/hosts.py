@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 import re
@@ -124,6 +125,25 @@ class Host:
     def __str__(self) -> str:
         return f"host {self.host_id} ({self.address})"
 
+    def _check_kinds(self, options: Mapping[str, Any]) -> None:
+        """Raise `ClusterConfigError` for options of connections that would fail at the first command."""
+        where = f"pool_options, or options of {self},"
+        kind = options["connection_class"]
+        if not isinstance(kind, type):
+            raise ClusterConfigError(f"{where} have a connection_class that is a {type(kind).__name__}.")
+        for name, method in METHODS.items():
+            value = options.get(name)
+            if value is not None and not hasattr(value, method):
+                raise ClusterConfigError(
+                    f"{where} have a {name} that is a {type(value).__name__}. Write one of redis-py's kind, "
+                    f"with {method}()."
+                )
+        try:
+            codecs.lookup(options.get("encoding", "utf-8"))
+            codecs.lookup_error(options.get("encoding_errors", "strict"))
+        except (LookupError, TypeError) as error:
+            raise ClusterConfigError(f"{where} have an encoding that is none: {error}.") from error
+
     def make_pool(
         self, pool_cls: type[Any], pool_options: Mapping[str, Any], circuit: HostCircuit | None = None
     ) -> Any:
@@ -152,6 +172,7 @@ class Host:
         if options.get("socket_connect_timeout") is None:
             options["socket_connect_timeout"] = timeout or TIMEOUT
         self._check_times(options)
+        self._check_kinds(options)
         if circuit is not None and issubclass(options["connection_class"], ConnectingMixin):
             options["circuit"] = circuit
         cached = sorted({"cache", "cache_config"} & options.keys())
@@ -197,6 +218,15 @@ class Host:
                     "above 0, or None."
                 )
 
+
+#: What options that are objects have to have; redis-py looks for it when it needs it.
+METHODS = {
+    "retry": "call_with_retry",
+    "credential_provider": "get_credentials",
+    "command_packer": "pack",
+    "parser_class": "on_disconnect",
+    "redis_connect_func": "__call__",
+}
 
 OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "options"})
 

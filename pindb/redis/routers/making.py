@@ -51,7 +51,7 @@ def make_router(router_cls: type[BaseRouter], cluster: RoutedHosts, options: Map
     """
     known = keywords(router_cls, 1)
     if known is not None:
-        unknown = sorted(options.keys() - known)
+        unknown = sorted(map(str, options.keys() - known))
         if unknown:
             raise ClusterConfigError(
                 f"router_options has {', '.join(unknown)}, which {router_cls.__name__} does not take. "
