@@ -135,7 +135,8 @@ def unavailable(error: BaseException, host: Any) -> HostUnavailableError | None:
         return None
     if isinstance(error, HostUnavailableError):
         return error
-    kind = next((mine for theirs, _, mine in _KINDS if isinstance(error, theirs)), HostUnavailableError)
+    # Not by redis-py's own kind, which old versions do not have of all of them.
+    kind = next((mine for _, known, mine in _KINDS if known == code), HostUnavailableError)
     text = str(error)
     told = kind(f"{host}: {name_mode(error, text if text.startswith(code) else f'{code} {text}')}")
     told.code = code

@@ -154,7 +154,7 @@ def test_locations_that_are_wrong(location: Any, words: list[str]) -> None:
         ({"COMPRESSOR": 5}, ["COMPRESSOR", "int", "path"]),
         ({"ROUTER_OPTIONS": {5: 5, "x": 1}}, ["5, x", "weights"]),
         ({"ROUTER_OPTIONS": {"hash_tags": "no"}}, ["hash_tags", "'no'"]),
-        ({"CONNECTION_POOL_KWARGS": {"protocol": "x"}}, ["protocol"]),
+        ({"CONNECTION_POOL_KWARGS": {"protocol": "x"}}, ["pool_options"]),
         ({"CONNECTION_POOL_CLASS": dict}, ["dict", "ConnectionPool"]),
         ({"CONNECTION_POOL_CLASS": 5}, ["pool_options"]),
         ({"PARSER_CLASS": 5}, ["pool_options"]),

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import redis
-from redis.exceptions import BusyLoadingError, MasterDownError
 
 from pindb.cache import ShardedRedisCache
 from pindb.redis import (
@@ -22,7 +21,7 @@ from pindb.redis import (
     PoolExhausted,
     create_cluster,
 )
-from pindb.redis.outages import FULL, REPLIES, make_table
+from pindb.redis.outages import FULL, REPLIES, find_outage, make_table
 from pindb.testing.redis import TestSetup
 from tests.cache.tools import outcome
 from tests.redis.tools import Clock, Proxy, keys_on
@@ -93,9 +92,7 @@ def says(servers: TestSetup, code: str) -> bool:
         try:
             client.get("any")
         except redis.RedisError as error:
-            kinds = {"LOADING": BusyLoadingError, "MASTERDOWN": MasterDownError}
-            # Not all versions of redis-py have a class for each of them.
-            return isinstance(error, kinds.get(code, redis.RedisError)) or str(error).startswith(code)
+            return find_outage(error) == code
     return False
 
 
