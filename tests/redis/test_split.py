@@ -150,7 +150,7 @@ def test_other_commands_are_not_cut(client: RoutingClient, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [b":100000000000001\r\n", b"+OK, as it were.\r\n", b"*1\r\n$7\r\na value\r\n"]
+    "reply", [b":100000000000001\r\n", b"+OK, as it were.\r\n", b"*1\r\n$12\r\na long value\r\n"]
 )
 def test_a_reply_that_cannot_be_one_to_several_keys(
     servers: TestSetup, make_cluster: Callable[..., Cluster], reply: bytes
