@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import time
 import warnings
@@ -488,15 +489,23 @@ def test_connections_close_after_a_request_where_that_is_asked_for(
                 total += len(client.client_list()) - 1
         return total
 
+    def closed(at_most: int) -> int:
+        deadline = time.monotonic() + 5
+        while connected() > at_most and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return connected()
+
+    closing = site("closing")
+    # Other tests' caches may have connections, and those that were just closed may still count.
+    gc.collect()
+    others = connected()
+    time.sleep(0.02)
+    others = min(others, connected())
     cache.set_many(dict.fromkeys(KEYS, 1))
     opened = connected()
-    assert opened >= setup[0]
+    assert opened >= others + setup[0]
     cache.close()
     assert connected() == opened
-    closing = site("closing")
     closing.get_many(KEYS)
     closing.close()
-    deadline = time.monotonic() + 5
-    while connected() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert connected() == 0
+    assert closed(others) == others
