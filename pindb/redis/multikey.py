@@ -98,8 +98,9 @@ def check_words(name: str, args: Sequence[Any], encoder: Any) -> None:
         redis.DataError: a word is of a type that cannot be sent, or not in the encoding; its key is named.
     """
     # Routers have encoded the keys.
-    is_encodable = name != "MSET" or all(word.isascii() for word in args if type(word) is str)
-    if is_encodable and SENDABLE.issuperset(map(type, args)):
+    is_encodable = name != "MSET" or all(word.isascii() for word in args if isinstance(word, str))
+    others = set(map(type, args)) - SENDABLE
+    if is_encodable and all(issubclass(kind, (str, bytes)) for kind in others):
         return
     pack, width = Packer(encoder), SPLITTABLE[name]
     for place, word in enumerate(args):

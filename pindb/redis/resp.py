@@ -68,7 +68,7 @@ class Packer:
         """One command."""
         if self._fast is None:
             return pack_words(words, self._encode)
-        if not TEXT.issuperset(map(type, words)):
+        if not is_text(words):
             words = [
                 word if type(word) in TEXT else str(word) if type(word) is int else self._plain(word)
                 for word in words
@@ -101,10 +101,15 @@ class Packer:
     def _plain_column(self, column: Iterable[Any]) -> Iterable[Any]:
         if isinstance(column, repeat):
             return repeat(self._plain(next(column)))
-        kinds = set(map(type, column))
-        if kinds <= TEXT:
+        if is_text(column):
             return column
-        return map(str if kinds == NUMBER else self._plain, column)
+        return map(str if NUMBER.issuperset(map(type, column)) else self._plain, column)
+
+
+def is_text(words: Iterable[Any]) -> bool:
+    """Whether all words are text or bytes, or of subclasses of these (Django's keys that are made, say)."""
+    others = set(map(type, words)) - TEXT
+    return not others or all(issubclass(kind, (str, bytes)) for kind in others)
 
 
 class Serializer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from redis.commands.helpers import list_or_args
@@ -130,8 +131,7 @@ class MappingClient(PromisingClient):
         return not self._has_refused
 
     def _promises(self) -> Iterator[Promise]:
-        yield from super()._promises()
-        yield from self._run
+        return chain(super()._promises(), self._run)
 
     def _add_run(self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]) -> None:
         self._issued.append(run)

@@ -268,11 +268,7 @@ class PromisingClient(BaseClient):
 
 def each(issued: Sequence[Promise | list[Promise]]) -> Iterator[Promise]:
     """The promises of what was issued, one by one."""
-    for some in issued:
-        if isinstance(some, list):
-            yield from some
-        else:
-            yield some
+    return chain.from_iterable(some if isinstance(some, list) else (some,) for some in issued)
 
 
 def _check_timeout(seconds: Any) -> None:
