@@ -68,11 +68,12 @@ class Packer:
         """One command."""
         if self._fast is None:
             return pack_words(words, self._encode)
-        if not is_text(words):
-            words = [
-                word if type(word) in TEXT else str(word) if type(word) is int else self._plain(word)
-                for word in words
-            ]
+        others = set(map(type, words)) - TEXT
+        if others:
+            if others == NUMBER:
+                words = [str(word) if type(word) is int else word for word in words]
+            elif not is_text(others):
+                words = list(map(self._plain, words))
         return self._fast(tuple(words))  # type: ignore[no-any-return]
 
     def _plain(self, word: Any) -> Any:
@@ -101,15 +102,15 @@ class Packer:
     def _plain_column(self, column: Iterable[Any]) -> Iterable[Any]:
         if isinstance(column, repeat):
             return repeat(self._plain(next(column)))
-        if is_text(column):
+        others = set(map(type, column)) - TEXT
+        if is_text(others):
             return column
         return map(str if NUMBER.issuperset(map(type, column)) else self._plain, column)
 
 
-def is_text(words: Iterable[Any]) -> bool:
-    """Whether all words are text or bytes, or of subclasses of these (Django's keys that are made, say)."""
-    others = set(map(type, words)) - TEXT
-    return not others or all(issubclass(kind, (str, bytes)) for kind in others)
+def is_text(kinds: Iterable[type]) -> bool:
+    """Whether all types are subclasses of text or bytes, as Django's keys that are made."""
+    return all(issubclass(kind, (str, bytes)) for kind in kinds)
 
 
 class Serializer:
