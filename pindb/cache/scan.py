@@ -19,18 +19,13 @@ __all__ = ["get_sizes", "make_full_pattern", "scan"]
 AT_ONCE = 1000
 
 
-def find_databases(cluster: Cluster) -> list[int]:
-    """Ids of hosts that stand for all databases: a list of URLs may name the same one twice."""
-    return list({host.address: host_id for host_id, host in reversed(cluster.hosts.items())}.values())[::-1]
-
-
 def get_sizes(cluster: Cluster) -> dict[int, int]:
     """How many keys each database has, by the id of its host, those of others included.
 
     Raises:
         redis.RedisError: a server does not say.
     """
-    host_ids = find_databases(cluster)
+    host_ids = cluster.one_for_each_database()
     sizes = ask(cluster, ((host_id, ("DBSIZE",)) for host_id in host_ids))
     for size in sizes:
         if isinstance(size, RedisError):
@@ -54,7 +49,7 @@ def scan(
         Rounds: for each server that has not come to its end, the keys that it found. A server with an error
         has come to its end with that. A key may come twice, as SCAN has it.
     """
-    cursors = dict.fromkeys(find_databases(cluster), 0)
+    cursors = dict.fromkeys(cluster.one_for_each_database(), 0)
     counts, rounds = dict.fromkeys(cursors, count), math.inf
     if limits is not None:
         # All come to their limits in the same round.

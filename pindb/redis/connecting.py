@@ -206,11 +206,9 @@ class ConnectingMixin:
                 why = error if isinstance(error, InvalidResponse) else f"{type(error).__name__}: {error}"
                 raise RedisConnectionError(f"The handshake failed: {why}") from error
         except (RedisConnectionError, RedisTimeoutError) as error:
-            # Not on an error reply, whose type is more special: the host was there to give it.
-            if FULL in str(error):
-                # redis-py makes a ConnectionError of it, but the server was there to say it.
-                error.is_exhausted = True  # type: ignore[union-attr]
-            elif type(error) in (RedisConnectionError, RedisTimeoutError):
+            # Not on an error reply, whose type is more special: the host was there to give it. Of `FULL`,
+            # redis-py makes a plain ConnectionError.
+            if type(error) in (RedisConnectionError, RedisTimeoutError) and FULL not in str(error):
                 error.sent = was_used  # type: ignore[union-attr]
                 # That the caller's own time is up says nothing about the host.
                 error.by_caller = isinstance(error, RedisTimeoutError) and self._is_late()  # type: ignore[union-attr]

@@ -102,10 +102,10 @@ class Packer:
     def _plain_column(self, column: Iterable[Any]) -> Iterable[Any]:
         if isinstance(column, repeat):
             return repeat(self._plain(next(column)))
-        others = set(map(type, column)) - TEXT
-        if is_text(others):
+        kinds = set(map(type, column))
+        if is_text(kinds - TEXT):
             return column
-        return map(str if NUMBER.issuperset(map(type, column)) else self._plain, column)
+        return map(str if kinds == NUMBER else self._plain, column)
 
 
 def is_text(kinds: Iterable[type]) -> bool:
