@@ -1,42 +1,24 @@
-"""Read replicas for Django: reads go to replicas, and whoever wrote reads what they wrote.
+"""Read replicas for Django: reads go to replicas, and users always see their own writes (read-your-writes).
 
 The public names of the database half. Importable from a settings module: nothing here reads settings or
 models before it is used. The other half is in `pindb.redis`.
 """
 
+# ruff: noqa: F403, F405 (each name is written once, in __all__; the stars are for type checkers)
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pindb.counters import stats
-    from pindb.exceptions import (
-        PinDbConfigError,
-        PinDbException,
-        PositionUnavailable,
-        ReplicasBehind,
-        UnpinnedWriteException,
-    )
-    from pindb.pinning import (
-        get_newly_pinned,
-        get_pinned,
-        is_enabled,
-        is_newly_pinned,
-        is_pinned,
-        master,
-        pin,
-        pinning_context,
-        unpin_all,
-        unpinned_replica,
-        with_masters,
-        with_replicas,
-    )
-    from pindb.positions import current_position
-    from pindb.replicas import get_replica
-    from pindb.routers import GreedyPinDbRouter, StrictPinDbRouter
-    from pindb.sets import populate_replicas
-    from pindb.waiting import acurrent_position, await_for_replicas, wait_for_replicas
+    from pindb._stats import *
+    from pindb.exceptions import *
+    from pindb.pins.pinning import *
+    from pindb.routing.replicas import *
+    from pindb.routing.routers import *
+    from pindb.sets.definitions import *
+    from pindb.sets.positions import *
+    from pindb.sets.waiting import *
 
 __all__ = [
     "GreedyPinDbRouter",
@@ -44,6 +26,7 @@ __all__ = [
     "PinDbException",
     "PositionUnavailable",
     "ReplicasBehind",
+    "Stats",
     "StrictPinDbRouter",
     "UnpinnedWriteException",
     "acurrent_position",
@@ -69,17 +52,17 @@ __all__ = [
 
 __version__ = "1.0.0.dev0"
 
-# Where each name is. They are imported when they are asked for, so that pindb.redis and pindb.hashing, which
-# need no Django, do not bring it in with this package.
+# The modules that define the public names. They are imported at the first use of a name, so that pindb.redis
+# and pindb.hashing, which need no Django, do not import it with this package.
 _MODULES = (
-    "counters",
+    "_stats",
     "exceptions",
-    "pinning",
-    "positions",
-    "replicas",
-    "routers",
-    "sets",
-    "waiting",
+    "pins.pinning",
+    "routing.replicas",
+    "routing.routers",
+    "sets.definitions",
+    "sets.positions",
+    "sets.waiting",
 )
 
 

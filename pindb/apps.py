@@ -16,13 +16,11 @@ class PinDbConfig(AppConfig):
     verbose_name = "pindb"
 
     def ready(self) -> None:
-        from pindb import (
-            checks,  # noqa: F401 (registers them)
-            commands,
-        )
+        from pindb import checks  # noqa: F401 (registers them)
         from pindb.conf import conf
+        from pindb.management import pinned
 
-        commands.install()
+        pinned.install()
         if conf.PINDB_CELERY:
             try:
                 from pindb import celery

@@ -15,10 +15,9 @@ from typing import Any
 from celery.signals import before_task_publish, task_postrun, task_prerun, worker_init
 
 from pindb.conf import conf
-from pindb.contexts import Pin, PinningContext, current, get_context, running, set_context
-from pindb.incoming import begin, read_wait
-from pindb.outgoing import all_sets_pinned, outgoing_pins, pins_by_time
-from pindb.tokens import dump_pins, load_pins
+from pindb.pins.context import Pin, PinningContext, current, get_context, running, set_context
+from pindb.pins.propagation import all_sets_pinned, begin, outgoing_pins, pins_by_time, read_wait
+from pindb.pins.tokens import dump_pins, load_pins
 
 __all__ = ["install"]
 

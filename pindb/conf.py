@@ -7,13 +7,16 @@ that a setting changed: so ``override_settings`` works, and a look-up costs no m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
-__all__ = ["PINNED_COMMANDS", "WRITING_COMMANDS", "conf"]
+from pindb.exceptions import PinDbConfigError
+
+__all__ = ["PINNED_COMMANDS", "WRITING_COMMANDS", "conf", "import_entry", "on_change"]
 
 #: Django's management commands that write to the database that ``--database`` names.
 WRITING_COMMANDS = (
@@ -154,10 +157,57 @@ class Conf:
         self.__dict__[name] = value
         return value
 
-    def forget(self, **kwargs: object) -> None:
-        """Read every setting anew at its next use. (Also a receiver of ``setting_changed``.)"""
+    def forget(self) -> None:
+        """Read every setting again at its next use."""
         self.__dict__.clear()
 
 
 conf = Conf()
-setting_changed.connect(conf.forget, dispatch_uid="pindb.conf")
+
+Receiver = Callable[[str], object]
+
+_receivers: list[Receiver] = []
+
+
+def on_change(receiver: Receiver) -> Receiver:
+    """Register a function that forgets what was derived from the settings. A decorator.
+
+    Arguments:
+        receiver: called with the name of each setting that changes (`override_settings` in tests, that is),
+            after `conf` has forgotten the old value. Receivers are called in the order of registration, which
+            is the order of imports: what a module builds on has been forgotten before.
+    """
+    if receiver not in _receivers:
+        _receivers.append(receiver)
+    return receiver
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    conf.forget()
+    for receiver in _receivers:
+        receiver(setting)
+
+
+setting_changed.connect(_forget, dispatch_uid="pindb.conf")
+
+
+def import_entry(setting: str, entry: Any, what: str) -> Any:
+    """What a setting names, if it is a dotted path; else the entry itself.
+
+    Arguments:
+        setting: which setting it stands in.
+        entry: its value, or one of its values.
+        what: what the path should lead to, for the message.
+
+    Raises:
+        PinDbConfigError: it cannot be imported.
+    """
+    if not isinstance(entry, str):
+        return entry
+    try:
+        return import_string(entry)
+    except (ImportError, TypeError, ValueError) as error:
+        # The last two: '.views.router' and the like, which are no dotted paths.
+        raise PinDbConfigError(
+            f"{setting} names {entry!r}, which cannot be imported: {error}. Write the dotted path of {what}."
+        ) from error

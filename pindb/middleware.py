@@ -12,10 +12,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from pindb.conf import conf
-from pindb.contexts import PinningContext, aiterate_in, get_context, iterate_in, set_context
-from pindb.outgoing import aoutgoing_pins, outgoing_pins
-from pindb.pinning import SAFE_METHODS, pin
-from pindb.sets import DEFAULT_ALIAS, get_sets
+from pindb.pins.context import PinningContext, aiterate_in, get_context, iterate_in, set_context
+from pindb.pins.pinning import SAFE_METHODS, pin
+from pindb.pins.propagation import aoutgoing_pins, outgoing_pins
+from pindb.sets.definitions import DEFAULT_ALIAS, get_sets
 from pindb.stores import load_store
 
 __all__ = ["PinDbMiddleware", "PinUnsafeMethodsMiddleware"]

@@ -18,14 +18,13 @@ from django.utils.cache import patch_vary_headers
 from django.utils.crypto import salted_hmac
 from django.utils.functional import LazyObject, cached_property
 
-from pindb.conf import conf
-from pindb.contexts import Pin, current
+from pindb.conf import conf, import_entry
 from pindb.exceptions import PinDbConfigError
-from pindb.importing import import_entry
-from pindb.outgoing import aoutgoing_pins, outgoing_pins
-from pindb.positions import covers
-from pindb.sets import get_sets
-from pindb.tokens import dump_pins, load_pins, read_pin, write_pin
+from pindb.pins.context import Pin, current
+from pindb.pins.propagation import aoutgoing_pins, outgoing_pins
+from pindb.pins.tokens import dump_pins, load_pins, read_pin, write_pin
+from pindb.sets.definitions import get_sets
+from pindb.sets.positions import covers
 
 __all__ = [
     "BaseStore",

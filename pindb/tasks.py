@@ -14,9 +14,8 @@ from importlib import import_module
 from typing import Any
 
 from pindb.conf import conf
-from pindb.contexts import Pin, PinningContext, get_context, set_context
-from pindb.incoming import begin, read_wait
-from pindb.outgoing import all_sets_pinned, outgoing_pins, pins_by_time
+from pindb.pins.context import Pin, PinningContext, get_context, set_context
+from pindb.pins.propagation import all_sets_pinned, begin, outgoing_pins, pins_by_time, read_wait
 
 __all__ = ["install"]
 

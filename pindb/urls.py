@@ -11,8 +11,8 @@ from django.urls import ResolverMatch, URLResolver, include
 from django.urls.resolvers import RoutePattern
 
 from pindb.conf import conf
-from pindb.pinning import SAFE_METHODS, pin
-from pindb.sets import DEFAULT_ALIAS, get_sets
+from pindb.pins.pinning import SAFE_METHODS, pin
+from pindb.sets.definitions import DEFAULT_ALIAS, get_sets
 
 __all__ = ["pinned"]
 

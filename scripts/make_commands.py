@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write ``pindb/redis/commands.py``: where the keys stand in each command, as real servers say.
+"""Write ``pindb/redis/core/commands.py``: where the keys stand in each command, as real servers say.
 
     .venv/bin/python scripts/make_commands.py --server redis-server --server valkey-server
     .venv/bin/python scripts/make_commands.py --check
@@ -256,7 +256,7 @@ def render(table: Table, made_from: list[str]) -> str:
 
 def committed() -> Table:
     """The table as it is in the package."""
-    from pindb.redis.commands import COMMANDS, READONLY
+    from pindb.redis.core.commands import COMMANDS, READONLY
 
     return {name: Command(keys, name in READONLY) for name, keys in COMMANDS.items()}
 
@@ -273,7 +273,7 @@ def differences(table: Table, asked: Table) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Make pindb/redis/commands.py, or check it.")
+    parser = argparse.ArgumentParser(description="Make pindb/redis/core/commands.py, or check it.")
     parser.add_argument("--server", action="append", help="a server program; the newest first")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where the table is wrong")
     parser.add_argument("--forget", action="store_true", help="remove commands that nothing knows any more")

@@ -17,7 +17,7 @@ from django.test import override_settings
 
 import pindb
 import pindb.celery
-from pindb.contexts import Pin
+from pindb.pins.context import Pin
 from pindb.testing.postgres import PostgresReplicaSet
 from tests import celeryapp
 from tests.celeryworker import redis_broker, running_worker
@@ -69,7 +69,7 @@ def test_pins_of_a_task_travel_on_with_the_tasks_it_sends(tasks: Any) -> None:
 
 
 def test_carried_pins_travel_on_with_what_is_left_of_their_time(tasks: Any) -> None:
-    from pindb.contexts import current
+    from pindb.pins.context import current
 
     current().carry({"default": Pin(time.time() + 9), "api": Pin(time.time() - 1)})
     assert result_of(tasks.read.delay())["pinned"] == ["default"]

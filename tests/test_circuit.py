@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pindb.circuit import Circuit
+from pindb._circuit import Circuit
 from tests.redis.tools import Clock
 
 THREADS = 16
@@ -17,7 +17,7 @@ THREADS = 16
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which it is decided when to try a server again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.circuit.time", clock)
+    monkeypatch.setattr("pindb._circuit.time", clock)
     return clock
 
 

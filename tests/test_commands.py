@@ -27,9 +27,9 @@ from django.test import override_settings
 from django.utils import timezone
 
 import pindb
-from pindb import commands
 from pindb.conf import PINNED_COMMANDS
-from pindb.contexts import current
+from pindb.management import pinned
+from pindb.pins.context import current
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.conftest import pause_all
 from tests.test_routers import ArticlesOnApi
@@ -281,7 +281,7 @@ def test_disabled_no_command_pins(fixture: str) -> None:
 
 def test_hooking_in_twice_changes_nothing() -> None:
     before = BaseCommand.execute
-    commands.install()
+    pinned.install()
     assert BaseCommand.execute is before
 
 

@@ -16,14 +16,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 import pindb
-from pindb.contexts import Pin, current
-from pindb.counters import Stats
+from pindb._stats import Stats
 from pindb.exceptions import PositionUnavailable, ReplicasBehind
-from pindb.outgoing import outgoing_pins
-from pindb.positions import POSITIONS, BasePositions
+from pindb.pins.context import Pin, current
+from pindb.pins.propagation import outgoing_pins
+from pindb.pins.tokens import dump_pins, load_pins
+from pindb.positions import BasePositions
+from pindb.sets.positions import POSITIONS
 from pindb.signals import pinned, unpinned
 from pindb.testing.postgres import PostgresReplicaSet
-from pindb.tokens import dump_pins, load_pins
 from tests.testapp import views
 from tests.testapp.models import Article, Author
 

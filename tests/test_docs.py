@@ -32,9 +32,9 @@ from pindb.cache.options import OPTIONS as CACHE_OPTIONS
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
 from pindb.redis import RoutedCluster, connections
 from pindb.redis.backends.redis import Redis
-from pindb.redis.create import BACKENDS, COMMON
-from pindb.redis.hosts import OPTIONS, Host
-from pindb.redis.routers.making import ROUTERS
+from pindb.redis.facade.create import BACKENDS, COMMON
+from pindb.redis.routers.options import ROUTERS
+from pindb.redis.topology.hosts import OPTIONS, Host
 from pindb.testing.processes import ServerFolder, wait_for
 from pindb.testing.redis import ENVIRONMENT, TestSetup
 from tests.redis.tools import TRIALS, TRIALS_SEED

@@ -23,8 +23,8 @@ from django.db import (
 from django.test import Client, override_settings
 
 import pindb
-from pindb.contexts import Pin, current
-from pindb.outgoing import outgoing_pins
+from pindb.pins.context import Pin, current
+from pindb.pins.propagation import outgoing_pins
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import wait_for

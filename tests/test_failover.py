@@ -11,8 +11,8 @@ from django.db import connections
 from django.test import override_settings
 
 import pindb
-from pindb.contexts import Pin, current
-from pindb.outgoing import outgoing_pins
+from pindb.pins.context import Pin, current
+from pindb.pins.propagation import outgoing_pins
 from pindb.positions import PostgreSQLPositions
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author

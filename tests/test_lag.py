@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pindb
-from pindb.replicas import spread
+from pindb.routing.replicas import spread
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
@@ -122,7 +122,7 @@ def test_what_is_known_of_lag_stays_while_the_master_cannot_be_asked(
     servers.pause(0)
     Author.objects.create(name="written")
     read_until({SECOND})
-    monkeypatch.setattr("pindb.lag.take_position", lambda alias: None)
+    monkeypatch.setattr("pindb.sets.lag.take_position", lambda alias: None)
     assert read_for(0.4) == {SECOND}
 
 
@@ -186,8 +186,8 @@ def test_the_turns_of_a_replica_that_is_down_are_shared_by_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Which servers are up is made up: there are two only.
-    monkeypatch.setattr("pindb.replicas.get_connection", lambda alias: None)
-    monkeypatch.setattr("pindb.replicas.is_up", lambda member, connection: member.alias != FIRST)
+    monkeypatch.setattr("pindb.routing.replicas.get_connection", lambda alias: None)
+    monkeypatch.setattr("pindb.routing.replicas.is_up", lambda member, connection: member.alias != FIRST)
     found: Counter[str] = Counter()
     for _ in range(60):
         with pindb.pinning_context():

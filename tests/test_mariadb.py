@@ -11,9 +11,9 @@ from django.db import OperationalError, connections
 from django.test import override_settings
 
 import pindb
-from pindb.contexts import Pin, current
 from pindb.exceptions import ReplicasBehind
-from pindb.outgoing import outgoing_pins
+from pindb.pins.context import Pin, current
+from pindb.pins.propagation import outgoing_pins
 from pindb.positions import MariaDBPositions
 from pindb.testing.mariadb import MariaDBReplicaSet
 from tests.mariadb import needs_mariadb, use_pymysql

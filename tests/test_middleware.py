@@ -19,10 +19,10 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 
 import pindb
-from pindb.contexts import Pin
 from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
+from pindb.pins.context import Pin
+from pindb.pins.tokens import SALT, dump_pins
 from pindb.testing.postgres import PostgresReplicaSet
-from pindb.tokens import SALT, dump_pins
 from tests.testapp import views
 from tests.testapp.models import Author
 

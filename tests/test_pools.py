@@ -13,8 +13,8 @@ from django.db import connections
 from django.test import override_settings
 
 import pindb
-from pindb.contexts import Pin, current
-from pindb.sets import pool_timeout
+from pindb.pins.context import Pin, current
+from pindb.sets.definitions import pool_timeout
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.conftest import close_all, close_everywhere
 from tests.testapp.models import Author

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 import pindb
-from pindb.contexts import current
-from pindb.outgoing import outgoing_pins
+from pindb.pins.context import current
+from pindb.pins.propagation import outgoing_pins
+from pindb.pins.tokens import dump_pins, load_pins
 from pindb.testing.postgres import PostgresReplicaSet
-from pindb.tokens import dump_pins, load_pins
 from tests.conftest import SERVERS, close_all, close_everywhere
 from tests.testapp.models import Tag
 

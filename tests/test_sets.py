@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pindb import PinDbConfigError, PinDbException, populate_replicas
-from pindb.sets import get_sets
+from pindb.sets.definitions import get_sets
 
 MASTER = {
     "ENGINE": "django.db.backends.postgresql",

@@ -17,8 +17,9 @@ from django.http.response import HttpResponseBase
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
 import pindb
-from pindb.contexts import Pin
 from pindb.middleware import PinDbMiddleware
+from pindb.pins.context import Pin
+from pindb.pins.tokens import load_pins
 from pindb.stores import (
     BaseStore,
     CacheStore,
@@ -28,7 +29,6 @@ from pindb.stores import (
     user_key,
 )
 from pindb.testing.postgres import PostgresReplicaSet
-from pindb.tokens import load_pins
 from tests.testapp.models import Author
 
 COOKIE = "pindb_pinned_set"
@@ -313,7 +313,7 @@ def test_a_site_may_have_a_store_of_its_own() -> None:
 
 def test_a_store_that_is_none_is_an_error_when_the_site_starts() -> None:
     with (
-        override_settings(PINDB_PIN_STORE="pindb.pinning.pin"),
+        override_settings(PINDB_PIN_STORE="pindb.pins.pinning.pin"),
         pytest.raises(pindb.PinDbConfigError, match=r"'pindb\.pinning\.pin'.*CookieStore"),
     ):
         PinDbMiddleware(lambda request: HttpResponse())

@@ -17,9 +17,9 @@ from django.db.backends.utils import CursorWrapper
 from django.test import override_settings
 
 import pindb
-from pindb.reruns import _Watch
+from pindb._tracebacks import drop_tracebacks
+from pindb.routing.reruns import _Watch
 from pindb.testing.postgres import PostgresReplicaSet
-from pindb.tracebacks import drop_tracebacks
 from tests.breaking import NAMES
 from tests.conftest import close_all, close_everywhere
 from tests.testapp.models import Author

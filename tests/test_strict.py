@@ -22,11 +22,11 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
 import pindb
-from pindb.contexts import Pin, current
-from pindb.outgoing import outgoing_pins
+from pindb.pins.context import Pin, current
+from pindb.pins.propagation import outgoing_pins
+from pindb.pins.tokens import dump_pins
 from pindb.stores import take_pin_headers
 from pindb.testing.postgres import PostgresReplicaSet
-from pindb.tokens import dump_pins
 from tests.conftest import empty
 from tests.testapp import views
 from tests.testapp.models import Article, Author, Book

@@ -21,7 +21,7 @@ from django_tasks_db.models import DBTaskResult
 
 import pindb
 import pindb.tasks
-from pindb.contexts import get_context
+from pindb.pins.context import get_context
 from pindb.testing.postgres import PostgresReplicaSet
 from tests import taskapp
 from tests.testapp.models import Author

@@ -9,9 +9,9 @@ from typing import Any
 
 from pindb.cache.options import CacheOptions, check_router
 from pindb.redis import ClusterConfigError
-from pindb.redis.hosts import Host
-from pindb.redis.loading import keywords
-from pindb.redis.routers.making import find_router
+from pindb.redis.core.options import keywords
+from pindb.redis.routers.options import find_router
+from pindb.redis.topology.hosts import Host
 
 __all__ = ["change_servers", "describe_hosts", "mask"]
 

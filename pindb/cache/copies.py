@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from pindb.cache.asking import ask
 from pindb.cache.plan import find_hosts
 from pindb.redis import Cluster
-from pindb.redis.hosts import Host
+from pindb.redis.topology.hosts import Host
 
 __all__ = ["PREFIX", "Copies", "Gone"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from pindb.forks import Lock
+from pindb._forks import Lock
 from pindb.redis import Cluster, HostConnectionError, HostTimeoutError, RoutingClient
-from pindb.redis.retries import reads_only
+from pindb.redis.core.retries import reads_only
 
 __all__ = ["LOST", "Losses", "MissingClient"]
 

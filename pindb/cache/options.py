@@ -13,8 +13,8 @@ from django.utils.module_loading import import_string
 from pindb.redis import BaseRouter, ClusterConfigError, connections
 from pindb.redis.backends import ClusterSettings
 from pindb.redis.backends.redis import Redis
-from pindb.redis.create import read_settings
-from pindb.redis.hosts import is_positive
+from pindb.redis.facade.create import read_settings
+from pindb.redis.topology.hosts import is_positive
 
 __all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "is_name", "load_option", "read_options"]
 

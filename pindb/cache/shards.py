@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
 from redis.exceptions import RedisError
 
+from pindb._forks import Lock
 from pindb.cache.asking import ask
 from pindb.cache.missing import LOST, Losses, MissingClient
 from pindb.cache.options import OF_CLUSTER, CacheOptions, is_name, read_options
-from pindb.forks import Lock
+from pindb.conf import on_change
 from pindb.redis import ClusterConfigError, RoutingClient, connections
 from pindb.redis.backends.redis import Redis
 
@@ -115,13 +115,11 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
     return shards
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
+@on_change
+def _forget(setting: str) -> None:
     if setting in ("CACHES", "PINDB_CLUSTERS"):
         with _making.get():
             forgotten = list(_shards.values())
             _shards.clear()
         for shards in forgotten:
             shards.cluster.disconnect_pools()
-
-
-setting_changed.connect(_forget, dispatch_uid="pindb.cache.shards")

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from pindb.checks.reporting import nearest
 from pindb.conf import conf
-from pindb.sets import ALIAS, WEIGHT, get_sets, populate_replicas
+from pindb.sets.definitions import ALIAS, WEIGHT, get_sets, populate_replicas
 
 __all__ = ["check_replicas"]
 

@@ -13,8 +13,8 @@ from pindb.checks.replicas import check_replicas
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
-from pindb.routers import PinDbRouter
-from pindb.sets import get_sets
+from pindb.routing.routers import PinDbRouter
+from pindb.sets.definitions import get_sets
 
 __all__ = ["check_methods", "check_middleware", "check_sets"]
 

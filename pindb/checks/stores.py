@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 
 from pindb.checks.reporting import failures
 from pindb.conf import conf
-from pindb.routers import unpinned_models
+from pindb.routing.settings import unpinned_models
 from pindb.stores import BaseStore, CacheStore, load_key, load_store, token_key, user_key
 
 __all__ = ["check_store"]

@@ -10,12 +10,12 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
 from pindb.checks.reporting import failures, nearest
-from pindb.commands import pinned_commands
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS, conf
 from pindb.exceptions import PinDbConfigError
-from pindb.positions import find_positions, load_positions
-from pindb.routers import greedy_models, load_delegates, unpinned_models
-from pindb.sets import get_sets
+from pindb.management.pinned import pinned_commands
+from pindb.routing.settings import greedy_models, load_delegates, unpinned_models
+from pindb.sets.definitions import get_sets
+from pindb.sets.positions import find_positions, load_positions
 
 __all__ = ["check_consistency", "check_names", "check_values"]
 

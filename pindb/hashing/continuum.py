@@ -10,7 +10,7 @@ from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pindb.forks import Lock
+from pindb._forks import Lock
 from pindb.hashing.keys import Key, key_bytes
 from pindb.hashing.rings import POINTS_A_DIGEST, add_up, first_point, make_ring, md5, points_of, upper_bits
 

@@ -11,7 +11,7 @@ from bisect import bisect
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from pindb.forks import Lock
+from pindb._forks import Lock
 from pindb.hashing.keys import Key, key_bytes
 from pindb.hashing.rings import Ring, add_up, first_point, make_ring, md5, points_of, upper_bits
 

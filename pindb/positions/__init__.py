@@ -1,34 +1,13 @@
-"""Where a master is in its replication stream, and whether a replica has got there.
+"""Positions in the replication stream, by kind of database. Derive your own class from `BasePositions`.
 
-One small class for each kind of database. A position is text that only its class understands; it travels in
-cookies and task headers. Sites register classes of their own in ``PINDB_POSITIONS``.
+A position is text that only its class understands; it travels in cookies and task headers. Sites register
+classes of their own in ``PINDB_POSITIONS``.
 """
 
 from __future__ import annotations
 
-from pindb.positions.asking import (
-    MAX_LENGTH,
-    POSITIONS,
-    covers,
-    current_position,
-    find_positions,
-    load_positions,
-    take_position,
-)
-from pindb.positions.base import BasePositions
-from pindb.positions.mysql import MariaDBPositions, MySQLPositions
-from pindb.positions.postgresql import PostgreSQLPositions
+from pindb.positions._base import BasePositions
+from pindb.positions._mysql import MariaDBPositions, MySQLPositions
+from pindb.positions._postgresql import PostgreSQLPositions
 
-__all__ = [
-    "MAX_LENGTH",
-    "POSITIONS",
-    "BasePositions",
-    "MariaDBPositions",
-    "MySQLPositions",
-    "PostgreSQLPositions",
-    "covers",
-    "current_position",
-    "find_positions",
-    "load_positions",
-    "take_position",
-]
+__all__ = ["BasePositions", "MariaDBPositions", "MySQLPositions", "PostgreSQLPositions"]

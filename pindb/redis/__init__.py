@@ -14,8 +14,7 @@ except ImportError as error:
 
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.cluster import Cluster
-from pindb.redis.connections import Connections, connections
-from pindb.redis.create import create_cluster
+from pindb.redis.core.promises import Promise
 from pindb.redis.exceptions import (
     BadHostSetup,
     Call,
@@ -31,9 +30,10 @@ from pindb.redis.exceptions import (
     ResultPending,
     UnroutableCommand,
 )
-from pindb.redis.face import RoutedCluster
-from pindb.redis.promise import Promise
-from pindb.redis.results import Result, get_value
+from pindb.redis.facade.cluster import RoutedCluster
+from pindb.redis.facade.create import create_cluster
+from pindb.redis.facade.registry import Connections, connections
+from pindb.redis.facade.results import Result, get_value
 from pindb.redis.routers import (
     BaseRouter,
     ConsistentHashingRouter,

@@ -11,17 +11,17 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
-from pindb.forks import Lock, watch_forks
-from pindb.redis.calls import find_words
+from pindb._forks import Lock, watch_forks
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
+from pindb.redis.core.methods import find_words
+from pindb.redis.core.options import shown
+from pindb.redis.core.promises import Promise, get_settled
 from pindb.redis.exceptions import ClusterConfigError, HostTimeoutError, HostUnavailableError
-from pindb.redis.hosts import Host, is_positive, no_such_host
-from pindb.redis.loading import shown
-from pindb.redis.outages import HostCircuit
-from pindb.redis.pools import adapt_pool, close_pool
-from pindb.redis.promise import Promise, get_settled
+from pindb.redis.io.pools import adapt_pool, close_pool
 from pindb.redis.routers import BaseRouter, PartitionRouter
-from pindb.redis.routers.making import make_router
+from pindb.redis.routers.options import make_router
+from pindb.redis.topology.circuits import HostCircuit
+from pindb.redis.topology.hosts import Host, is_positive, no_such_host
 
 __all__ = ["Cluster"]
 

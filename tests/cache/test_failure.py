@@ -15,7 +15,7 @@ from redis.exceptions import LockNotOwnedError
 
 from pindb.cache import ShardedRedisCache
 from pindb.redis import HostConnectionError, HostListExhausted, HostTimeoutError
-from pindb.redis.pools import get_connection
+from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Clock, keys_on
 
@@ -31,8 +31,8 @@ NAMED = r"host 1 \(.*1\.sock/0\)"
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which servers are tried again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.circuit.time", clock)
-    monkeypatch.setattr("pindb.redis.routers.down.time", clock)
+    monkeypatch.setattr("pindb._circuit.time", clock)
+    monkeypatch.setattr("pindb.redis.routers.failover.time", clock)
     return clock
 
 

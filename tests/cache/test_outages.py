@@ -21,7 +21,7 @@ from pindb.redis import (
     PoolExhausted,
     create_cluster,
 )
-from pindb.redis.outages import FULL, REPLIES, find_outage, make_table
+from pindb.redis.core.outages import FULL, REPLIES, find_outage, make_table
 from pindb.testing.redis import TestSetup
 from tests.cache.tools import outcome
 from tests.redis.tools import Clock, Proxy, keys_on
@@ -52,8 +52,8 @@ def cache_servers() -> Iterator[TestSetup]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which servers are tried again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.circuit.time", clock)
-    monkeypatch.setattr("pindb.redis.routers.down.time", clock)
+    monkeypatch.setattr("pindb._circuit.time", clock)
+    monkeypatch.setattr("pindb.redis.routers.failover.time", clock)
     return clock
 
 

@@ -72,5 +72,5 @@ def create(servers: TestSetup) -> Iterator[Callable[..., RoutedCluster]]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which routers decide when to try a host again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.redis.routers.down.time", clock)
+    monkeypatch.setattr("pindb.redis.routers.failover.time", clock)
     return clock

@@ -19,7 +19,7 @@ from django_redis.exceptions import ConnectionInterrupted
 
 from pindb.cache import ShardedRedisCache
 from pindb.redis import Cluster, RoutedCluster, create_cluster
-from pindb.redis.results import get_value
+from pindb.redis.facade.results import get_value
 from tests.redis.tools import in_use
 
 KEYS = 60

@@ -32,7 +32,7 @@ AT_ONCE = "host 0 .*It refused the last connection; it is tried again in"
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time by which it is decided when to try a host again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.circuit.time", clock)
+    monkeypatch.setattr("pindb._circuit.time", clock)
     return clock
 
 

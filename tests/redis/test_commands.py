@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from pindb.redis.commands import COMMANDS, MADE_FROM, MOVABLE, READONLY, Keys
+from pindb.redis.core.commands import COMMANDS, MADE_FROM, MOVABLE, READONLY, Keys
 from pindb.testing.redis import TestSetup
 
 ROOT = Path(__file__).parent.parent.parent

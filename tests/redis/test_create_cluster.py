@@ -22,7 +22,7 @@ from pindb.redis import (
 )
 from pindb.redis.backends import BaseConnection
 from pindb.redis.backends.redis import Redis
-from pindb.redis.create import read_settings
+from pindb.redis.facade.create import read_settings
 from pindb.testing.redis import TestSetup
 
 Create = Callable[..., RoutedCluster]
@@ -70,7 +70,7 @@ def test_the_backend_has_a_short_name_a_path_or_a_class(servers: TestSetup, key:
         ("round_robin", RoundRobinRouter),
         (ConsistentHashingRouter, ConsistentHashingRouter),
         ("pindb.redis.RoundRobinRouter", RoundRobinRouter),
-        ("pindb.redis.routers.ring.ConsistentHashingRouter", ConsistentHashingRouter),
+        ("pindb.redis.routers.consistent.ConsistentHashingRouter", ConsistentHashingRouter),
     ],
 )
 def test_the_router_has_a_short_name_a_path_or_a_class(router: Any, kind: type[BaseRouter]) -> None:

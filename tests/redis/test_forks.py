@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pindb.circuit import Circuit
+from pindb._circuit import Circuit
 from pindb.hashing import Continuum, Ketama
 from pindb.redis import Cluster, Connections, ConsistentHashingRouter, PartitionRouter
 from pindb.testing.redis import TestSetup
@@ -92,7 +92,7 @@ def gate() -> Gate:
 
 
 def test_a_router_is_free(make_cluster: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pindb.redis.routers.down.time", gate)
+    monkeypatch.setattr("pindb.redis.routers.failover.time", gate)
     cluster = make_cluster(router_cls=ConsistentHashingRouter, max_connection_retries=1)
     router: Any = cluster.get_router()
 
@@ -110,7 +110,7 @@ def test_a_router_is_free(make_cluster: Make, gate: Gate, monkeypatch: pytest.Mo
 def test_a_circuit_is_free(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     circuit = Circuit(5)
     circuit.fail(0)
-    monkeypatch.setattr("pindb.circuit.time", gate)
+    monkeypatch.setattr("pindb._circuit.time", gate)
     with gate.holding(circuit.wait):
         assert end_of(start_child(circuit.wait)) == 0
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from pindb.redis import Cluster, HostConnectionError, Promise, resp
+from pindb.redis import Cluster, HostConnectionError, Promise
+from pindb.redis.core import replies
 from tests.redis.tools import keys_on
 
 Make = Callable[..., Cluster]
@@ -110,7 +111,7 @@ def start() -> Iterator[Start]:
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What reads the replies to maps."""
     if request.param == "Python":
-        monkeypatch.setattr(resp, "hiredis", None)
+        monkeypatch.setattr(replies, "hiredis", None)
     return str(request.param)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pindb.redis import Cluster, PartitionRouter, RoutedCluster, UnroutableCommand
-from pindb.redis.retries import reads_only
+from pindb.redis.core.retries import reads_only
 from tests.redis.tools import keys_on
 
 Make = Callable[..., Cluster]

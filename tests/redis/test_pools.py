@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from pindb.redis import Cluster, ConsistentHashingRouter, PoolExhausted
-from pindb.redis.pools import get_connection
+from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import held, keys_on
 

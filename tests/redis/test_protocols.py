@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from redis._parsers import Encoder
 
 from pindb.redis import Cluster
-from pindb.redis.resp import NOT_ENOUGH, Packer, PushMessage, PythonReader, pack_words
+from pindb.redis.core.packing import Packer, pack_words
+from pindb.redis.core.replies import NOT_ENOUGH, PushMessage, PythonReader
 from pindb.testing.redis import TestSetup, find_server, supports_tls
 from tests.redis.tools import Proxy
 

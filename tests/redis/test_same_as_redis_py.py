@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from pindb.redis import Cluster, Promise, create_cluster
-from pindb.redis.results import get_value
+from pindb.redis.facade.results import get_value
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import many_trials, seed_of_trials
 

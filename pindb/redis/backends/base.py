@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pindb.redis.face import RoutedCluster
+from pindb.redis.facade.cluster import RoutedCluster
 from pindb.redis.routers import BaseRouter
 
 __all__ = ["BaseBackend", "ClusterSettings"]

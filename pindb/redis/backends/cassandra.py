@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pindb.redis.backends.base import ClusterSettings
-from pindb.redis.backends.calls import ConnectionCluster
 from pindb.redis.backends.connection import BaseConnection
+from pindb.redis.core.options import check_names, keywords, shown
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError
-from pindb.redis.hosts import check_host
-from pindb.redis.loading import check_names, keywords, shown
+from pindb.redis.facade.calls import ConnectionCluster
+from pindb.redis.topology.hosts import check_host
 
 try:
     from cassandra import UnresolvableContactPoints

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from pindb.forks import watch_forks
+from pindb._forks import watch_forks
 from pindb.redis.backends.base import BaseBackend, ClusterSettings
-from pindb.redis.backends.calls import ConnectionCluster
+from pindb.redis.core.options import check_names, keywords, shown
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError, HostTimeoutError
-from pindb.redis.face import RoutedCluster, follow
-from pindb.redis.loading import check_names, keywords, shown
+from pindb.redis.facade.calls import ConnectionCluster
+from pindb.redis.facade.cluster import RoutedCluster, follow
 
 __all__ = ["BaseConnection"]
 

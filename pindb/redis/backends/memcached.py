@@ -8,9 +8,9 @@ import socket
 from typing import Any
 
 from pindb.redis.backends.connection import BaseConnection
+from pindb.redis.core.options import keywords, shown
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.hosts import TIMEOUT, check_host, is_positive
-from pindb.redis.loading import keywords, shown
+from pindb.redis.topology.hosts import TIMEOUT, check_host, is_positive
 
 try:
     from pymemcache.client.base import Client, PooledClient

@@ -8,14 +8,14 @@ from typing import Any
 import redis
 
 from pindb.redis.backends.base import BaseBackend, ClusterSettings
-from pindb.redis.clients.calling import AimedClient, CallingClient, ResultsClient
 from pindb.redis.cluster import Cluster
+from pindb.redis.core.options import check_names, shown
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.face import CallPath, RoutedCluster, check_workers, follow
-from pindb.redis.hosts import OPTIONS, Host
-from pindb.redis.loading import check_names, shown
+from pindb.redis.facade.cluster import CallPath, RoutedCluster, check_workers, follow
+from pindb.redis.facade.redis_client import AimedClient, CallingClient, ResultsClient
 from pindb.redis.routers import BaseRouter
-from pindb.redis.routers.making import find_router
+from pindb.redis.routers.options import find_router
+from pindb.redis.topology.hosts import OPTIONS, Host
 
 __all__ = ["Redis", "RoutedRedis"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from redis.commands import CoreCommands
 
 from pindb.redis.exceptions import UnroutableCommand
+from pindb.redis.routers import BaseRouter
+from pindb.redis.topology.hosts import Host
 
 if TYPE_CHECKING:
-    from pindb.redis.cluster import Cluster
 
     class Commands:
         """redis-py's commands. Their types are those of its own client, which do not hold here."""
@@ -20,7 +22,7 @@ else:
     Commands = CoreCommands
 
 
-__all__ = ["BaseClient", "refused"]
+__all__ = ["BaseClient", "ClientsCluster", "refused"]
 
 #: Stands for the class's own `ONE_HOST`.
 WAY_OUT = "{one_host}"
@@ -40,13 +42,42 @@ def refused(name: str, why: str) -> Any:
     return method
 
 
+class ClientsCluster(Protocol):
+    """The part of `pindb.redis.Cluster` that its clients use."""
+
+    max_connection_retries: int
+
+    @property
+    def hosts(self) -> Mapping[int, Host]: ...
+
+    @property
+    def pool_options(self) -> Mapping[str, Any]: ...
+
+    @property
+    def encoder(self) -> Any: ...
+
+    def get_router(self) -> BaseRouter: ...
+
+    def get_local_client(self, host_id: int) -> Any: ...
+
+    def get_local_client_for_key(self, key: Any) -> Any: ...
+
+    def get_endpoint(self, host_id: int) -> tuple[Host, Any, dict[str, Any]]: ...
+
+    def note_outage(self, host_id: int, error: BaseException) -> bool: ...
+
+    def resolve_hosts(self, hosts: Iterable[int] | str) -> list[int]: ...
+
+    def one_for_each_database(self) -> list[int]: ...
+
+
 class BaseClient(Commands):
     """What the clients share: redis-py's methods for all commands, and what is refused in all of them."""
 
     #: How to get at one host's own client.
     ONE_HOST = "use cluster.get_local_client(host_id) or cluster.get_local_client_for_key(key)"
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ClientsCluster) -> None:
         self._cluster = cluster
 
     def __repr__(self) -> str:

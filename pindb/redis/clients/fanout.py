@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pindb.redis.clients.base import ClientsCluster
 from pindb.redis.clients.promising import PromisingClient, each
-from pindb.redis.entries import Command
+from pindb.redis.core.batches import Command
+from pindb.redis.core.keys import check_command
+from pindb.redis.core.names import with_plain_name
+from pindb.redis.core.promises import Promise
 from pindb.redis.exceptions import UnroutableCommand
-from pindb.redis.names import with_plain_name
-from pindb.redis.promise import Promise
-from pindb.redis.routers.keys import check_command
-
-if TYPE_CHECKING:
-    from pindb.redis.cluster import Cluster
-
 
 __all__ = ["FanoutClient", "NoHostsNamed"]
 
@@ -41,7 +38,7 @@ class FanoutClient(PromisingClient):
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClientsCluster,
         hosts: Iterable[int] | str | None = None,
         max_concurrency: int | None = None,
         auto_batch: bool = True,

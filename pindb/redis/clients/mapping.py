@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.commands.helpers import list_or_args
 from redis.exceptions import DataError, RedisError
 
+from pindb.redis.clients.base import ClientsCluster
 from pindb.redis.clients.promising import PromisingClient
-from pindb.redis.entries import Command, Entry, Run
+from pindb.redis.core.batches import Command, Entry, Run
+from pindb.redis.core.keys import KEY_FIRST, check_command
+from pindb.redis.core.names import read_word, with_plain_name
+from pindb.redis.core.promises import Promise, reject_all
+from pindb.redis.core.retries import is_callers, too_many_retries, was_refused
+from pindb.redis.core.splitting import Part, can_split, check_words, merge_replies, split
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
-from pindb.redis.hosts import Host
-from pindb.redis.multikey import Part, can_split, check_words, merge_replies, split
-from pindb.redis.names import read_word, with_plain_name
-from pindb.redis.promise import Promise, reject_all
-from pindb.redis.retries import is_callers, too_many_retries, was_refused
-from pindb.redis.routers.keys import KEY_FIRST, check_command
-
-if TYPE_CHECKING:
-    from pindb.redis.cluster import Cluster
-
+from pindb.redis.topology.hosts import Host
 
 __all__ = ["MappingClient"]
 
@@ -42,7 +39,7 @@ class MappingClient(PromisingClient):
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClientsCluster,
         max_concurrency: int | None = None,
         auto_batch: bool = True,
         split_multi_key: bool = False,

@@ -7,22 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import RedisError
 
-from pindb.redis.buffers import Buffers
-from pindb.redis.clients.base import BaseClient, refused
-from pindb.redis.entries import Entry
+from pindb.redis.clients.base import BaseClient, ClientsCluster, refused
+from pindb.redis.core.batches import Entry
+from pindb.redis.core.buffers import Buffers
+from pindb.redis.core.options import shown
+from pindb.redis.core.promises import Promise, reject_all
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
-from pindb.redis.exchange import finish
-from pindb.redis.hosts import Host
-from pindb.redis.loading import shown
-from pindb.redis.promise import Promise, reject_all
-
-if TYPE_CHECKING:
-    from pindb.redis.cluster import Cluster
-
+from pindb.redis.io.exchange import finish
+from pindb.redis.topology.hosts import Host
 
 __all__ = ["PromisingClient", "each"]
 
@@ -58,7 +54,9 @@ class PromisingClient(BaseClient):
     #: Promises of commands that are gathered later; see `MappingClient`.
     _run: Sequence[Promise] = ()
 
-    def __init__(self, cluster: Cluster, max_concurrency: int | None = None, auto_batch: bool = True) -> None:
+    def __init__(
+        self, cluster: ClientsCluster, max_concurrency: int | None = None, auto_batch: bool = True
+    ) -> None:
         super().__init__(cluster)
         if max_concurrency is not None and (type(max_concurrency) is not int or max_concurrency < 1):
             raise ClusterConfigError(

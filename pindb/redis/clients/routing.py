@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.clients.base import BaseClient
+from pindb.redis.clients.base import BaseClient, ClientsCluster
 from pindb.redis.clients.fanout import FanoutClient
 from pindb.redis.clients.locks import RoutedLock
 from pindb.redis.clients.mapping import MappingClient
-from pindb.redis.entries import located
+from pindb.redis.core.batches import located
+from pindb.redis.core.keys import KEY_FIRST, check_command
+from pindb.redis.core.names import with_plain_name
+from pindb.redis.core.outages import BLOCKING, find_outage
+from pindb.redis.core.promises import get_settled
+from pindb.redis.core.retries import may_retry, reads_only, too_many_retries, was_refused
+from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
-from pindb.redis.multikey import can_split
-from pindb.redis.names import with_plain_name
-from pindb.redis.outages import BLOCKING, find_outage
-from pindb.redis.pools import at_host
-from pindb.redis.promise import get_settled
-from pindb.redis.retries import may_retry, reads_only, too_many_retries, was_refused
-from pindb.redis.routers.keys import KEY_FIRST, check_command
-
-if TYPE_CHECKING:
-    from pindb.redis.cluster import Cluster
-
+from pindb.redis.io.pools import at_host
 
 __all__ = ["RoutingClient"]
 
@@ -48,7 +44,9 @@ class RoutingClient(BaseClient):
             refused.
     """
 
-    def __init__(self, cluster: Cluster, auto_batch: bool = True, split_multi_key: bool = False) -> None:
+    def __init__(
+        self, cluster: ClientsCluster, auto_batch: bool = True, split_multi_key: bool = False
+    ) -> None:
         super().__init__(cluster)
         self.auto_batch = auto_batch
         self.split_multi_key = split_multi_key

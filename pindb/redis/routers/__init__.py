@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pindb.redis.routers.base import BaseRouter, EveryHostRouter
-from pindb.redis.routers.down import RetryableRouter
+from pindb.redis.routers.consistent import ConsistentHashingRouter
+from pindb.redis.routers.failover import RetryableRouter
 from pindb.redis.routers.partition import PartitionRouter
-from pindb.redis.routers.ring import ConsistentHashingRouter
-from pindb.redis.routers.rotation import RoundRobinRouter
+from pindb.redis.routers.round_robin import RoundRobinRouter
 
 __all__ = [
     "BaseRouter",

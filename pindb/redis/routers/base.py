@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from pindb.hashing import hash_tag
+from pindb.redis.core.keys import FAN_OUT, KEY_FIRST, check_command, empties, find_keys, is_keyless
 from pindb.redis.exceptions import UnroutableCommand
-from pindb.redis.routers.keys import FAN_OUT, KEY_FIRST, check_command, empties, find_keys, is_keyless
 from pindb.redis.routers.overriding import is_overridden, let_follow
 
 __all__ = ["BaseRouter", "EveryHostRouter", "RoutedHost", "RoutedHosts"]

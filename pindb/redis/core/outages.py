@@ -1,0 +1,156 @@
+"""Error replies that are about the server and not about the command, and what follows from each.
+
+A server that answers nothing at all is down, whatever it says instead. A server that answers reads and
+refuses writes is not: to drop the write in silence would leave the old value in sight. What an administrator
+has to change is always an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, RedisError, ResponseError
+
+from pindb.redis.core.cluster_mode import name_mode
+from pindb.redis.exceptions import HostUnavailableError
+
+__all__ = [
+    "BLOCKING",
+    "FULL",
+    "REPLIES",
+    "Refused",
+    "Reply",
+    "find_outage",
+    "make_table",
+    "unavailable",
+]
+
+Follows = Literal["down", "missed", "answered", "error"]
+
+
+class Reply(NamedTuple):
+    """Error replies of one kind.
+
+    Attributes:
+        codes: their first words.
+        server: what they say of the server.
+        reads, writes: what they mean: ``"down"``, as if the server were not there; ``"missed"``, the same in
+            a cache whose dead servers are misses, and else an error; ``"answered"``: they are not refused; or
+            an ``"error"`` for the caller.
+    """
+
+    codes: tuple[str, ...]
+    server: str
+    reads: Follows
+    writes: Follows
+
+
+#: What a server says to one client too many, in place of a handshake.
+FULL = "max number of clients reached"
+
+#: All that is known. The page on the cache has the same table.
+REPLIES = (
+    Reply(("LOADING",), "is loading its data after a start", "down", "down"),
+    Reply(
+        ("MASTERDOWN",),
+        "is a replica that has lost its master, with `replica-serve-stale-data no`",
+        "down",
+        "down",
+    ),
+    Reply(("CLUSTERDOWN",), "is a node of a Redis Cluster that lacks other nodes", "down", "down"),
+    Reply(("BUSY",), "has been running a script for longer than `busy-reply-threshold`", "down", "down"),
+    # It goes on serving others, so its keys must not be elsewhere for some clients alone.
+    Reply((FULL,), "has as many clients as its `maxclients`", "missed", "missed"),
+    Reply(("READONLY",), "is a replica", "answered", "error"),
+    Reply(("NOREPLICAS",), "has fewer replicas than `min-replicas-to-write`", "answered", "error"),
+    Reply(("MISCONF",), "cannot save its data, with `stop-writes-on-bgsave-error`", "answered", "error"),
+    Reply(("OOM",), "has reached `maxmemory`, and evicts nothing", "answered", "error"),
+    Reply(("TRYAGAIN",), "is moving the hash slot of several keys", "error", "error"),
+    Reply(("NOAUTH", "WRONGPASS", "NOPERM"), "wants another user or password", "error", "error"),
+)
+
+#: Commands that wait for as long as they say, so that a late reply says nothing about the server.
+BLOCKING = frozenset(
+    {
+        *("BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP"),
+        *("XREAD", "XREADGROUP", "WAIT", "WAITAOF"),
+    }
+)
+
+_DOWN = {code for reply in REPLIES if reply.reads == reply.writes == "down" for code in reply.codes}
+
+
+class _Loading(HostUnavailableError, BusyLoadingError):
+    pass
+
+
+class _MasterDown(HostUnavailableError, MasterDownError):
+    pass
+
+
+class _ClusterDown(HostUnavailableError, ClusterDownError):
+    pass
+
+
+#: The kinds of errors that redis-py makes of replies, the special ones first.
+_KINDS: tuple[tuple[type[RedisError], str, type[HostUnavailableError]], ...] = (
+    (BusyLoadingError, "LOADING", _Loading),
+    (MasterDownError, "MASTERDOWN", _MasterDown),
+    (ClusterDownError, "CLUSTERDOWN", _ClusterDown),
+)
+
+
+class Refused(NamedTuple):
+    """Commands that a server did not run, because it serves nobody now.
+
+    Attributes:
+        entry: what can be sent again.
+        error: the reply.
+    """
+
+    entry: Any
+    error: RedisError
+
+
+def find_outage(error: BaseException) -> str | None:
+    """The code of an error reply that stands for a server that is down; None for any other error."""
+    if isinstance(error, HostUnavailableError):
+        return error.code
+    for kind, code, _ in _KINDS:
+        if isinstance(error, kind):
+            return code
+    if type(error) is ResponseError:
+        code = str(error).partition(" ")[0]
+        return code if code in _DOWN else None
+    return None
+
+
+def unavailable(error: BaseException, host: Any) -> HostUnavailableError | None:
+    """The error, with the host, for a server that is down by its own words; None for any other error."""
+    code = find_outage(error)
+    if code is None:
+        return None
+    if isinstance(error, HostUnavailableError):
+        return error
+    # Not by redis-py's own kind, which old versions do not have of all of them.
+    kind = next((mine for _, known, mine in _KINDS if known == code), HostUnavailableError)
+    text = str(error)
+    told = kind(f"{host}: {name_mode(error, text if text.startswith(code) else f'{code} {text}')}")
+    told.code = code
+    return told
+
+
+def make_table() -> Iterator[str]:
+    """The lines of the table of `REPLIES`, in Markdown."""
+    yield "| reply | the server | reads | writes |"
+    yield "|---|---|---|---|"
+    words = {
+        "down": "as on a server that is down",
+        "missed": 'the same with `"miss"`, else raise the error',
+        "answered": "are answered",
+        "error": "raise the error",
+    }
+    for reply in REPLIES:
+        codes = ", ".join(f"`{code}`" for code in reply.codes)
+        yield f"| {codes} | {reply.server} | {words[reply.reads]} | {words[reply.writes]} |"

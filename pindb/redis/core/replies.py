@@ -1,0 +1,320 @@
+"""The way from the wire: bytes to replies, by hiredis or in Python where there is none.
+
+Source: the RESP2 and RESP3 specifications of Redis. What redis-py's own parsers make of each type, this makes
+of it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import InvalidResponse, ResponseError
+
+from pindb.redis.core.packing import hiredis
+
+__all__ = [
+    "NOT_ENOUGH",
+    "PUSH",
+    "UNREADABLE",
+    "ErrorParser",
+    "PythonReader",
+    "holds_bytes",
+    "holds_part",
+    "make_reader",
+    "unreadable",
+]
+
+#: What a reader gives while it has no whole reply.
+NOT_ENOUGH: Any = object()
+
+
+class PushMessage(list[Any]):
+    """A message that the server sent without being asked."""
+
+
+#: The types of such messages, of either reader.
+PUSH: frozenset[type] = frozenset({PushMessage, getattr(hiredis, "PushNotification", PushMessage)})
+
+
+#: What readers raise for bytes that are no reply, or that nothing can be made of: a map with a list as a key,
+#: more items than any memory holds. Nothing that follows can be read.
+UNREADABLE: tuple[type[Exception], ...] = (
+    InvalidResponse,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def unreadable(error: Exception) -> InvalidResponse:
+    """What a reader has raised, as an error of redis-py's."""
+    if isinstance(error, InvalidResponse):
+        return error
+    return InvalidResponse(f"Protocol error: {type(error).__name__}: {error}")
+
+
+class ErrorParser:
+    """Makes exceptions of error replies as redis-py does. Of those that redis-py fails at, a `ResponseError`.
+
+    Arguments:
+        parse: redis-py's function.
+    """
+
+    __slots__ = ("_parse",)
+
+    def __init__(self, parse: Callable[[str], Exception]) -> None:
+        self._parse = parse
+
+    def __call__(self, text: str) -> Exception:
+        try:
+            return self._parse(text)
+        except Exception:
+            # A MOVED without an address, say.
+            return ResponseError(text)
+
+
+def make_reader(connection: Any) -> Any:
+    """A reader (``feed(buffer, start, length)``, ``gets()``) for the replies on a redis-py connection."""
+    encoder = connection.encoder
+    parse_error = ErrorParser(connection._parser.parse_error)
+    encoding = encoder.encoding if encoder.decode_responses else None
+    if hiredis is None:
+        return PythonReader(parse_error, encoding, encoder.encoding_errors)
+    options = {
+        "protocolError": InvalidResponse,
+        "replyError": parse_error,
+        "errors": encoder.encoding_errors,
+        "notEnoughData": NOT_ENOUGH,
+    }
+    if encoding is not None:
+        options["encoding"] = encoding
+    return hiredis.Reader(**options)
+
+
+def holds_part(reader: Any) -> bool:
+    """Whether a reader has the beginning of a reply. It can be used on only where it has not."""
+    if reader.has_data():
+        return True
+    if isinstance(reader, PythonReader):
+        return False
+    # Of a type, or a length, that it has understood hiredis says nothing.
+    reader.feed(b":7\r\n")
+    try:
+        reply = reader.gets()
+    except Exception:
+        return True
+    return type(reply) is not int or reply != 7
+
+
+def holds_bytes(connection: Any) -> bool:
+    """Whether redis-py's own parser has read the beginning of something that nobody has asked for."""
+    parser = connection._parser
+    reader = getattr(parser, "_reader", None)
+    if reader is not None:
+        return holds_part(reader)
+    buffer = getattr(parser, "_buffer", None)
+    return buffer is not None and buffer.unread_bytes() > 0
+
+
+#: The types of replies that have a length, and bytes or other replies after it.
+TEXTS = frozenset({b"$", b"=", b"!"})
+NESTED = frozenset({b"*", b"~", b"%", b">", b"|"})
+
+#: The longest text, and the most items, that a reply may have, as in hiredis.
+LONGEST = 2**63 - 1
+MOST = 2**32 - 1
+
+#: How deeply replies may be nested: what is deeper cannot be compared, or shown, in Python.
+DEEPEST = 512
+
+#: Not all of it is there.
+_PART: Any = object()
+
+
+class _Items:
+    """A reply that has others in it, of which some are missing."""
+
+    __slots__ = ("items", "kind", "missing")
+
+    def __init__(self, kind: bytes, missing: int) -> None:
+        self.kind = kind
+        self.missing = missing
+        self.items: list[Any] = []
+
+
+class PythonReader:
+    """Reads replies, in whatever pieces their bytes come. Has the interface of ``hiredis.Reader``.
+
+    Arguments:
+        parse_error: makes an exception of an error reply's text.
+        encoding: decode text with it; None leaves bytes.
+        errors: how to treat what is not in that encoding.
+    """
+
+    def __init__(
+        self, parse_error: Callable[[str], Exception], encoding: str | None, errors: str = "strict"
+    ) -> None:
+        self._parse_error = parse_error
+        self._encoding = encoding
+        self._errors = errors
+        self._buffer = bytearray()
+        self._position = 0
+        # Up to where there is no end of a line.
+        self._searched = 0
+        # What is being read, from the outermost in.
+        self._nested: list[_Items] = []
+        self._decodes = True
+        self._undecodable: UnicodeDecodeError | None = None
+
+    def feed(self, data: Any, start: int = 0, length: int = -1) -> None:
+        """Take more bytes: `length` of `data` from `start` on, or all the rest."""
+        self._buffer += data[start:] if length < 0 else memoryview(data)[start : start + length]
+
+    def gets(self, should_decode: bool = True) -> Any:
+        """The next reply, or `NOT_ENOUGH`. An error reply is an exception, given and not raised.
+
+        Arguments:
+            should_decode: False leaves bytes, whatever the encoding.
+
+        Raises:
+            redis.InvalidResponse: the bytes are no reply; nothing that follows can be read.
+            UnicodeDecodeError: the reply has text that is not in the encoding; the next one can be read.
+        """
+        self._decodes = should_decode and self._encoding is not None
+        try:
+            reply = self._read()
+        except (TypeError, ValueError) as error:
+            raise InvalidResponse(f"Protocol error: {error}") from error
+        if reply is _PART:
+            return NOT_ENOUGH
+        # What was read is dropped once for many replies.
+        if self._position > 65536 or self._position == len(self._buffer):
+            del self._buffer[: self._position]
+            self._position = self._searched = 0
+        undecodable, self._undecodable = self._undecodable, None
+        if undecodable is not None:
+            raise undecodable from None
+        return reply
+
+    def has_data(self) -> bool:
+        """Whether there are bytes of a reply that is not whole."""
+        return bool(self._nested) or len(self._buffer) > self._position
+
+    def _read(self) -> Any:
+        """The next reply, or `_PART`."""
+        nested = self._nested
+        while True:
+            reply = self._read_one()
+            if reply is _PART or (not nested and type(reply) is not _Items):
+                return reply
+            if type(reply) is _Items:
+                nested.append(reply)
+                if len(nested) > DEEPEST:
+                    raise ValueError(f"replies in replies, more than {DEEPEST} deep")
+                if reply.missing:
+                    continue
+                reply = _PART
+            # Whatever is complete is an item of what is around it.
+            while nested:
+                around = nested[-1]
+                if reply is not _PART:
+                    around.items.append(reply)
+                    around.missing -= 1
+                if around.missing:
+                    break
+                nested.pop()
+                reply = _complete(around)
+                if reply is _PART:
+                    # Attributes are of what follows, and take no place.
+                    break
+            if reply is not _PART and not nested:
+                return reply
+
+    def _read_one(self) -> Any:
+        """The next reply; `_Items` where others are in it; `_PART` where not all is there."""
+        buffer, start = self._buffer, self._position
+        end = buffer.find(b"\r\n", max(start, self._searched))
+        if end < 0:
+            self._searched = max(start, len(buffer) - 1)
+            return _PART
+        line = bytes(buffer[start:end])
+        kind, rest = line[:1], line[1:]
+        after = end + 2
+        if kind in TEXTS:
+            length = _read_length(rest, LONGEST, kind != b"!")
+            if length is not None:
+                if len(buffer) < after + length + 2:
+                    return _PART
+                text = bytes(buffer[after : after + length])
+                after += length
+                if buffer[after : after + 2] != b"\r\n":
+                    raise ValueError(f"{length} bytes do not end with the line")
+                after += 2
+            self._position = self._searched = after
+            if length is None:
+                return None
+            if kind == b"!":
+                return self._parse_error(text.decode("utf-8", "replace"))
+            return self._text(text if kind == b"$" else text[4:])
+        self._position = self._searched = after
+        if kind == b"+":
+            return self._text(rest)
+        if kind == b":":
+            return _read_number(rest)
+        if kind == b"-":
+            return self._parse_error(rest.decode("utf-8", "replace"))
+        if kind in NESTED:
+            length = _read_length(rest, MOST, kind in b"*~%")
+            if length is None:
+                return None
+            return _Items(kind, length * 2 if kind in b"%|" else length)
+        if kind == b"_" and not rest:
+            return None
+        if kind == b"#" and rest in (b"t", b"f"):
+            return rest == b"t"
+        if kind == b",":
+            return float(rest)
+        if kind == b"(":
+            return _read_number(rest)
+        raise ValueError(f"a reply that starts with {line[:20]!r}")
+
+    def _text(self, value: bytes) -> Any:
+        if not self._decodes:
+            return value
+        try:
+            return value.decode(self._encoding or "", self._errors)
+        except UnicodeDecodeError as error:
+            # The rest of the reply has to be read first.
+            self._undecodable = self._undecodable or error
+            return None
+
+
+def _complete(whole: _Items) -> Any:
+    """What has all of its items; `_PART` for attributes."""
+    kind, items = whole.kind, whole.items
+    if kind == b"%":
+        return dict(zip(items[::2], items[1::2], strict=True))
+    if kind == b">":
+        return PushMessage(items)
+    return _PART if kind == b"|" else items
+
+
+def _read_number(digits: bytes) -> int:
+    if not digits.lstrip(b"+-").isdigit():
+        raise ValueError(f"a number {digits[:20]!r}")
+    return int(digits)
+
+
+def _read_length(digits: bytes, most: int, may_be_none: bool) -> int | None:
+    """A length, or None for -1, which stands for nothing at all."""
+    if digits == b"-1" and may_be_none:
+        return None
+    length = int(digits) if digits.isdigit() and len(digits) < 20 else -1
+    if not 0 <= length <= most:
+        raise ValueError(f"a length {digits[:20]!r}")
+    return length

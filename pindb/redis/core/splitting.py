@@ -1,0 +1,131 @@
+"""Commands with many keys, cut by host and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import DataError, InvalidResponse, RedisError
+
+from pindb.redis.core.names import read_word
+from pindb.redis.core.packing import Packer
+from pindb.redis.routers import BaseRouter
+
+__all__ = ["LONGEST", "Part", "can_split", "check_words", "merge_replies", "split"]
+
+#: What can be cut, with the number of arguments that belong together.
+SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
+
+
+def can_split(command: Any) -> bool:
+    """Whether a command can be cut, by its name."""
+    return (command if type(command) is str else read_word(command)).upper() in SPLITTABLE
+
+
+#: What every encoder takes, but for text that is not in its encoding.
+SENDABLE = frozenset({str, bytes, int, float})
+
+#: How many keys one command takes at most: a server does nothing else while it runs one.
+LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one host gets of a command; it may get several.
+
+    Attributes:
+        host_id: the host.
+        words: its arguments.
+        places: which of the command's keys they are.
+    """
+
+    host_id: int
+    words: list[Any]
+    places: list[int]
+
+
+def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
+    """Cut a command by host.
+
+    Arguments:
+        router: says which host has each key.
+        name: one of `SPLITTABLE`.
+        args: its arguments.
+
+    Raises:
+        redis.DataError: there are none, or a key of MSET has no value.
+    """
+    width = SPLITTABLE[name]
+    if not args or len(args) % width:
+        raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
+    if router.goes_by_command:
+        # It sees a command for each of the keys.
+        each = [args[start : start + width] for start in range(0, len(args), width)]
+        groups = router.group_commands(name, each)
+    else:
+        groups = router.group_keys(list(args[::width]))
+    parts = []
+    for host_id, all_places in groups.items():
+        for start in range(0, len(all_places), LONGEST):
+            places = all_places[start : start + LONGEST]
+            if width == 1:
+                words = [args[place] for place in places]
+            else:
+                words = [word for place in places for word in args[2 * place : 2 * place + 2]]
+            parts.append(Part(host_id, words, places))
+    return parts
+
+
+def no_reply(number: int, reply: Any) -> InvalidResponse:
+    """Return the error for what cannot be the reply to a command of so many keys."""
+    what = f"a list of {len(reply)}" if isinstance(reply, list) else f"{type(reply).__name__}"
+    return InvalidResponse(
+        f"A command of {number} keys was answered with {what}. Is there something between pindb and the "
+        "server?"
+    )
+
+
+def check_words(name: str, args: Sequence[Any], encoder: Any) -> None:
+    """Refuse words that cannot be sent: where one host's part could not, the others would have theirs.
+
+    Arguments:
+        name: one of `SPLITTABLE`.
+        args: its arguments.
+        encoder: redis-py's encoder of the connections.
+
+    Raises:
+        redis.DataError: a word is of a type that cannot be sent, or not in the encoding; its key is named.
+    """
+    # Routers have encoded the keys.
+    is_encodable = name != "MSET" or all(word.isascii() for word in args if isinstance(word, str))
+    others = set(map(type, args)) - SENDABLE
+    if is_encodable and all(issubclass(kind, (str, bytes)) for kind in others):
+        return
+    pack, width = Packer(encoder), SPLITTABLE[name]
+    for place, word in enumerate(args):
+        try:
+            pack((word,))
+        except (RedisError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{name} {args[place - place % width]!r:.60}: {error}") from error
+
+
+def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:
+    """What the whole command would have replied: values in order, True, or a sum.
+
+    Raises:
+        redis.InvalidResponse: a reply is none that the command can have.
+    """
+    for part, reply in zip(parts, replies, strict=True):
+        number = len(part.places)
+        is_fine = len(reply) == number if type(reply) is list else name != "MGET"
+        if not is_fine or (name not in ("MGET", "MSET") and type(reply) is not int):
+            error = no_reply(number, reply)
+            raise InvalidResponse(f"{name} on host {part.host_id}: {error}")
+    if name == "MGET":
+        values: list[Any] = [None] * sum(len(part.places) for part in parts)
+        for part, reply in zip(parts, replies, strict=True):
+            for place, value in zip(part.places, reply, strict=True):
+                values[place] = value
+        return values
+    return all(replies) if name == "MSET" else sum(replies)

@@ -1,0 +1,144 @@
+"""A cluster from one dict of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from pindb.redis.backends.base import MAX_CONNECTION_RETRIES, BaseBackend, ClusterSettings
+from pindb.redis.core.options import check_names, load_class, shown
+from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.facade.cluster import RoutedCluster
+from pindb.redis.routers.options import find_router
+
+__all__ = ["create_cluster", "read_settings"]
+
+#: The short names that settings may have in place of dotted paths.
+BACKENDS = {
+    "redis": "pindb.redis.backends.redis.Redis",
+    "memcached": "pindb.redis.backends.memcached.Memcached",
+    "cassandra": "pindb.redis.backends.cassandra.Cassandra",
+}
+
+COMMON = frozenset(
+    {"backend", "engine", "hosts", "router", "defaults", "router_options", "max_connection_retries"}
+)
+#: What is for backends whose hosts pindb chooses from.
+ROUTED = COMMON - {"backend", "engine", "hosts"}
+
+
+def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
+    """A cluster that takes any command of its servers, from one dict.
+
+    ``create_cluster({"router": "partition", "hosts": {0: {"db": 0}, 1: {"db": 1}}}).incr("foo")``
+
+    Arguments:
+        settings: not changed. The keys:
+
+            - ``hosts``: each host's options by its number, or a list of them.
+            - ``backend``, or ``engine``: ``"redis"``, ``"memcached"``, ``"cassandra"``, the class of a
+              backend or its dotted path; Redis.
+            - ``router``: ``"partition"``, ``"consistent"``, ``"round_robin"``, the class of a router or its
+              dotted path. Without one, every command goes to every host.
+            - ``defaults``: options for all hosts that do not have them.
+            - ``router_options``: more arguments for the router.
+            - ``max_connection_retries``: how often a command goes to another host, where the router knows
+              one; 20.
+            - what only the backend has.
+
+    Raises:
+        ClusterConfigError: a key is unknown, or a value is not what it should be.
+        BadHostSetup: the hosts do not suit the router.
+        ImportError: the client of the backend is missing; the message says what to install.
+    """
+    backend, read = read_settings(settings)
+    return backend.make_cluster(read)
+
+
+def read_settings(settings: Mapping[str, Any]) -> tuple[type[BaseBackend], ClusterSettings]:
+    """The backend of a cluster's settings, and what they say; see `create_cluster`."""
+    if not isinstance(settings, Mapping):
+        raise ClusterConfigError(
+            f"The settings of a cluster are a {type(settings).__name__}. Write a dict: "
+            "{'router': 'partition', 'hosts': {0: {'port': 6379}}}."
+        )
+    if "backend" in settings and "engine" in settings:
+        raise ClusterConfigError("The cluster has a backend and an engine, which are the same. Write one.")
+    named = settings.get("backend", settings.get("engine", "redis"))
+    backend = _find_backend(named)
+    if not issubclass(backend, BaseBackend):
+        raise ClusterConfigError(
+            f"backend is {shown(named)}, which is no backend. Derive it from "
+            f"pindb.redis.backends.BaseConnection, or write one of: {', '.join(map(repr, BACKENDS))}."
+        )
+    more = backend.more_settings
+    if more is not None:
+        check_names("The cluster", settings, COMMON | more)
+    if not backend.routes:
+        for name in sorted(ROUTED & settings.keys()):
+            raise ClusterConfigError(
+                f"The cluster has a {name}, but the client of {backend.__name__} chooses its hosts itself. "
+                "Leave it out."
+            )
+    return backend, ClusterSettings(
+        hosts=_hosts(settings.get("hosts")),
+        router=find_router(settings.get("router")),
+        defaults=_dict(settings, "defaults"),
+        router_options=_dict(settings, "router_options"),
+        max_connection_retries=_retries(settings),
+        more={name: settings[name] for name in settings.keys() - COMMON},
+    )
+
+
+def _find_backend(named: Any) -> type[Any]:
+    if not (isinstance(named, str) and named in BACKENDS):
+        return load_class("backend", named, BACKENDS)
+    module, _, name = BACKENDS[named].rpartition(".")
+    found: type[Any] = getattr(import_module(module), name)
+    return found
+
+
+def _hosts(hosts: Any) -> dict[int, Any]:
+    if not hosts:
+        raise ClusterConfigError("The cluster has no hosts. Write 'hosts': {0: {'port': 6379}}.")
+    if isinstance(hosts, Mapping):
+        pairs = dict(hosts)
+    elif isinstance(hosts, (list, tuple)):
+        pairs = {}
+        for place, host in enumerate(hosts):
+            host_id = host.get("host_id", place) if isinstance(host, Mapping) else place
+            if host_id in pairs:
+                raise ClusterConfigError(
+                    f"There are two hosts with the id {shown(host_id)}. Number each differently."
+                )
+            pairs[host_id] = host
+    else:
+        raise ClusterConfigError(
+            f"hosts is a {type(hosts).__name__}. Write a dict by number, {{0: {{'port': 6379}}}}, or a list."
+        )
+    for host_id, host in pairs.items():
+        if isinstance(host_id, bool) or not isinstance(host_id, int):
+            raise ClusterConfigError(
+                f"The host id {shown(host_id)} is a {type(host_id).__name__}. Hosts are numbered: write an "
+                "integer."
+            )
+        if not isinstance(host, (Mapping, str)):
+            raise ClusterConfigError(
+                f"Host {host_id} is a {type(host).__name__}, not a dict. Write its options: {{'port': 6379}}."
+            )
+    return dict(sorted(pairs.items()))
+
+
+def _dict(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = settings.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise ClusterConfigError(f"{name} is a {type(value).__name__}. Write a dict.")
+    return dict(value or {})
+
+
+def _retries(settings: Mapping[str, Any]) -> int:
+    value = settings.get("max_connection_retries", MAX_CONNECTION_RETRIES)
+    if type(value) is not int or value < 0:
+        raise ClusterConfigError(f"max_connection_retries is {shown(value)}. Write how many: 0 or more.")
+    return value

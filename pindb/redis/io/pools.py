@@ -1,0 +1,220 @@
+"""Pools of connections that survive interruptions, and say when all of their connections are in use."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import time
+from collections.abc import Callable, Iterator
+from inspect import Parameter, signature
+from typing import Any
+from weakref import ref
+
+from redis.connection import BlockingConnectionPool, ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from pindb.redis.core.outages import FULL, unavailable
+from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
+from pindb.redis.io.connections import get_end
+from pindb.redis.topology.hosts import Host
+
+__all__ = ["adapt_pool", "at_host", "close_pool", "get_connection"]
+
+# redis-py before 5.3 wants the name of the command that the connection is for.
+_name = signature(ConnectionPool.get_connection).parameters.get("command_name")
+POOL_ARGUMENTS = ("pindb",) if _name is not None and _name.default is Parameter.empty else ()
+
+
+def get_connection(pool: Any, host: Host) -> Any:
+    """Return a connection from the pool of `host`; a stale one was replaced.
+
+    Raises:
+        redis.RedisError: there was none to be had; the message names the host.
+    """
+    try:
+        return pool.get_connection(*POOL_ARGUMENTS)
+    except (RedisError, OSError) as error:
+        raise at_host(error, host) from error
+
+
+def at_host(error: Exception, host: Host) -> RedisError:
+    """Return what became of a connection as an error that names the host."""
+    outage = unavailable(error, host)
+    if outage is not None:
+        return outage
+    kind: type[Any] = type(error)
+    if FULL in str(error):
+        return PoolExhausted(
+            f"{host}: the server takes no more connections ({error}). Raise its maxclients, or lower the "
+            "max_connections of its clients."
+        )
+    if getattr(error, "is_exhausted", False):
+        return PoolExhausted(
+            f"{host}: all connections of its pool are in use. Raise max_connections, or use the host from "
+            "fewer threads at once."
+        )
+    if isinstance(error, RedisTimeoutError):
+        kind = HostTimeoutError
+    elif kind is RedisConnectionError or not isinstance(error, RedisError):
+        kind = HostConnectionError
+    # Others are of their own kind: AuthenticationError, BusyLoadingError ...
+    told: RedisError = kind(f"{host}: {error}")
+    if isinstance(told, (HostConnectionError, HostTimeoutError)):
+        told.sent = getattr(error, "sent", True)
+        if isinstance(told, HostTimeoutError):
+            told.by_caller = getattr(error, "by_caller", False)
+    return told
+
+
+class _Lent:
+    """The connections that are in use; one that nobody refers to any more leaves by itself."""
+
+    def __init__(self) -> None:
+        self._references: set[ref[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([connection for each in list(self._references) if (connection := each()) is not None])
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in list(self)
+
+    def make_reference(self, connection: Any) -> ref[Any]:
+        """Return what stands for a connection here."""
+        reference = ref(connection, self._references.discard)
+        # It keeps its hash, so that it is found when the connection has gone.
+        hash(reference)
+        return reference
+
+    def add(self, connection: Any) -> None:
+        """Add a connection that the pool has made."""
+        self._references.add(connection.lent)
+
+    def remove(self, connection: Any) -> None:
+        """Remove a connection; raises `KeyError` where it is not here."""
+        self._references.remove(connection.lent)
+
+
+class _PoolMixin:
+    """What pindb adds to a pool of redis-py's.
+
+    A connection that comes back while an exception is under way that is not redis-py's own (a soft time
+    limit's, KeyboardInterrupt) may owe a reply, so it is closed. One that was lost on its way back, because
+    such an exception struck there, is no longer counted once nobody refers to it.
+    """
+
+    _generation = 0
+    #: The `get_connection` of the class that is adapted.
+    _get: Callable[..., Any]
+
+    def reset(self) -> None:
+        super().reset()  # type: ignore[misc]
+        if hasattr(self, "_in_use_connections"):
+            self._in_use_connections: Any = _Lent()
+
+    def make_connection(self) -> Any:
+        pool: Any = self
+        is_counted = hasattr(self, "_in_use_connections")
+        if is_counted and pool._created_connections >= pool.max_connections:
+            pool._created_connections = len(pool._available_connections) + len(pool._in_use_connections)
+        try:
+            connection = super().make_connection()  # type: ignore[misc]
+        except RedisConnectionError as error:
+            error.is_exhausted = True  # type: ignore[attr-defined]
+            raise
+        if is_counted:
+            connection.lent = self._in_use_connections.make_reference(connection)
+        return connection
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            connection = self._get(*args, **kwargs)
+        except RedisConnectionError as error:
+            if isinstance(error.__context__, queue.Empty):
+                error.is_exhausted = True  # type: ignore[attr-defined]
+            raise
+        connection.taken = sys.exc_info()[1], self._generation
+        return connection
+
+    def release(self, connection: Any) -> None:
+        try:
+            earlier, generation = connection.taken
+            connection.taken = None
+        except (AttributeError, TypeError):
+            # It was never lent, since it could not be connected.
+            earlier, generation = None, self._generation
+        raised = sys.exc_info()[1]
+        if generation != self._generation or (
+            raised is not earlier and raised is not None and not isinstance(raised, RedisError)
+        ):
+            connection.disconnect()
+        super().release(connection)  # type: ignore[misc]
+
+    def close_idle(self, and_others_later: bool) -> None:
+        """Close the connections that nobody uses; the others as they come back, if that is wanted."""
+        self._generation += and_others_later
+        pool: Any = self
+        if hasattr(self, "_available_connections"):
+            with pool._lock:
+                for connection in pool._available_connections:
+                    connection.disconnect()
+            return
+        # Nobody else gets one while it is being closed.
+        idle = []
+        try:
+            while True:
+                idle.append(pool.pool.get_nowait())
+        except queue.Empty:
+            pass
+        for connection in reversed(idle):
+            if connection is not None:
+                connection.disconnect()
+            pool.pool.put_nowait(connection)
+
+
+class _BlockingMixin(_PoolMixin):
+    """Waits for a connection no longer than the caller does."""
+
+    @property
+    def timeout(self) -> float | None:
+        end, timeout = get_end(), self._timeout
+        if end is None:
+            return timeout
+        left = max(end - time.monotonic(), 0)
+        return left if timeout is None else min(left, timeout)
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        self._timeout = seconds
+
+
+_adapted: dict[type[Any], type[Any]] = {}
+
+
+def adapt_pool(kind: type[Any]) -> type[Any]:
+    """Return a subclass of a class of redis-py's pools that has what pindb adds; others as they are."""
+    if not isinstance(kind, type) or not issubclass(kind, ConnectionPool) or issubclass(kind, _PoolMixin):
+        return kind
+    if kind not in _adapted:
+        mixin = _BlockingMixin if issubclass(kind, BlockingConnectionPool) else _PoolMixin
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_get": _plain(kind.get_connection)}
+        _adapted[kind] = type(kind.__name__, (mixin, kind), names)
+    return _adapted[kind]
+
+
+def _plain(method: Any) -> Any:
+    """Return a method without redis-py's wrapper, which looks for deprecated arguments at each call."""
+    is_redis_pys = getattr(method, "__globals__", {}).get("__name__") == "redis.utils"
+    return getattr(method, "__wrapped__", method) if is_redis_pys else method
+
+
+def close_pool(pool: Any, idle_only: bool) -> None:
+    """Close the connections of a pool; see `Cluster.disconnect_pools`."""
+    if isinstance(pool, _PoolMixin):
+        pool.close_idle(and_others_later=not idle_only)
+    else:
+        pool.disconnect()

@@ -1,0 +1,60 @@
+"""Routers by their names, and from their options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pindb.redis.core.options import keywords, load_class, shown
+from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.routers.base import BaseRouter, EveryHostRouter, RoutedHosts
+from pindb.redis.routers.consistent import ConsistentHashingRouter
+from pindb.redis.routers.partition import PartitionRouter
+from pindb.redis.routers.round_robin import RoundRobinRouter
+
+__all__ = ["ROUTERS", "find_router", "make_router"]
+
+#: The short names that settings may have in place of dotted paths.
+ROUTERS: dict[str, type[BaseRouter]] = {
+    "partition": PartitionRouter,
+    "consistent": ConsistentHashingRouter,
+    "round_robin": RoundRobinRouter,
+}
+
+
+def find_router(router: Any) -> type[BaseRouter]:
+    """The class of a router.
+
+    Arguments:
+        router: one of `ROUTERS`, a dotted path, or a class; None: every command goes to every host.
+
+    Raises:
+        ClusterConfigError: it is none of these, or not a `BaseRouter`.
+    """
+    if router is None:
+        return EveryHostRouter
+    found = load_class("router", router, ROUTERS)
+    if not issubclass(found, BaseRouter):
+        raise ClusterConfigError(
+            f"router is {shown(router)}, which is no subclass of pindb.redis.BaseRouter. Derive it from "
+            f"that, or write one of: {', '.join(map(repr, ROUTERS))}."
+        )
+    return found
+
+
+def make_router(router_cls: type[BaseRouter], cluster: RoutedHosts, options: Mapping[str, Any]) -> BaseRouter:
+    """A router for a cluster.
+
+    Raises:
+        BadHostSetup: the hosts do not suit it.
+        ClusterConfigError: it does not take the options.
+    """
+    known = keywords(router_cls, 1)
+    if known is not None:
+        unknown = sorted(map(str, options.keys() - known))
+        if unknown:
+            raise ClusterConfigError(
+                f"router_options has {', '.join(unknown)}, which {router_cls.__name__} does not take. "
+                f"It takes: {', '.join(sorted(known)) or 'none'}."
+            )
+    return router_cls(cluster, **options)

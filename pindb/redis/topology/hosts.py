@@ -1,0 +1,337 @@
+"""One Redis server and database of a cluster: its address, and the pool of connections to it."""
+
+from __future__ import annotations
+
+import codecs
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from redis._parsers import Encoder
+from redis.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
+
+from pindb.redis.core.options import check_names, shown
+from pindb.redis.core.packing import Serializer
+from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
+from pindb.redis.io.connections import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
+from pindb.redis.topology.circuits import HostCircuit
+
+__all__ = ["Host"]
+
+MaintNotificationsConfig: Any
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:
+    MaintNotificationsConfig = None
+
+
+#: How long a server may be silent, and connecting to it may take, in seconds, unless somebody says otherwise.
+TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of a cluster. Never changes; its `repr` shows no password.
+
+    Attributes:
+        host_id: its number in the cluster.
+        host, port, db: its TCP address and database.
+        username, password: for ``AUTH``.
+        unix_socket_path: its socket, instead of host and port.
+        ssl: connect with TLS.
+        ssl_options: redis-py's ``ssl_*`` options, with or without that prefix.
+        timeout: how long to wait for it, while connecting and for a reply, in seconds; None: as the cluster's
+            ``pool_options`` have it.
+        name: what it is called on a hash ring, where it should not be its address.
+        options: more arguments for its connections, from the query of its URL.
+    """
+
+    host_id: int
+    host: str = "localhost"
+    port: int = 6379
+    db: int = 0
+    # A password without its colon, redis://password@host, is read as the name of a user.
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    unix_socket_path: str | None = None
+    ssl: bool = False
+    ssl_options: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    timeout: float | None = field(default=None, repr=False)
+    name: str | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+    @classmethod
+    def from_config(cls, host_id: Any, config: Any, defaults: Mapping[str, Any] | None = None) -> Host:
+        """A host from a dict of options, which may have a ``url`` in place of its address.
+
+        Raises:
+            ClusterConfigError: the id is no integer, an option is unknown, or options contradict each other.
+        """
+        if isinstance(host_id, bool) or not isinstance(host_id, int):
+            raise ClusterConfigError(
+                f"The host id {shown(host_id)} is a {type(host_id).__name__}. "
+                "Hosts are numbered: write an integer."
+            )
+        if not isinstance(config, Mapping):
+            raise ClusterConfigError(
+                f"Host {host_id} is a {type(config).__name__}, not a dict. "
+                "Write its options: {'port': 6379}."
+            )
+        options = {**(defaults or {}), **config}
+        if options.pop("host_id", host_id) != host_id:
+            raise ClusterConfigError(
+                f"Host {host_id} has the host_id {shown(config.get('host_id'))} too. "
+                "Leave it out of the dict."
+            )
+        check_names(f"Host {host_id}", options, OPTIONS)
+        url = options.pop("url", None)
+        if url is not None:
+            if "unix_socket_path" in config or "host" in config or "port" in config:
+                raise ClusterConfigError(
+                    f"Host {host_id} has a url and an address beside it. Write one of them."
+                )
+            for name in ("host", "port", "unix_socket_path"):
+                options.pop(name, None)
+            options |= _from_url(host_id, url)
+        _check_address(host_id, options)
+        host = cls(host_id, **options)
+        if host.ssl and host.unix_socket_path is not None:
+            raise ClusterConfigError(
+                f"Host {host_id} has ssl and unix_socket_path. TLS runs over TCP only: write host and port, "
+                "or leave ssl out."
+            )
+        if host.timeout is not None and not is_positive(host.timeout):
+            raise ClusterConfigError(
+                f"Host {host_id} has the timeout {shown(host.timeout)}. Write seconds, above 0, or None."
+            )
+        return host
+
+    @property
+    def address(self) -> str:
+        """``host:port/db``, or the socket's path and db: the same for the same server everywhere."""
+        if self.unix_socket_path is not None:
+            return f"{self.unix_socket_path}/{self.db}"
+        return f"{self.host}:{self.port}/{self.db}"
+
+    @property
+    def identifier(self) -> str:
+        """What it is called on a hash ring."""
+        return self.name or self.address
+
+    def __str__(self) -> str:
+        return f"host {self.host_id} ({self.address})"
+
+    def _check_kinds(self, options: Mapping[str, Any]) -> None:
+        """Raise `ClusterConfigError` for options of connections that would fail at the first command."""
+        where = f"pool_options, or options of {self},"
+        kind = options["connection_class"]
+        if not isinstance(kind, type):
+            raise ClusterConfigError(f"{where} have a connection_class that is a {type(kind).__name__}.")
+        for name, method in METHODS.items():
+            value = options.get(name)
+            if value is not None and not hasattr(value, method):
+                raise ClusterConfigError(
+                    f"{where} have a {name} that is a {type(value).__name__}. Write one of redis-py's kind, "
+                    f"with {method}()."
+                )
+        try:
+            codecs.lookup(options.get("encoding", "utf-8"))
+            codecs.lookup_error(options.get("encoding_errors", "strict"))
+        except (LookupError, TypeError) as error:
+            raise ClusterConfigError(f"{where} have an encoding that is none: {error}.") from error
+
+    def make_pool(
+        self, pool_cls: type[Any], pool_options: Mapping[str, Any], circuit: HostCircuit | None = None
+    ) -> Any:
+        """A pool of connections to this host: an instance of `pool_cls`.
+
+        Arguments:
+            pool_cls: the class.
+            pool_options: arguments for the pool and its connections.
+            circuit: keeps the host from being tried again and again; of no effect on connections of a class
+                of the caller's own.
+        """
+        options: dict[str, Any] = {"db": self.db, "username": self.username, "password": self.password}
+        if self.unix_socket_path is not None:
+            options |= {"connection_class": UnixConnection, "path": self.unix_socket_path}
+        else:
+            options |= {"connection_class": TcpConnection, "host": self.host, "port": self.port}
+        if self.ssl:
+            options["connection_class"] = TlsConnection
+            for name, value in (self.ssl_options or {}).items():
+                options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
+        options |= {**self.options, **pool_options}
+        if self.timeout is not None:
+            options |= {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout}
+        # The same with every redis-py; the defaults of some wait for ever.
+        timeout = options.setdefault("socket_timeout", TIMEOUT)
+        if options.get("socket_connect_timeout") is None:
+            options["socket_connect_timeout"] = timeout or TIMEOUT
+        self._check_times(options)
+        self._check_kinds(options)
+        if circuit is not None and issubclass(options["connection_class"], ConnectingMixin):
+            options["circuit"] = circuit
+        cached = sorted({"cache", "cache_config"} & options.keys())
+        if cached:
+            raise ClusterConfigError(
+                f"{cached[0]} is redis-py's cache in the client, which maps would read past. Leave it out of "
+                "pool_options; a client of redis.Redis for one server can have it."
+            )
+        encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
+        is_redis_pys = isinstance(pool_cls, type) and issubclass(pool_cls, ConnectionPool)
+        if MaintNotificationsConfig is not None and is_redis_pys:
+            # With them, redis-py's pools hand out connections on which there is what nobody has asked for.
+            options.setdefault("maint_notifications_config", MaintNotificationsConfig(enabled=False))
+        # redis-py's own writes UTF-8 with hiredis, whatever the encoding is.
+        options.setdefault("command_packer", Serializer(Encoder(encoding, errors, False)))  # type: ignore[no-untyped-call]
+        try:
+            pool = pool_cls(**options)
+            if hasattr(pool, "connection_class") and hasattr(pool, "connection_kwargs"):
+                # The pool itself looks at the options of connections when it needs the first one.
+                pool.connection_class(**pool.connection_kwargs)
+        except TypeError as error:
+            raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {error}") from error
+        except Exception as error:
+            # Of redis-py's own kinds, or of a class of the site's own.
+            why = f"{type(error).__name__}: {error}"
+            raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {why}") from error
+        if not hasattr(pool, "get_connection"):
+            raise ClusterConfigError(
+                f"pool_cls is {pool_cls!r}, which makes no pool of connections. Write "
+                "redis.ConnectionPool, redis.BlockingConnectionPool, or a class derived from them."
+            )
+        return pool
+
+    def _check_times(self, options: Mapping[str, Any]) -> None:
+        """Raise `ClusterConfigError` for a time that would fail the first command, and not with this."""
+        # What redis-py makes seconds of, from a URL, it does itself.
+        for name in ("socket_timeout", "socket_connect_timeout", "timeout", "health_check_interval"):
+            seconds = options.get(name)
+            may_be_none = name in ("timeout", "health_check_interval") and seconds in (0, False)
+            if seconds is not None and not may_be_none and not is_positive(seconds):
+                raise ClusterConfigError(
+                    f"pool_options, or options of {self}, have the {name} {shown(seconds)}. Write seconds, "
+                    "above 0, or None."
+                )
+
+
+#: What options that are objects have to have; redis-py looks for it when it needs it.
+METHODS = {
+    "retry": "call_with_retry",
+    "credential_provider": "get_credentials",
+    "command_packer": "pack",
+    "parser_class": "on_disconnect",
+    "redis_connect_func": "__call__",
+}
+
+OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "options"})
+
+
+def _from_url(host_id: int, url: Any) -> dict[str, Any]:
+    try:
+        parsed: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+        _check_parts(url)
+    except (ValueError, AttributeError, TypeError) as error:
+        # Not the error's own words: they may hold the URL, and that a password.
+        raise ClusterConfigError(
+            f"Host {host_id} has a url that is none ({type(error).__name__}). Write "
+            "redis://[user:password@]host:port/db, rediss://... or unix:///path?db=0."
+        ) from None
+    found: dict[str, Any] = {}
+    kind = parsed.pop("connection_class", None)
+    if kind is not None and issubclass(kind, UnixDomainSocketConnection):
+        found["unix_socket_path"] = parsed.pop("path")
+    elif kind is not None and issubclass(kind, SSLConnection):
+        found["ssl"] = True
+    for name in ("host", "port", "db", "username", "password"):
+        if name in parsed:
+            found[name] = parsed.pop(name)
+    return {**found, "options": parsed}
+
+
+def _check_address(host_id: int, options: dict[str, Any]) -> None:
+    """Raise `ClusterConfigError` where the address or the name of a host is not what it should be.
+
+    What is None is left out. Numbers as digits, from an environment variable say, become numbers.
+
+    Arguments:
+        host_id: the number of the host.
+        options: its options; changed.
+    """
+    for name in ("host", "port", "db", "name", "unix_socket_path"):
+        if options.get(name) is None:
+            options.pop(name, None)
+    path = options.get("unix_socket_path")
+    if isinstance(path, os.PathLike):
+        options["unix_socket_path"] = path = os.fspath(path)
+    for name in ("host", "unix_socket_path", "name"):
+        text = options.get(name, "text")
+        if not (isinstance(text, str) and text):
+            raise ClusterConfigError(f"Host {host_id} has the {name} {shown(text)}. Write a string.")
+    if path is not None and "://" in path:
+        raise ClusterConfigError(
+            f"Host {host_id} has the unix_socket_path {shown(path)}. Write a path, or the URL as its url."
+        )
+    check_host(host_id, options.get("host", "localhost"))
+    for name, span in (("port", range(1, 65536)), ("db", range(2**31))):
+        number = options.get(name, span[0])
+        if isinstance(number, str) and number.isascii() and number.isdigit():
+            options[name] = number = int(number)
+        if isinstance(number, bool) or not isinstance(number, int) or number not in span:
+            raise ClusterConfigError(
+                f"Host {host_id} has the {name} {shown(number)}. Write a number from {span[0]} to {span[-1]}."
+            )
+
+
+def check_host(host_id: int, host: str) -> None:
+    """Raise `ClusterConfigError` where the name of a machine is a URL, which may hold a password."""
+    if any(mark in host for mark in "/@?"):
+        raise ClusterConfigError(
+            f"Host {host_id} has the host {shown(host)}. Write the name or the address of a machine alone; "
+            "Redis takes a URL as the url."
+        )
+
+
+def _check_parts(url: str) -> None:
+    """Raise `ValueError` for what redis-py's parser passes over.
+
+    Where a password has a plain ``/``, ``?`` or ``#``, the URL's host or path is a part of it, and messages
+    have those.
+    """
+    parts = urlsplit(url)
+    named = parse_qs(parts.query, keep_blank_values=True)
+    if parts.scheme == "unix":
+        fine = parts.netloc == "" or parts.netloc.endswith("@")
+    else:
+        fine = re.fullmatch(r"/?\d*/?", parts.path) is not None
+    if "@" in parts.query and not {"username", "password"} & named.keys():
+        fine = False
+    if not fine or parts.fragment:
+        raise ValueError
+
+
+def is_positive(value: Any) -> bool:
+    """Whether it is a finite number above 0, and not True."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def no_such_host(host_id: Any, hosts: Mapping[int, Any]) -> ClusterConfigError:
+    """The error for the id of a host that is not there."""
+    return ClusterConfigError(
+        f"There is no host {shown(host_id)}; there are {', '.join(map(str, hosts)) or 'none'}."
+    )
+
+
+def check_gapless(hosts: Mapping[int, Any]) -> None:
+    """Raise `BadHostSetup` unless the ids are 0, 1, 2 ... without a gap."""
+    if hosts and set(hosts) != set(range(len(hosts))):
+        raise BadHostSetup(
+            f"The host ids are {', '.join(map(str, sorted(hosts)))}. This router counts hosts: number them "
+            f"from 0 to {len(hosts) - 1} without a gap."
+        )
+    if not hosts:
+        raise BadHostSetup("The cluster has no hosts. Add one: Cluster(hosts={0: {'port': 6379}}).")
