@@ -40,7 +40,7 @@ from pindb.testing.redis import ENVIRONMENT, TestSetup
 from tests.redis.tools import TRIALS, TRIALS_SEED
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 TEXT = "\n".join(page.read_text() for page in DOCS)
 SETTINGS = {**DEFAULTS, **COOKIE_DEFAULTS}
@@ -188,18 +188,18 @@ def hosts_of_examples(servers: TestSetup, monkeypatch: pytest.MonkeyPatch) -> It
     "name",
     [
         "README.md",
-        "docs/coming-from-nydus.md",
-        "docs/coming-from-rb.md",
-        "docs/create-cluster.md",
-        "docs/redis-api.md",
-        "docs/redis.md",
+        "docs/how-to/coming-from-nydus.md",
+        "docs/how-to/coming-from-rb.md",
+        "docs/how-to/create-cluster.md",
+        "docs/reference/redis-api.md",
+        "docs/how-to/redis.md",
     ],
 )
 def test_examples_of_the_redis_half_run(name: str) -> None:
     names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
     page = ROOT / name
     for line, language, code in blocks(page):
-        is_ours = page.parent.name == "docs" or "pindb.redis" in code
+        is_ours = page in DOCS or "pindb.redis" in code
         if language == "python" and is_ours and other_server(code) is None:
             # One after the other, in one namespace, as a reader would type them.
             run(code, page, line, names)
@@ -218,7 +218,7 @@ def other_server(code: str) -> str | None:
 
 
 def run_examples_of(backend: str) -> None:
-    page = ROOT / "docs" / "create-cluster.md"
+    page = ROOT / "docs" / "how-to" / "create-cluster.md"
     examples = [(code, line) for line, _, code in blocks(page) if other_server(code) == backend]
     assert examples
     names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
@@ -233,7 +233,7 @@ def run_examples_of(backend: str) -> None:
 
 @pytest.mark.usefixtures("hosts_of_examples")
 def test_examples_of_the_cache_run() -> None:
-    page = ROOT / "docs" / "cache.md"
+    page = ROOT / "docs" / "how-to" / "cache.md"
     with ExitStack() as stack:
         for line, language, code in blocks(page):
             if language == "python":
@@ -311,29 +311,29 @@ def test_names_of_the_redis_half_are_documented(module: Any) -> None:
 
 @pytest.mark.parametrize("name", pindb.redis.__all__)
 def test_name_of_pindb_redis_is_in_the_reference(name: str) -> None:
-    reference = (ROOT / "docs" / "redis-api.md").read_text()
+    reference = (ROOT / "docs" / "reference" / "redis-api.md").read_text()
     assert re.search(rf"^\.\. auto\w+:: pindb\.redis\.{name}$", reference, re.M)
 
 
 @pytest.mark.parametrize("option", sorted(CACHE_OPTIONS))
 def test_option_of_caches_is_documented(option: str) -> None:
-    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "cache.md").read_text(), re.M)
+    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "how-to" / "cache.md").read_text(), re.M)
 
 
 @pytest.mark.parametrize("name", pindb.cache.__all__)
 def test_name_of_pindb_cache_is_in_the_reference(name: str) -> None:
-    reference = (ROOT / "docs" / "cache-api.md").read_text()
+    reference = (ROOT / "docs" / "reference" / "cache-api.md").read_text()
     assert re.search(rf"^\.\. auto\w+:: pindb\.cache\.{name}$", reference, re.M)
 
 
 @pytest.mark.parametrize("option", sorted(OPTIONS))
 def test_option_of_hosts_is_documented(option: str) -> None:
-    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "redis.md").read_text(), re.M)
+    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "how-to" / "redis.md").read_text(), re.M)
 
 
 def row_of(name: str, after: str) -> re.Match[str] | None:
-    """The row of a table for a name, below a heading of docs/create-cluster.md."""
-    text = (ROOT / "docs" / "create-cluster.md").read_text()
+    """The row of a table for a name, below a heading of docs/how-to/create-cluster.md."""
+    text = (ROOT / "docs" / "how-to" / "create-cluster.md").read_text()
     section = re.split(r"^#", text.split(f"{after}\n", 1)[1], maxsplit=1, flags=re.M)[0]
     return re.search(rf"^\| [^|]*`{name}`[^|]*\|.*", section, re.M)
 
@@ -373,7 +373,7 @@ def test_backends_are_documented() -> None:
     assert [name for name in BACKENDS if f'`"{name}"`' not in row[0]] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"\bPINDB_[A-Z_]*[A-Z]\b", page.read_text()))
     assert named <= {*SETTINGS, ENVIRONMENT, TRIALS, TRIALS_SEED}
@@ -381,13 +381,15 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("name", pindb.__all__)
 def test_public_name_is_documented(name: str) -> None:
-    assert re.search(rf"\bpindb\.{name}$", (ROOT / "docs" / "api.md").read_text(), re.M)
+    assert re.search(rf"\bpindb\.{name}$", (ROOT / "docs" / "reference" / "api.md").read_text(), re.M)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_setting_is_documented_with_its_default(name: str) -> None:
     row = re.search(
-        rf"^\| \[`{name}`\]\(\S+\) \| (.+) \|$", (ROOT / "docs" / "settings.md").read_text(), re.M
+        rf"^\| \[`{name}`\]\(\S+\) \| (.+) \|$",
+        (ROOT / "docs" / "reference" / "settings.md").read_text(),
+        re.M,
     )
     assert row is not None
     default = row[1]
@@ -403,7 +405,7 @@ def test_setting_is_documented_with_its_default(name: str) -> None:
 
 @pytest.mark.parametrize("check_id", CHECK_IDS)
 def test_check_is_documented(check_id: str) -> None:
-    assert f"| `{check_id}` |" in (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert f"| `{check_id}` |" in (ROOT / "docs" / "reference" / "troubleshooting.md").read_text()
 
 
 def test_every_check_that_is_named_exists() -> None:
@@ -417,7 +419,7 @@ def slugs(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -435,5 +437,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
         line.strip()
         for block in re.findall(r"```\{toctree\}\n(.*?)```", index, re.S)
         for line in block.splitlines()
+        if not line.startswith(":")
     }
-    assert {page.stem for page in DOCS} - {"index"} <= listed
+    pages = {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in DOCS}
+    assert pages - {"index"} == listed - {""}

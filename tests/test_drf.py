@@ -31,7 +31,7 @@ from tests.testapp.models import Author
 from tests.testapp.views import report
 
 LOCAL = "django.core.cache.backends.locmem.LocMemCache"
-# What docs/consistency.md tells a site with an API to write.
+# What docs/explanation/consistency.md tells a site with an API to write.
 RECIPE: dict[str, Any] = {
     "PINDB_PIN_STORE": "pindb.stores.CacheStore",
     "PINDB_PIN_CACHE_KEY": "pindb.stores.token_key",

@@ -144,7 +144,7 @@ def test_pins_in_the_headers_of_an_answer_allow_no_writes(times: int) -> None:
 
 
 def test_a_site_is_tested_for_declared_writes_without_replicas(servers: PostgresReplicaSet) -> None:
-    # As docs/testing.md says: tests may write, and their requests declare it.
+    # As docs/how-to/testing.md says: tests may write, and their requests declare it.
     with override_settings(DATABASE_SETS={"default": [], "api": []}):
         pindb.pin("default")
         Author.objects.create(name="by the test")

@@ -537,7 +537,7 @@ def test_commands_that_were_refused_among_others_go_elsewhere(cache_servers: Tes
 
 
 def test_the_table_is_that_of_the_documentation() -> None:
-    assert "\n".join(make_table()) in (ROOT / "docs" / "cache.md").read_text()
+    assert "\n".join(make_table()) in (ROOT / "docs" / "how-to" / "cache.md").read_text()
 
 
 def test_every_reply_of_the_table_is_tested() -> None:

@@ -1,4 +1,4 @@
-"""``make_test_cluster`` gives text, as docs/coming-from-rb.md says to write it."""
+"""``make_test_cluster`` gives text, as docs/how-to/coming-from-rb.md says to write it."""
 
 from functools import partial
 

@@ -5,5 +5,5 @@ create_connection = missing("create_connection")
 
 
 def BaseCluster(**settings):  # noqa: N802
-    """docs/coming-from-nydus.md says to write `create_cluster`."""
+    """docs/how-to/coming-from-nydus.md says to write `create_cluster`."""
     return create_cluster(settings)
