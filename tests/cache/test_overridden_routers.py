@@ -10,7 +10,7 @@ import pytest
 from pindb.cache import ShardedRedisCache
 from pindb.cache.plan import find_hosts
 from pindb.redis import ConsistentHashingRouter, PartitionRouter
-from tests.redis.test_overridden_routers import HOME, owners, routers
+from tests.redis.routers.test_overriding import HOME, owners, routers
 
 
 @pytest.mark.parametrize("router", routers(PartitionRouter, ConsistentHashingRouter))

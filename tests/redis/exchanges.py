@@ -28,7 +28,7 @@ from redis.retry import Retry
 from pindb.cache import ShardedRedisCache
 from pindb.redis import Cluster, HostTimeoutError, Promise, RoutedCluster, create_cluster
 from pindb.redis.facade.results import get_value
-from tests.redis.hostile import AT_A_BYTE, AT_THE_DOOR, Fault, HostileProxy
+from tests.redis.io.hostile import AT_A_BYTE, AT_THE_DOOR, Fault, HostileProxy
 from tests.redis.tools import in_use, keys_of
 
 #: The servers, and their database: with a user and a database, client and server have more to say at first.
