@@ -1,76 +1,59 @@
-"""What the command `pindb` prints: tables, and the progress of what takes long."""
+"""Output of the command `pindb`: tables, and the progress of a move."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from django.core.management.color import Style, no_style
 
 from pindb.cache.plan import Plan
 from pindb.cache.statistics import ServerStats
 
 __all__ = ["Output", "readable_bytes"]
 
-#: The columns of a page that is no terminal, so that nothing is wrapped there.
-WIDTH = 200
+#: The spaces between two columns.
+GAP = " " * 3
 
+#: The cells of a progress bar.
+BAR = 30
 
-class _File:
-    """A command's output as rich wants a file: nothing is put at the end of what is written."""
-
-    def __init__(self, wrapper: Any) -> None:
-        self._wrapper = wrapper
-
-    def write(self, text: str) -> int:
-        self._wrapper.write(text, ending="")
-        return len(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._wrapper, name)
+#: Seconds between two updates of a progress line.
+UPDATE = 0.1
 
 
 class Output:
-    """Prints to a command's output; with colours, and progress, only where that is a terminal.
+    """Prints to a command's output; with colours and progress only where that is a terminal.
 
     Arguments:
         stdout: the command's `stdout`.
-        no_color: no colours anyway.
+        style: the command's `style`.
     """
 
-    def __init__(self, stdout: Any, no_color: bool = False) -> None:
-        file: Any = _File(stdout)
-        terminal = stdout.isatty()
-        # Keys and addresses are no markup: they may have brackets and colons.
-        self._console = Console(
-            file=file,
-            markup=False,
-            emoji=False,
-            highlight=False,
-            width=None if terminal else WIDTH,
-            no_color=no_color or None,
-            force_terminal=terminal,
-        )
+    def __init__(self, stdout: Any, style: Style | None = None) -> None:
+        self._stdout = stdout
+        self._is_terminal = stdout.isatty()
+        self._style: Any = style if style is not None and self._is_terminal else no_style()
 
     def print_stats(self, servers: Sequence[ServerStats]) -> None:
         """The servers of a cache, one in a row."""
-        numbers = ("keys", "memory", "hits", "misses", "hit rate", "share")
-        table = _table(("server", "address", ""), numbers)
+        rows = []
         for server in servers:
-            name = str(server.host_id)
-            share = f"{server.share:.1%}"
-            if not server.is_up:
-                table.add_row(name, server.address, "down", *["-"] * 5, share, style="red")
-                continue
-            rate = "-" if server.hit_rate is None else f"{server.hit_rate:.1%}"
-            counts = (f"{number:,}" for number in (server.hits, server.misses))
-            memory = readable_bytes(server.memory)
-            table.add_row(name, server.address, "up", f"{server.keys:,}", memory, *counts, rate, share)
-        self._console.print(table)
+            row = [str(server.host_id), server.address]
+            if server.is_up:
+                rate = "-" if server.hit_rate is None else f"{server.hit_rate:.1%}"
+                row += ["up", f"{server.keys:,}", readable_bytes(server.memory)]
+                row += [f"{server.hits:,}", f"{server.misses:,}", rate]
+            else:
+                row += ["down", *["-"] * 5]
+            rows.append([*row, f"{server.share:.1%}"])
+        down = {number for number, server in enumerate(servers) if not server.is_up}
+        numbers = ("keys", "memory", "hits", "misses", "hit rate", "share")
+        self._print_table(("server", "address", ""), numbers, rows, down)
 
     def print_plan(self, plan: Plan, now: Mapping[str, str], then: Mapping[str, str]) -> None:
         """What would move.
@@ -80,7 +63,7 @@ class Output:
             now: what servers are called, by their addresses.
             then: what they would be called.
         """
-        table = _table(("server", "address"), ("keys now", "keys then", "leaving", "arriving"))
+        rows = []
         for address in dict.fromkeys([*now, *then]):
             if address not in then:
                 name = f"{now[address]} (removed)"
@@ -89,32 +72,77 @@ class Output:
             else:
                 name = now[address] if now[address] == then[address] else f"{now[address]} -> {then[address]}"
             numbers = (plan.now, plan.then, plan.leaving, plan.arriving)
-            table.add_row(name, address, *(f"{number(address):,}" for number in numbers))
-        self._console.print(table)
+            rows.append([name, address, *(f"{number(address):,}" for number in numbers)])
+        self._print_table(("server", "address"), ("keys now", "keys then", "leaving", "arriving"), rows)
+
+    def _print_table(
+        self,
+        texts: Sequence[str],
+        numbers: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        alarming: frozenset[int] | set[int] = frozenset(),
+    ) -> None:
+        """Print a table.
+
+        Arguments:
+            texts: the heads of the first columns, which are aligned left.
+            numbers: the heads of the others, which are aligned right.
+            rows: the cells of each row.
+            alarming: the indexes of the rows that stand out.
+        """
+        lines = [[*texts, *numbers], *rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligns: list[Callable[[str, int], str]] = [*[str.ljust] * len(texts), *[str.rjust] * len(numbers)]
+        first, *others = (
+            " "
+            + GAP.join(align(cell, width) for cell, align, width in zip(line, aligns, widths, strict=True))
+            for line in lines
+        )
+        rule = "─" if _can_print("─", self._stdout) else "-"
+        self._stdout.write(f"\n{first.rstrip()}")
+        self._stdout.write(f" {rule * (len(first) - 1)}")
+        for number, line in enumerate(others):
+            self._stdout.write(self._style.ERROR(line) if number in alarming else line)
+        self._stdout.write("")
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Any]:
+    def progress(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
         """A bar in a terminal; call it with how much is done, how much there is, and a word on it."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        more = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-        with Progress(
-            *columns, *more, console=self._console, disable=not self._console.is_terminal
-        ) as progress:
-            task = progress.add_task(what, total=None, note="")
+        started = time.monotonic()
+        shown, due = "", started
 
-            def update(done: int, total: int, note: str) -> None:
-                progress.update(task, completed=done, total=total, note=note)
+        def show(text: str) -> None:
+            nonlocal shown
+            # A line that wraps could not be written over.
+            text = text[: shutil.get_terminal_size().columns - 1]
+            self._stdout.write(f"\r{text}{' ' * (len(shown) - len(text))}", ending="")
+            self._stdout.flush()
+            shown = text
 
+        def update(done: int, total: int, note: str) -> None:
+            nonlocal due
+            now = time.monotonic()
+            if not self._is_terminal or (now < due and done < total):
+                return
+            due = now + UPDATE
+            share = min(done / total, 1) if total else 1
+            bar = "#" * round(BAR * share)
+            left = timedelta(seconds=round((now - started) * (1 / share - 1))) if share else "-:--:--"
+            show(f"{what} [{bar:.<{BAR}}] {done:,}/{total:,}, {left} left, {note}")
+
+        try:
             yield update
+        finally:
+            if shown:
+                self._stdout.write("")
 
 
-def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
-    for name in texts:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def _can_print(text: str, file: Any) -> bool:
+    try:
+        text.encode(getattr(file, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def readable_bytes(number: float) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import OutputWrapper
+from django.core.management.color import make_style
 from django.test import override_settings
 
+from pindb.cache import ServerStats
 from pindb.cache import move as moving
 from pindb.management.tables import Output, readable_bytes
 from pindb.testing.redis import TestSetup
@@ -279,27 +282,63 @@ def test_a_key_function_needs_a_pattern(urls: list[str]) -> None:
         assert "--match" in refused("plan", "--add", urls[3])
 
 
-@pytest.mark.parametrize("package", ["rich", "django_redis"])
-def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+def test_without_django_redis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
-        if name.split(".")[0] in (package, "rich") or name.startswith(("pindb.cache", "pindb.management")):
+        if name.startswith(("django_redis", "pindb.cache", "pindb.management")):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)
-    message = refused("cache")
-    assert message.endswith('pip install "django-pindb[cache]"')
-    assert package.replace("_", "-") in message
+    monkeypatch.setitem(sys.modules, "django_redis", None)
+    assert refused("cache") == 'pindb.cache needs django-redis: pip install "django-pindb[cache]"'
+
+
+class Terminal(StringIO):
+    """A terminal; writes as Django's `OutputWrapper` does."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str, ending: str = "\n") -> int:
+        return super().write(text + ending)
 
 
 def test_a_terminal_shows_progress() -> None:
-    class Terminal(StringIO):
-        def isatty(self) -> bool:
-            return True
-
-        def write(self, text: str, ending: str = "") -> int:
-            return super().write(text)
-
     file = Terminal()
     with Output(file).progress("Moving") as update:
+        update(0, 10, "0 moved")
+        update(5, 10, "not shown: too soon after the last")
+        update(10, 10, "10 moved")
+    first, last = file.getvalue().split("\r")[1:]
+    assert first.startswith(f"Moving [{'.' * 30}] 0/10, -:--:-- left, 0 moved")
+    assert last.startswith(f"Moving [{'#' * 30}] 10/10, 0:00:00 left, 10 moved")
+    assert last.endswith("\n")
+
+
+def test_a_file_shows_no_progress() -> None:
+    file = StringIO()
+    with Output(file).progress("Moving") as update:
         update(5, 10, "5 moved")
-    assert "Moving" in file.getvalue()
-    assert "5/10" in file.getvalue()
+    assert file.getvalue() == ""
+
+
+def test_a_terminal_shows_servers_that_are_down_in_colour() -> None:
+    down = ServerStats(1, "10.0.2.2:6379/0", 0.5, is_up=False)
+    texts = []
+    for file in (Terminal(), StringIO()):
+        Output(OutputWrapper(file), make_style("dark")).print_stats(
+            [ServerStats(0, "x", 0.5, is_up=True), down]
+        )
+        texts.append(file.getvalue())
+    in_terminal, in_file = texts
+    assert [line for line in in_terminal.splitlines() if "\x1b" in line] == [
+        line for line in in_terminal.splitlines() if "10.0.2.2" in line
+    ]
+    assert "\x1b" not in in_file
+
+
+@pytest.mark.parametrize(("encoding", "rule"), [("utf-8", "─" * 20), ("ascii", "-" * 20)])
+def test_a_table_can_be_printed_in_any_encoding(encoding: str, rule: str) -> None:
+    file = TextIOWrapper(BytesIO(), encoding=encoding)
+    Output(OutputWrapper(file)).print_stats([])
+    file.seek(0)
+    assert rule in file.read()

@@ -9,8 +9,6 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-MISSING = 'The command pindb needs {}: pip install "django-pindb[cache]"'
-
 PLAN = """
 Print how many keys would move to other servers if the cache's settings changed: with servers added or
 removed, or with another router. Nothing changes until --move is written.
@@ -87,12 +85,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
+            from pindb.cache.statistics import find_shards
             from pindb.management.tables import Output
         except ImportError as error:
-            missing = "rich" if "rich" in str(error) else "django-redis"
-            raise CommandError(MISSING.format(missing)) from error
-        self.output = Output(self.stdout, options["no_color"])
-        from pindb.cache.statistics import find_shards
+            # It names what is missing, and the extra to install.
+            raise CommandError(str(error)) from error
+        self.output = Output(self.stdout, self.style)
 
         alias = options["alias"] if options["subcommand"] == "cache" else options["cache"]
         try:
