@@ -12,7 +12,10 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any
 
-from celery.signals import before_task_publish, task_postrun, task_prerun, worker_init
+try:
+    from celery.signals import before_task_publish, task_postrun, task_prerun, worker_init
+except ImportError as error:
+    raise ImportError('pindb.celery needs Celery: pip install "django-pindb[celery]"') from error
 
 from pindb.conf import conf
 from pindb.pins.context import Pin, PinningContext, current, get_context, running, set_context

@@ -152,18 +152,6 @@ print([name for name in ("pymemcache", "cassandra") if name in sys.modules])
     assert run(code) == "[]"
 
 
-def test_the_redis_half_says_what_it_needs() -> None:
-    code = """
-import sys
-sys.modules["redis"] = None
-try:
-    import pindb.redis
-except ImportError as error:
-    print(error)
-"""
-    assert run(code) == 'pindb.redis needs redis-py: pip install "django-pindb[redis]"'
-
-
 def test_the_package_has_no_other_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'pinn'"):
         pindb.pinn  # noqa: B018

@@ -7,7 +7,7 @@
         DATABASE_SETS = {"default": servers.replica_databases}
 
 Needs no running MariaDB and no root: of the system's package ``mariadb-server`` only the programs are used,
-with data and settings of their own. PyMySQL talks to them (``pip install "django-pindb[test]"`` brings it).
+with data and settings of their own. PyMySQL talks to them; ``pip install "django-pindb[testing]"`` brings it.
 Pausing a replica makes lag exact: what was committed afterwards is not there until it is resumed.
 """
 
@@ -314,5 +314,5 @@ def _import_pymysql() -> Any:
     try:
         import pymysql
     except ImportError as error:
-        raise RuntimeError('MariaDBReplicaSet needs PyMySQL: pip install "django-pindb[test]"') from error
+        raise RuntimeError('MariaDBReplicaSet needs PyMySQL: pip install "django-pindb[testing]"') from error
     return pymysql

