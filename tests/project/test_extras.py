@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 #: Extras for work on pindb itself; all others are for users.
 OF_DEVELOPERS = {"demo", "dev", "docs", "test"}
