@@ -441,3 +441,26 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     }
     pages = {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in DOCS}
     assert pages - {"index"} == listed - {""}
+
+
+# The README is also the package's page, where nothing of the checkout lies beside it.
+
+
+def test_links_of_the_readme_work_everywhere() -> None:
+    readme = (ROOT / "README.md").read_text()
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", readme)
+    assert [target for image, target in links if not image and not re.match(r"#|https://", target)] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) < 700
+
+
+@pytest.mark.parametrize("word", ["read-your-writes", "replication lag", "failover"])
+def test_the_readme_begins_with_what_people_search_for(word: str) -> None:
+    assert word in "\n".join((ROOT / "README.md").read_text().splitlines()[:12])
+
+
+@pytest.mark.parametrize("path", re.findall(r"`(docs/[^`]*)`", (ROOT / "README.md").read_text()))
+def test_paths_in_the_readme_exist(path: str) -> None:
+    assert (ROOT / path).exists()

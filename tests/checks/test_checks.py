@@ -680,19 +680,35 @@ def test_no_value_of_the_caches_ends_the_checks(value: Any) -> None:
 # ---- sites that are in order -------------------------------------------------------------------
 
 
+def settings_in(page: str, **names: Any) -> dict[str, Any]:
+    """The settings that the Python blocks of a page assign, one after the other; `names` are there before."""
+    for block in re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S):
+        if "def " not in block and "pindb.redis" not in block:
+            exec(block, names)
+    return {name: value for name, value in names.items() if name.isupper() and name != "INSTALLED_APPS"}
+
+
 def test_the_settings_of_the_readme_are_in_order() -> None:
-    readme = (ROOT / "README.md").read_text()
-    steps = readme[readme.index("## Installation") : readme.index("## The API in one screen")]
-    blocks = re.findall(r"^   ```python\n(.*?)^   ```$", steps, re.M | re.S)
-    names: dict[str, Any] = {}
-    for block in blocks:
-        if "def " not in block:
-            exec(re.sub(r"^   ", "", block, flags=re.M), names)
-    assert names["MASTER_DATABASES"]
-    given = {name: value for name, value in names.items() if name.isupper() and name != "INSTALLED_APPS"}
+    given = settings_in("README.md", INSTALLED_APPS=[], MIDDLEWARE=[])
+    assert given.keys() == {
+        "DATABASES",
+        "DATABASE_ROUTERS",
+        "DATABASE_SETS",
+        "MASTER_DATABASES",
+        "MIDDLEWARE",
+        "PINDB_CONSISTENCY",
+        "PINDB_UNPINNED_MODELS",
+    }
+    assert of_replicas(**given) == {}
+
+
+def test_the_settings_of_the_installation_are_in_order() -> None:
+    given = settings_in("docs/how-to/installation.md")
+    assert given["MASTER_DATABASES"]
     assert given.keys() >= {
         "DATABASES",
         "MIDDLEWARE",
+        "PINDB_CONSISTENCY",
         "PINDB_ENABLED",
         "PINDB_UNPINNED_MODELS",
         "PINDB_CELERY",
