@@ -17,6 +17,7 @@ from django.test import Client, RequestFactory, override_settings
 from django.urls import path
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rest_framework import generics, serializers
 from rest_framework.authentication import TokenAuthentication
 from rest_framework.authtoken.views import obtain_auth_token
 from rest_framework.decorators import api_view, authentication_classes, permission_classes
@@ -31,7 +32,7 @@ from tests.testapp.models import Author
 from tests.testapp.views import report
 
 LOCAL = "django.core.cache.backends.locmem.LocMemCache"
-# What docs/explanation/consistency.md tells a site with an API to write.
+# What docs/how-to/rest-framework.md tells a site with an API to write.
 RECIPE: dict[str, Any] = {
     "PINDB_PIN_STORE": "pindb.stores.CacheStore",
     "PINDB_PIN_CACHE_KEY": "pindb.stores.token_key",
@@ -58,7 +59,25 @@ def authors(request: Any) -> Response:
     return Response(report(list(Author.objects.all())))
 
 
-urlpatterns = [path("token/", obtain_auth_token), path("authors/", authors)]
+class AuthorSerializer(serializers.ModelSerializer):  # type: ignore[misc]
+    class Meta:
+        model = Author
+        fields = ["name"]
+
+
+class AuthorView(generics.CreateAPIView):  # type: ignore[misc]
+    """Validates that a name is not taken yet."""
+
+    queryset = Author.objects.all()
+    serializer_class = AuthorSerializer
+    authentication_classes = [TokenAuthentication]
+
+
+urlpatterns = [
+    path("token/", obtain_auth_token),
+    path("authors/", authors),
+    path("names/", AuthorView.as_view()),
+]
 
 
 @pytest.fixture
@@ -115,6 +134,25 @@ def test_who_writes_with_a_token_reads_it_and_nobody_else_is_pinned(scheme: str)
     assert call("get", ann, scheme).data["names"] == ["written"]
     others = call("get", bob, scheme)
     assert (others.status_code, others.data["names"], others.data["pinned"]) == (200, [], [])
+
+
+@on_site
+@pytest.mark.parametrize("router", ["pindb.GreedyPinDbRouter", "pindb.StrictPinDbRouter"])
+def test_pinned_by_method_a_serializer_validates_against_the_master(router: str) -> None:
+    ann, bob = new_token("ann"), new_token("bob")
+
+    def create(token: str) -> Any:
+        client = APIClient(raise_request_exception=False)
+        client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+        return client.post("/names/", {"name": "taken"})
+
+    middleware = ["pindb.middleware.PinDbMiddleware", "pindb.middleware.PinUnsafeMethodsMiddleware"]
+    with override_settings(MIDDLEWARE=middleware, DATABASE_ROUTERS=[router]):
+        assert create(ann).status_code == 201
+        assert create(bob).status_code == 400
+    caches["default"].clear()
+    with override_settings(MIDDLEWARE=middleware[:1], DATABASE_ROUTERS=[router]):
+        assert create(bob).status_code == 500
 
 
 @on_site

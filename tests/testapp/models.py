@@ -47,3 +47,10 @@ class Remark(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["text", "object_id"], name="one_text_each")]
         get_latest_by = "written"
+
+
+class Note(models.Model):
+    """What the guides of the documentation write and read."""
+
+    text = models.CharField(max_length=50)
+    changed = models.DateTimeField(auto_now=True)
