@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from pindb.testing.redis import TestSetup  # noqa: E402 (run as a program, the checkout is not on the path)
 
-TARGET = ROOT / "pindb" / "redis" / "commands.py"
+TARGET = ROOT / "pindb" / "redis" / "core" / "commands.py"
 
 Keys = tuple[int, int, int]
 MOVABLE: Keys = (-1, 0, 0)

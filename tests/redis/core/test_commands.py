@@ -31,7 +31,7 @@ def test_the_script_finds_nothing_to_change(servers: TestSetup) -> None:
 
 
 def test_the_script_does_not_let_commands_get_lost(servers: TestSetup) -> None:
-    before = (ROOT / "pindb" / "redis" / "commands.py").read_text()
+    before = (ROOT / "pindb" / "redis" / "core" / "commands.py").read_text()
     if servers.version >= (8,):
         pytest.skip("the server knows too much")
     done = subprocess.run(
@@ -40,7 +40,7 @@ def test_the_script_does_not_let_commands_get_lost(servers: TestSetup) -> None:
     assert done.returncode == 1
     assert "HGETEX" in done.stderr
     assert "name a newer server" in done.stderr
-    assert (ROOT / "pindb" / "redis" / "commands.py").read_text() == before
+    assert (ROOT / "pindb" / "redis" / "core" / "commands.py").read_text() == before
 
 
 def test_it_was_made_from_the_newest() -> None:
