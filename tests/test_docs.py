@@ -41,7 +41,7 @@ from tests.redis.tools import TRIALS, TRIALS_SEED
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *DOCS]
 TEXT = "\n".join(page.read_text() for page in DOCS)
 SETTINGS = {**DEFAULTS, **COOKIE_DEFAULTS}
 CHECKS = "\n".join(path.read_text() for path in (ROOT / "pindb" / "checks").glob("*.py"))
