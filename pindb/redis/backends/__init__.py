@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.backends.connection import BaseConnection
+from pindb.redis.facade.backend import BaseBackend, ClusterSettings
 
 __all__ = ["BaseBackend", "BaseConnection", "ClusterSettings"]

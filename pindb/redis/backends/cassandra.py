@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pindb.redis.backends.base import ClusterSettings
 from pindb.redis.backends.connection import BaseConnection
 from pindb.redis.core.options import check_names, keywords, shown
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError
-from pindb.redis.facade.calls import ConnectionCluster
+from pindb.redis.facade.backend import ClusterSettings
+from pindb.redis.facade.connections import ConnectionCluster
 from pindb.redis.topology.hosts import check_host
 
 try:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from pindb._forks import watch_forks
-from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.core.options import check_names, keywords, shown
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError, HostTimeoutError
-from pindb.redis.facade.calls import ConnectionCluster
+from pindb.redis.facade.backend import BaseBackend, ClusterSettings
 from pindb.redis.facade.cluster import RoutedCluster, follow
+from pindb.redis.facade.connections import ConnectionCluster
 
 __all__ = ["BaseConnection"]
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import redis
 
-from pindb.redis.backends.base import BaseBackend, ClusterSettings
 from pindb.redis.cluster import Cluster
 from pindb.redis.core.options import check_names, shown
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.facade.cluster import CallPath, RoutedCluster, check_workers, follow
-from pindb.redis.facade.redis_client import AimedClient, CallingClient, ResultsClient
+from pindb.redis.facade.backend import BaseBackend, ClusterSettings
+from pindb.redis.facade.cluster import RoutedCluster, check_workers, follow
+from pindb.redis.facade.maps import ResultMap
+from pindb.redis.facade.redis_batch import RedisBatch
+from pindb.redis.facade.redis_calls import AimedClient, CallingClient
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.options import find_router
 from pindb.redis.topology.hosts import OPTIONS, Host
@@ -130,39 +132,9 @@ class RoutedRedis(RoutedCluster):
             return self.execute("execute_command", args, options)
         return self._client.execute_command(*args, **options)
 
-    def map(self, workers: int | None = None, fail_silently: bool = False) -> Any:
+    def map(self, workers: int | None = None, fail_silently: bool = False) -> ResultMap:
         check_workers(workers)
-        client = ResultsClient(self._cluster, workers, fail_silently)
-        return client if self._takes_commands else _CalledMap(client)
+        return ResultMap(RedisBatch(self._cluster, workers), fail_silently, self._takes_commands)
 
     def disconnect(self) -> None:
         self._cluster.disconnect_pools()
-
-
-class _CalledMap:
-    """A map whose router looks at calls of methods."""
-
-    def __init__(self, client: ResultsClient) -> None:
-        self._client = client
-
-    def __enter__(self) -> _CalledMap:
-        return self
-
-    def __exit__(self, *exc_info: Any) -> None:
-        self._client.__exit__(*exc_info)
-
-    def __len__(self) -> int:
-        return len(self._client)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("join", "cancel", "get_errors", "get_results"):
-            return getattr(self._client, name)
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return CallPath(self, name)
-
-    def execute(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        return self._client.call(path, args, kwargs)

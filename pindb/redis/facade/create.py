@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from pindb.redis.backends.base import MAX_CONNECTION_RETRIES, BaseBackend, ClusterSettings
 from pindb.redis.core.options import check_names, load_class, shown
 from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.facade.backend import MAX_CONNECTION_RETRIES, BaseBackend, ClusterSettings
 from pindb.redis.facade.cluster import RoutedCluster
 from pindb.redis.routers.options import find_router
 

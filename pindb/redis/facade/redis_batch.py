@@ -1,4 +1,4 @@
-"""Commands of a cluster that `create_cluster` made: now, and in a map whose results become their values."""
+"""Commands of a map of a cluster of Redis servers that `create_cluster` made."""
 
 from __future__ import annotations
 
@@ -7,105 +7,21 @@ from typing import Any
 
 from redis.commands.helpers import list_or_args
 
-from pindb.redis.clients.base import BaseClient, refused
+from pindb.redis.clients.base import refused
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.cluster import Cluster
 from pindb.redis.core.batches import Command, Entry
 from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.names import read_word, with_plain_name
-from pindb.redis.core.promises import Promise, get_settled
+from pindb.redis.core.promises import Promise
 from pindb.redis.core.splitting import can_split
-from pindb.redis.exceptions import Call, CommandError, HostListExhausted, UnroutableCommand
-from pindb.redis.facade.results import Result, get_value, get_values, results_of
-from pindb.redis.routers import BaseRouter
+from pindb.redis.exceptions import Call, HostListExhausted, UnroutableCommand
+from pindb.redis.facade.redis_calls import ONE_HOST, SCRIPT, find_hosts
+from pindb.redis.facade.results import Result, get_value, get_values
 
-__all__ = ["AimedClient", "CallingClient", "ResultsClient"]
+__all__ = ["RedisBatch"]
 
-ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
-SCRIPT = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
 BATCHED = "call what takes one key for each of them, and the map sends them together"
-
-
-class CallingClient(BaseClient):
-    """Sends each command to the hosts that the router names, now.
-
-    Its methods are redis-py's, and return the reply where one host answered, else a list of replies in the
-    hosts' order. Commands with several keys are cut by host where that can be. Safe under threads, and in
-    forked processes.
-    """
-
-    ONE_HOST = ONE_HOST
-    register_script = SCRIPT
-    _cluster: Cluster
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster)
-        self._routing = cluster.get_routing_client(split_multi_key=True)
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command, and return its reply, or the list of its replies.
-
-        Raises:
-            UnroutableCommand: it has several keys, or is not known.
-            redis.RedisError: the error reply, or what became of the connection.
-        """
-        if Result in map(type, args):
-            args = tuple(map(get_value, args))
-        if type(args[0]) is not str:
-            args = with_plain_name(args)
-        router = self._cluster.get_router()
-        if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
-            return self._routing.execute_command(*args, **options)
-        hosts = _find_hosts(router, args)
-        if hosts is None:
-            return self._routing.execute_command(*args, **options)
-        return self.send_to(hosts, args, options)
-
-    def scan_iter(
-        self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
-    ) -> Iterator[Any]:
-        """The keys of all hosts, one host after the other; see redis-py's method."""
-        return self._routing.scan_iter(match, count, _type, **kwargs)
-
-    def send_to(
-        self,
-        hosts: Sequence[int],
-        args: Sequence[Any],
-        options: Mapping[str, Any],
-        choose: Callable[[], int] | None = None,
-    ) -> Any:
-        """Send a command to hosts that are named, all at once; see `RoutingClient.send_to` for the rest."""
-        if len(hosts) == 1:
-            return self._routing.send_to(hosts[0], args, options, choose)
-        with self._cluster.fanout(hosts) as client:
-            promise = client.execute_command(*args, **options)
-        replies = get_settled(promise)
-        return [replies[host_id] for host_id in hosts]
-
-
-class AimedClient(BaseClient):
-    """Has redis-py's methods, and sends what they send to hosts that are named.
-
-    Arguments:
-        client: sends it.
-        hosts: the ids of the hosts.
-        choose: see `RoutingClient.send_to`.
-    """
-
-    ONE_HOST = ONE_HOST
-    register_script = SCRIPT
-
-    def __init__(self, client: CallingClient, hosts: Sequence[int], choose: Callable[[], int]) -> None:
-        super().__init__(client._cluster)
-        self._client = client
-        self._hosts = hosts
-        self._choose = choose
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        words = tuple(map(get_value, args))
-        # The router has seen the call of a method, not the command.
-        check_command(words[0], words[1:])
-        return self._client.send_to(self._hosts, words, options, self._choose)
 
 
 class AimedCommand(Command):
@@ -122,26 +38,20 @@ class AimedCommand(Command):
         self.call = call
 
 
-class ResultsClient(MappingClient):
-    """Keeps commands until its block ends, and sends them to all hosts at once; see `MappingClient`.
-
-    Its methods return `Result` objects. Not safe under threads; a map for each of them costs next to nothing.
+class RedisBatch(MappingClient):
+    """The commands of a `ResultMap`: a `MappingClient` whose methods return `Result` objects.
 
     Arguments:
         cluster: the cluster.
         workers: how many hosts are talked to at once; None: all.
-        fail_silently: leave errors as values, and in `get_errors`, instead of raising `CommandError`.
     """
 
     ONE_HOST = ONE_HOST
     register_script = SCRIPT
 
-    def __init__(self, cluster: Cluster, workers: int | None = None, fail_silently: bool = False) -> None:
+    def __init__(self, cluster: Cluster, workers: int | None = None) -> None:
         super().__init__(cluster, workers, split_multi_key=True)
-        self.fail_silently = fail_silently
-        self._errors: list[tuple[Call, BaseException]] = []
-        # What was called before the last join, as `_issued` has it; None before the first.
-        self._returned: list[Promise | list[Promise]] | None = None
+        self.returned: list[Promise | list[Promise]] | None = None
         # What was called: the keys and values of runs, and the words of other commands, with their promises.
         self._log: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
         #: The method that is being called, and its hosts, if the router has looked at the call.
@@ -210,7 +120,7 @@ class ResultsClient(MappingClient):
             router = self._router
             if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
                 return super().execute_command(*args, **options)
-            found = _find_hosts(router, args)
+            found = find_hosts(router, args)
             if found is None:
                 return super().execute_command(*args, **options)
             call, hosts = None, found
@@ -264,67 +174,30 @@ class ResultsClient(MappingClient):
             self._buffers.add(self._router.get_dbs(*entry.call)[0], entry)
 
     def _forget(self) -> None:
-        self._returned = self._sent + self._issued
+        self.returned = self._sent + self._issued
         if self._run:
             # Cancelled before it was gathered.
-            self._returned.append(self._run)
+            self.returned.append(self._run)
         super()._forget()
         self._log = []
 
-    # What comes of it.
+    # See `Batch`.
+
+    def send(self, timeout: float | None) -> bool:
+        try:
+            return self._send(timeout)
+        except BaseException:
+            self._interrupted()
+            raise
+
+    def called(self) -> Iterator[tuple[Call, Promise]]:
+        return (pair for calls in self._log for pair in calls())
+
+    forget = _forget
 
     get_many = refused("get_many", BATCHED)
     set_many = refused("set_many", BATCHED)
     delete_many = refused("delete_many", BATCHED)
-    execute = refused("execute", "the end of the block sends what was called, and join() does")
-
-    def join(self, timeout: float | None = None) -> None:
-        """Send all commands that wait; their results are there then.
-
-        Arguments:
-            timeout: for all of it, in seconds.
-
-        Raises:
-            CommandError: some failed, after all that could run has run; not with `fail_silently`.
-        """
-        fine = False
-        try:
-            fine = self._send(timeout)
-        except BaseException:
-            self._interrupted()
-            raise
-        finally:
-            called = [] if fine else [pair for calls in self._log for pair in calls()]
-            self._forget()
-            self._errors = [(call, promise.reason) for call, promise in called if promise.is_rejected]
-        if self._errors and not self.fail_silently:
-            raise CommandError(self._errors)
-
-    def get_errors(self) -> list[tuple[Call, BaseException]]:
-        """What failed, in the order of the calls; empty before the end of the block."""
-        return list(self._errors)
-
-    def get_results(self) -> list[Any]:
-        """The values of all calls, in their order; exceptions in place of those that failed.
-
-        Raises:
-            ResultPending: before the end of the block.
-            CommandCancelled: the block was left with an exception.
-        """
-        return results_of(self._returned)
-
-
-def _find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
-    """The hosts that a command is for; None where it has several keys and is cut by their hosts."""
-    if router.goes_by_command:
-        # A router of a site's own need not refuse what changes connections.
-        check_command(words[0], words[1:])
-    try:
-        return router.get_hosts_for_command(words[0], words[1:])
-    except UnroutableCommand:
-        if router.by_key and can_split(words[0]):
-            return None
-        raise
 
 
 def _call(words: Sequence[Any]) -> Call:

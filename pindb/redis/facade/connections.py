@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Protocol
 
-from pindb.redis.backends.base import ClusterSettings
 from pindb.redis.core.promises import Promise, reject_all
 from pindb.redis.core.retries import too_many_retries, was_refused
 from pindb.redis.exceptions import (
     Call,
+    ClusterConfigError,
     CommandCancelled,
-    CommandError,
     HostConnectionError,
     HostListExhausted,
     HostTimeoutError,
 )
-from pindb.redis.facade.cluster import CallPath, RoutedCluster, check_workers
-from pindb.redis.facade.results import Result, get_values, results_of
+from pindb.redis.facade.backend import ClusterSettings
+from pindb.redis.facade.cluster import RoutedCluster, check_workers
+from pindb.redis.facade.maps import ResultMap
+from pindb.redis.facade.results import Result, get_values
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.options import find_router, make_router
 from pindb.redis.topology.hosts import no_such_host
 
-__all__ = ["CallsMap", "ConnectionCluster"]
+__all__ = ["ConnectionCluster"]
 
 
 class CalledHost(Protocol):
@@ -99,62 +99,38 @@ class ConnectionCluster(RoutedCluster):
             router.mark_connection_up(host_id)
         return result
 
-    def map(self, workers: int | None = None, fail_silently: bool = False) -> CallsMap:
-        return CallsMap(self, workers, fail_silently)
+    def map(self, workers: int | None = None, fail_silently: bool = False) -> ResultMap:
+        return ResultMap(ThreadBatch(self, workers), fail_silently)
 
     def disconnect(self) -> None:
         for host in self._hosts.values():
             host.disconnect()
 
 
-class CallsMap:
-    """Keeps calls until its block ends, and makes them then: one thread for each host, in the calls' order.
+class ThreadBatch:
+    """The calls of a map on hosts whose clients block: one thread for each host makes them, in their order.
 
     Arguments:
         cluster: the cluster.
         workers: how many threads at the most; None: one for each host.
-        fail_silently: leave errors as values, and in `get_errors`, instead of raising `CommandError`.
     """
 
-    def __init__(self, cluster: ConnectionCluster, workers: int | None, fail_silently: bool) -> None:
+    def __init__(self, cluster: ConnectionCluster, workers: int | None) -> None:
         check_workers(workers)
         self._cluster = cluster
         self._workers = workers
-        self._fail_silently = fail_silently
         self._calls: list[tuple[Call, Promise]] = []
         # By host, the calls that go to it; a call to several hosts has a promise for each.
         self._by_host: dict[int, list[tuple[Call, Promise, bool]]] = {}
-        self._errors: list[tuple[Call, BaseException]] = []
-        self._sent: list[Promise | list[Promise]] | None = None
+        self.returned: list[Promise | list[Promise]] | None = None
 
-    def __enter__(self) -> CallsMap:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is None:
-            self.join()
-        else:
-            self.cancel()
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._cluster!r}>"
 
     def __len__(self) -> int:
-        """How many calls wait."""
         return len(self._calls)
 
-    def __bool__(self) -> bool:
-        return True
-
-    def __getattr__(self, name: str) -> CallPath:
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return CallPath(self, name)
-
-    def execute(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Keep a call, and return its result-to-be."""
+    def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         call = Call(path, *get_values(args, kwargs))
         try:
             hosts = self._cluster.router.get_dbs(*call)
@@ -168,21 +144,14 @@ class CallsMap:
         self._calls.append((call, promise))
         return Result(promise)
 
-    def cancel(self) -> None:
-        """Drop all calls that wait."""
-        calls, self._calls, self._by_host = self._calls, [], {}
-        self._sent = [promise for _, promise in calls]
-        reject_all((promise for _, promise in calls), CommandCancelled("The call was cancelled."))
-
-    def join(self) -> None:
-        """Make all calls that wait; their results are there then.
-
-        Raises:
-            CommandError: some failed, after all others were made; not with ``fail_silently``.
-        """
-        calls, by_host = self._calls, self._by_host
-        self._calls, self._by_host = [], {}
-        self._sent = [promise for _, promise in calls]
+    def send(self, timeout: float | None) -> bool:
+        if timeout is not None:
+            self._reject_all("The call was never made.")
+            raise ClusterConfigError(
+                f"timeout is {timeout!r}, but the clients of these hosts wait for replies themselves. Write "
+                "join(), and give the hosts a timeout."
+            )
+        by_host = self._by_host
         try:
             if len(by_host) == 1 or self._workers == 1:
                 for waiting in by_host.items():
@@ -192,12 +161,9 @@ class CallsMap:
                 with ThreadPoolExecutor(min(self._workers or len(by_host), len(by_host))) as pool:
                     list(pool.map(self._make, by_host.items()))
         except BaseException:
-            interrupted = CommandCancelled("The call was interrupted.")
-            reject_all((each for waiting in by_host.values() for _, each, _ in waiting), interrupted)
+            self._reject_all("The call was interrupted.")
             raise
-        self._errors = [(call, promise.reason) for call, promise in calls if promise.is_rejected]
-        if self._errors and not self._fail_silently:
-            raise CommandError(self._errors)
+        return not any(promise.is_rejected for _, promise in self._calls)
 
     def _make(self, waiting: tuple[int, list[tuple[Call, Promise, bool]]]) -> None:
         host_id, calls = waiting
@@ -213,10 +179,18 @@ class CallsMap:
             else:
                 promise.resolve(result)
 
-    def get_errors(self) -> list[tuple[Call, BaseException]]:
-        """What failed, in the order of the calls; empty before the end of the block."""
-        return list(self._errors)
+    def called(self) -> Sequence[tuple[Call, Promise]]:
+        return self._calls
 
-    def get_results(self) -> list[Any]:
-        """The values of all calls, in their order; see `ResultsClient.get_results`."""
-        return results_of(self._sent)
+    def forget(self) -> None:
+        self.returned = [promise for _, promise in self._calls]
+        self._calls, self._by_host = [], {}
+
+    def cancel(self) -> None:
+        self._reject_all("The call was cancelled.")
+        self.forget()
+
+    def _reject_all(self, why: str) -> None:
+        reject_all(
+            (each for waiting in self._by_host.values() for _, each, _ in waiting), CommandCancelled(why)
+        )

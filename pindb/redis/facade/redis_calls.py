@@ -1,0 +1,116 @@
+"""Single commands of a cluster of Redis servers that `create_cluster` made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pindb.redis.clients.base import BaseClient, refused
+from pindb.redis.cluster import Cluster
+from pindb.redis.core.keys import KEY_FIRST, check_command
+from pindb.redis.core.names import with_plain_name
+from pindb.redis.core.promises import get_settled
+from pindb.redis.core.splitting import can_split
+from pindb.redis.exceptions import UnroutableCommand
+from pindb.redis.facade.results import Result, get_value
+from pindb.redis.routers import BaseRouter
+
+__all__ = ["ONE_HOST", "SCRIPT", "AimedClient", "CallingClient", "find_hosts"]
+
+ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
+SCRIPT = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
+
+
+class CallingClient(BaseClient):
+    """Sends each command to the hosts that the router names, now.
+
+    Its methods are redis-py's, and return the reply where one host answered, else a list of replies in the
+    hosts' order. Commands with several keys are cut by host where that can be. Safe under threads, and in
+    forked processes.
+    """
+
+    ONE_HOST = ONE_HOST
+    register_script = SCRIPT
+    _cluster: Cluster
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._routing = cluster.get_routing_client(split_multi_key=True)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command, and return its reply, or the list of its replies.
+
+        Raises:
+            UnroutableCommand: it has several keys, or is not known.
+            redis.RedisError: the error reply, or what became of the connection.
+        """
+        if Result in map(type, args):
+            args = tuple(map(get_value, args))
+        if type(args[0]) is not str:
+            args = with_plain_name(args)
+        router = self._cluster.get_router()
+        if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
+            return self._routing.execute_command(*args, **options)
+        hosts = find_hosts(router, args)
+        if hosts is None:
+            return self._routing.execute_command(*args, **options)
+        return self.send_to(hosts, args, options)
+
+    def scan_iter(
+        self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """The keys of all hosts, one host after the other; see redis-py's method."""
+        return self._routing.scan_iter(match, count, _type, **kwargs)
+
+    def send_to(
+        self,
+        hosts: Sequence[int],
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        choose: Callable[[], int] | None = None,
+    ) -> Any:
+        """Send a command to hosts that are named, all at once; see `RoutingClient.send_to` for the rest."""
+        if len(hosts) == 1:
+            return self._routing.send_to(hosts[0], args, options, choose)
+        with self._cluster.fanout(hosts) as client:
+            promise = client.execute_command(*args, **options)
+        replies = get_settled(promise)
+        return [replies[host_id] for host_id in hosts]
+
+
+class AimedClient(BaseClient):
+    """Has redis-py's methods, and sends what they send to hosts that are named.
+
+    Arguments:
+        client: sends it.
+        hosts: the ids of the hosts.
+        choose: see `RoutingClient.send_to`.
+    """
+
+    ONE_HOST = ONE_HOST
+    register_script = SCRIPT
+
+    def __init__(self, client: CallingClient, hosts: Sequence[int], choose: Callable[[], int]) -> None:
+        super().__init__(client._cluster)
+        self._client = client
+        self._hosts = hosts
+        self._choose = choose
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        words = tuple(map(get_value, args))
+        # The router has seen the call of a method, not the command.
+        check_command(words[0], words[1:])
+        return self._client.send_to(self._hosts, words, options, self._choose)
+
+
+def find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
+    """The hosts that a command is for; None where it has several keys and is cut by their hosts."""
+    if router.goes_by_command:
+        # A router of a site's own need not refuse what changes connections.
+        check_command(words[0], words[1:])
+    try:
+        return router.get_hosts_for_command(words[0], words[1:])
+    except UnroutableCommand:
+        if router.by_key and can_split(words[0]):
+            return None
+        raise
