@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pindb.redis.routers.base import BaseRouter, EveryHostRouter
+from pindb.redis.routers.base import BaseRouter
 from pindb.redis.routers.consistent import ConsistentHashingRouter
+from pindb.redis.routers.every_host import EveryHostRouter
 from pindb.redis.routers.failover import RetryableRouter
 from pindb.redis.routers.partition import PartitionRouter
 from pindb.redis.routers.round_robin import RoundRobinRouter

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pindb.hashing import Ketama, Key, hash_tag
 from pindb.redis.core.options import shown
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.routers.base import RoutedHosts
+from pindb.redis.routers.calls import RoutedHosts
 from pindb.redis.routers.failover import RetryableRouter
 from pindb.redis.topology.hosts import check_gapless
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from pindb._forks import Lock
 from pindb.redis import exceptions
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.routers.base import BaseRouter, RoutedHosts
+from pindb.redis.routers.base import BaseRouter
+from pindb.redis.routers.calls import RoutedHosts
 from pindb.redis.topology.hosts import no_such_host
 
 __all__ = ["RetryableRouter"]

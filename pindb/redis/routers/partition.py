@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pindb.hashing import Key, hash_tag, partition, partition_groups, partition_many
-from pindb.redis.routers.base import BaseRouter, RoutedHosts
+from pindb.redis.routers.base import BaseRouter
+from pindb.redis.routers.calls import RoutedHosts
 from pindb.redis.topology.hosts import check_gapless
 
 __all__ = ["PartitionRouter"]

@@ -7,7 +7,7 @@ from itertools import count, islice
 from typing import Any, ClassVar
 
 from pindb.redis.exceptions import BadHostSetup
-from pindb.redis.routers.base import RoutedHosts
+from pindb.redis.routers.calls import RoutedHosts
 from pindb.redis.routers.failover import RetryableRouter
 
 __all__ = ["RoundRobinRouter"]
