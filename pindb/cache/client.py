@@ -19,9 +19,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.cache.operations import SetOperations
+from pindb.cache.delete_pattern import delete_matching
 from pindb.cache.options import CONNECTING, load_option
-from pindb.cache.patterns import delete_matching
+from pindb.cache.set_operations import SetOperations
 from pindb.cache.shards import Shards, get_shards
 from pindb.redis import MappingClient, UnroutableCommand
 

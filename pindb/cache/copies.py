@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
-from pindb.cache.asking import ask
+from pindb.cache.fanout import send_to_hosts
 from pindb.cache.plan import find_hosts
 from pindb.redis import Cluster
 from pindb.redis.topology.hosts import Host
@@ -200,7 +200,7 @@ class Copies:
             ]
             found: list[Gone] = []
             failed: dict[int, RedisError] = {}
-            for (target, source), reply in zip(pairs, ask(self._then, commands), strict=True):
+            for (target, source), reply in zip(pairs, send_to_hosts(self._then, commands), strict=True):
                 if isinstance(reply, RedisError):
                     failed[target] = reply
                     del cursors[target, source]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
-from pindb.cache.asking import ask
 from pindb.cache.copies import PREFIX, TAKE_BACK, Copies, Gone
+from pindb.cache.fanout import send_to_hosts
 from pindb.cache.plan import find_hosts
 from pindb.cache.scan import get_sizes, scan
 from pindb.redis import Cluster
@@ -185,7 +185,7 @@ class Move:
 
     def _take_back(self, copies: list[Gone]) -> None:
         """Delete those of the copies whose originals are gone."""
-        there = ask(self._now, ((copy.source, ("EXISTS", copy.name)) for copy in copies))
+        there = send_to_hosts(self._now, ((copy.source, ("EXISTS", copy.name)) for copy in copies))
         gone = []
         for copy, reply in zip(copies, there, strict=True):
             if isinstance(reply, RedisError):
@@ -193,7 +193,7 @@ class Move:
             elif not reply:
                 gone.append(copy)
         commands = ((copy.target, ("EVAL", TAKE_BACK, 2, copy.name, copy.hash, copy.mark)) for copy in gone)
-        for copy, reply in zip(gone, ask(self._then, commands), strict=True):
+        for copy, reply in zip(gone, send_to_hosts(self._then, commands), strict=True):
             if isinstance(reply, RedisError):
                 self._fail(self._then, copy.target, copy, reply)
             else:
@@ -205,7 +205,7 @@ class Move:
             self._delete_originals(copies)
 
     def _read(self, keys: list[_Key]) -> list[_Copy]:
-        replies = ask(self._now, ((key.source, ("EVAL", READ, 1, key.name)) for key in keys))
+        replies = send_to_hosts(self._now, ((key.source, ("EVAL", READ, 1, key.name)) for key in keys))
         copies = []
         for key, reply in zip(keys, replies, strict=True):
             if isinstance(reply, RedisError):
@@ -218,7 +218,7 @@ class Move:
 
     def _copy(self, copies: list[_Copy]) -> list[_Copy]:
         """Write copies, and return those that are there now."""
-        replies = ask(
+        replies = send_to_hosts(
             self._then,
             (
                 (key.target, self._copies.write(key.source, key.name, value, _lifetime(left), self._delete))
@@ -242,7 +242,7 @@ class Move:
         for copy in copies:
             digest = hashlib.sha1(copy.value, usedforsecurity=False).hexdigest()
             commands.append((copy.key.source, ("EVAL", DELETE, 1, copy.key.name, digest, copy.left)))
-        for copy, reply in zip(copies, ask(self._now, commands), strict=True):
+        for copy, reply in zip(copies, send_to_hosts(self._now, commands), strict=True):
             if isinstance(reply, RedisError):
                 self._fail(self._now, copy.key.source, copy.key, reply)
             elif reply:
@@ -268,7 +268,7 @@ def _identify(cluster: Cluster) -> dict[int, tuple[Any, int]]:
     Raises:
         redis.RedisError: a server does not answer.
     """
-    replies = ask(cluster, ((host_id, ("INFO", "server")) for host_id in cluster.hosts))
+    replies = send_to_hosts(cluster, ((host_id, ("INFO", "server")) for host_id in cluster.hosts))
     found = {}
     for (host_id, host), reply in zip(cluster.hosts.items(), replies, strict=True):
         if isinstance(reply, RedisError):

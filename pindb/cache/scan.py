@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_redis.client.default import glob_escape
 from redis.exceptions import RedisError
 
-from pindb.cache.asking import ask
+from pindb.cache.fanout import send_to_hosts
 from pindb.redis import Cluster
 
 __all__ = ["get_sizes", "make_full_pattern", "scan"]
@@ -26,7 +26,7 @@ def get_sizes(cluster: Cluster) -> dict[int, int]:
         redis.RedisError: a server does not say.
     """
     host_ids = cluster.one_for_each_database()
-    sizes = ask(cluster, ((host_id, ("DBSIZE",)) for host_id in host_ids))
+    sizes = send_to_hosts(cluster, ((host_id, ("DBSIZE",)) for host_id in host_ids))
     for size in sizes:
         if isinstance(size, RedisError):
             raise size
@@ -61,7 +61,7 @@ def scan(
             (host_id, ("SCAN", cursor, "MATCH", pattern, "COUNT", counts[host_id]))
             for host_id, cursor in cursors.items()
         )
-        found = dict(zip(cursors, ask(cluster, commands), strict=True))
+        found = dict(zip(cursors, send_to_hosts(cluster, commands), strict=True))
         yield {id_: reply if isinstance(reply, RedisError) else reply[1] for id_, reply in found.items()}
         cursors = {
             id_: reply[0] for id_, reply in found.items() if not isinstance(reply, RedisError) and reply[0]

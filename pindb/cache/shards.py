@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
 from pindb._forks import Lock
-from pindb.cache.asking import ask
+from pindb.cache.fanout import send_to_hosts
 from pindb.cache.missing import LOST, Losses, MissingClient
 from pindb.cache.options import OF_CLUSTER, CacheOptions, is_name, read_options
 from pindb.conf import on_change
@@ -72,7 +72,7 @@ class Shards:
         """Send each server its own command, all at once; see `everywhere`."""
         replies: dict[int, Any] = {}
         lost = None
-        for host_id, reply in zip(commands, ask(self.cluster, commands.items()), strict=True):
+        for host_id, reply in zip(commands, send_to_hosts(self.cluster, commands.items()), strict=True):
             if not isinstance(reply, RedisError):
                 replies[host_id] = reply
             elif self.on_down != "error" and isinstance(reply, LOST):

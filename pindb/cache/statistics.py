@@ -9,7 +9,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
-from pindb.cache.asking import ask
+from pindb.cache.fanout import send_to_hosts
 from pindb.cache.shards import Shards
 
 __all__ = ["ServerStats", "find_shards", "stats"]
@@ -59,7 +59,7 @@ def stats(alias: str = "default") -> list[ServerStats]:
     shards = find_shards(alias)
     hosts = list(shards.cluster.hosts.values())
     questions = [("DBSIZE",), ("INFO", "memory"), ("INFO", "stats")]
-    replies = ask(shards.cluster, ((host.host_id, words) for host in hosts for words in questions))
+    replies = send_to_hosts(shards.cluster, ((host.host_id, words) for host in hosts for words in questions))
     shares = shards.cluster.get_router().get_shares()
     found = []
     for place, host in enumerate(hosts):

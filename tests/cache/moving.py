@@ -9,9 +9,9 @@ from typing import Any
 from django.core.cache import caches
 from django.test import override_settings
 
-from pindb.cache.change import change_servers
 from pindb.cache.options import read_options
 from pindb.cache.plan import make_cluster
+from pindb.cache.target import change_servers
 from pindb.redis import Cluster
 from pindb.testing.redis import TestSetup
 

@@ -12,8 +12,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from pindb.cache import move as moving
-from pindb.cache.asking import ask
 from pindb.cache.copies import WRITE
+from pindb.cache.fanout import send_to_hosts
 from pindb.cache.move import DELETE, READ, Failure, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
@@ -59,9 +59,9 @@ def before(monkeypatch: pytest.MonkeyPatch, script: str, act: Any) -> None:
         commands = list(commands)
         if waiting and commands and commands[0][1][1] == script:
             commands = waiting.pop()(cluster, commands) or commands
-        return ask(cluster, commands)
+        return send_to_hosts(cluster, commands)
 
-    monkeypatch.setattr(moving, "ask", asking)
+    monkeypatch.setattr(moving, "send_to_hosts", asking)
 
 
 @pytest.mark.parametrize("delete", [False, True])

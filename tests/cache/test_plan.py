@@ -12,11 +12,11 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pindb.cache.change import change_servers, describe_hosts, mask
 from pindb.cache.move import Move
 from pindb.cache.options import read_options
 from pindb.cache.plan import plan_keys, plan_scanned
 from pindb.cache.scan import make_full_pattern
+from pindb.cache.target import change_servers, describe_hosts, mask
 from pindb.redis import ClusterConfigError, ConsistentHashingRouter, HostConnectionError
 from pindb.testing.redis import TestSetup
 from tests.cache.moving import PATTERN, changing, clean, site, urls_of

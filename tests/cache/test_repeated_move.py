@@ -15,8 +15,8 @@ from django.test import override_settings
 
 from pindb.cache import copies
 from pindb.cache import move as moving
-from pindb.cache.asking import ask
 from pindb.cache.copies import PREFIX, TAKE_BACK, WRITE
+from pindb.cache.fanout import send_to_hosts
 from pindb.cache.move import DELETE, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
@@ -68,9 +68,9 @@ def before(monkeypatch: pytest.MonkeyPatch, script: str, act: Callable[[], Any])
         commands = list(commands)
         if waiting and commands and commands[0][1][1] == script:
             waiting.pop()()
-        return ask(cluster, commands)
+        return send_to_hosts(cluster, commands)
 
-    monkeypatch.setattr(moving, "ask", asking)
+    monkeypatch.setattr(moving, "send_to_hosts", asking)
 
 
 # ---- what is deleted comes back nowhere ----------------------------------------------------------
@@ -316,11 +316,11 @@ def test_an_interruption_at_any_step_loses_nothing(
             number += 1
             if number == 2:
                 # Some have run, and the rest not.
-                ask(cluster, commands[: len(commands) // 2])
+                send_to_hosts(cluster, commands[: len(commands) // 2])
                 raise KeyboardInterrupt
-        return ask(cluster, commands)
+        return send_to_hosts(cluster, commands)
 
-    monkeypatch.setattr(moving, "ask", asking)
+    monkeypatch.setattr(moving, "send_to_hosts", asking)
     if script == WRITE or delete:
         with pytest.raises(KeyboardInterrupt):
             one(delete=delete, batch=20)

@@ -139,10 +139,10 @@ class Command(BaseCommand):
     def _plan(self, alias: str, options: dict[str, Any]) -> None:
         from redis.exceptions import RedisError
 
-        from pindb.cache.change import change_servers
         from pindb.cache.options import read_options
         from pindb.cache.plan import make_cluster
         from pindb.cache.scan import make_full_pattern
+        from pindb.cache.target import change_servers
 
         if not (options["add"] or options["remove"] or options["router"]):
             raise CommandError("Nothing would change. Write --add URL, --remove URL or --router NAME.")
@@ -195,7 +195,7 @@ class Command(BaseCommand):
             )
 
     def _print_settings(self, location: Any, now: Any, then: Any, options: dict[str, Any]) -> None:
-        from pindb.cache.change import describe_hosts
+        from pindb.cache.target import describe_hosts
 
         named = isinstance(location, str) and "://" not in location
         place = f"PINDB_CLUSTERS[{location!r}]" if named else f"CACHES[{options['cache']!r}]"

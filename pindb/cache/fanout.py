@@ -9,10 +9,10 @@ from redis.exceptions import RedisError
 
 from pindb.redis import Cluster, FanoutClient
 
-__all__ = ["ask"]
+__all__ = ["send_to_hosts"]
 
 
-def ask(cluster: Cluster, commands: Iterable[tuple[int, tuple[Any, ...]]]) -> list[Any]:
+def send_to_hosts(cluster: Cluster, commands: Iterable[tuple[int, tuple[Any, ...]]]) -> list[Any]:
     """Send commands to hosts by their ids, all hosts at once.
 
     Returns:
