@@ -21,10 +21,18 @@ author = "The pindb contributors"
 project_copyright = "the pindb contributors"
 version = release = pindb.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "pindb"
+pygments_dark_style = "github-dark"
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+
+# Copies what is typed, without prompts and without what is printed.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 # Links to headings, such as settings.md#the-cookie.
 myst_heading_anchors = 3
