@@ -25,6 +25,8 @@ class QueryLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         log = QueryLog()
+        # For pages that say which server they are from.
+        request.query_log = log  # type: ignore[attr-defined]
         with log.recording():
             response = self.get_response(request)
         response.headers[HEADER] = log.as_header()

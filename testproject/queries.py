@@ -84,6 +84,11 @@ class QueryLog:
         self.queries.append(Query(connection.alias, pindb.is_pinned(master), shorten(str(sql))))
         return execute(sql, params, many, context)
 
+    def served(self, table: str) -> set[str]:
+        """The databases that answered the last query of a table: one, or none."""
+        aliases = [query.database for query in self.queries if query.table == table]
+        return set(aliases[-1:])
+
     def as_header(self) -> str:
         """The value of the header `HEADER`."""
         return json.dumps([asdict(query) for query in self.queries])

@@ -3,8 +3,8 @@
 Environment variables: ``PINDB_DEMO_DATABASES`` (see addresses.py), ``PINDB_DEMO_ROUTER`` (a dotted path),
 ``PINDB_DEMO_PINNING_SECONDS``, ``PINDB_DEMO_CONSISTENCY`` (``"time"`` or ``"position"``),
 ``PINDB_DEMO_REPLICA_DOWNTIME``, ``PINDB_DEMO_CACHE`` (JSON: the URLs of Redis servers for the cache, which
-then has the sessions too), and ``PINDB_DEMO_BREAK``, which breaks the routing on purpose so that the demo can
-show that it notices.
+then has the sessions too), ``PINDB_DEMO_BREAK``, which breaks the routing on purpose so that the demo can
+show that it notices, and ``PINDB_DEMO_CONTROL`` with ``PINDB_DEMO_SITES`` (see servers.py).
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "testproject.servers.panel",
             ]
         },
     }

@@ -14,6 +14,7 @@ urlpatterns = [
     path("new/", views.post, name="post"),
     path("<int:pk>/edit/", views.edit, name="edit"),
     path("<int:pk>/thanks/", views.thank, name="thank"),
+    path("servers/<str:alias>/", views.change_server, name="server"),
     path("login/", LoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),

@@ -6,21 +6,24 @@ both let it pass. `thank` writes in a block of `pindb.master`, which pins nothin
 
 from __future__ import annotations
 
+import os
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import F
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import cache_page
 from django.views.decorators.http import require_POST
 
 import pindb
+from testproject import servers
 from testproject.board.forms import NoticeForm
 from testproject.board.models import Notice
 
-__all__ = ["board", "edit", "post", "poster", "thank"]
+__all__ = ["board", "change_server", "edit", "post", "poster", "thank"]
 
 
 def board(request: HttpRequest) -> HttpResponse:
@@ -78,4 +81,18 @@ def thank(request: HttpRequest, pk: int) -> HttpResponse:
         Notice.objects.filter(pk=pk).update(thanks=F("thanks") + 1)
         notice = get_object_or_404(Notice, pk=pk)
     messages.success(request, f"Thanks for “{notice}”: {notice.thanks} so far.")
+    return redirect("board")
+
+
+@require_POST
+def change_server(request: HttpRequest, alias: str) -> HttpResponse:
+    """A replica paused, resumed, killed or started, where the demo lets visitors do so."""
+    if servers.SOCKET not in os.environ:
+        raise Http404("Only the demo starts and stops servers.")
+    action = request.POST.get("action", "")
+    error, _ = servers.ask(action or "nothing", alias)
+    if error:
+        messages.error(request, f"{alias}: {error}")
+    else:
+        messages.success(request, servers.ACTIONS[action].format(alias))
     return redirect("board")

@@ -17,6 +17,8 @@ from pindb.testing.processes import ServerFolder, free_port, wait_for
 from testproject.addresses import VARIABLE
 from testproject.programs import ROOT, manage, prepare
 from testproject.queries import HEADER, read_header
+from testproject.servers import SOCKET
+from testproject.walk.control import listening
 
 __all__ = ["DELAY", "LAGGING", "PASSWORD", "PINNING_SECONDS", "USER", "Site", "Stage"]
 
@@ -146,20 +148,26 @@ class Stage:
             site.wait_until_up()
         return sites
 
-    def start_site(self, router: str, consistency: str = "time") -> Site:
+    def start_site(
+        self, router: str, consistency: str = "time", port: int | None = None, **environment: str
+    ) -> Site:
         """Start a process of the site. It does not answer yet.
 
         Arguments:
             router: the dotted path of its router.
             consistency: what ends its pins: ``"time"`` or ``"position"``.
+            port: its port; a free one.
+            environment: more variables for it.
         """
-        port = free_port()
+        port = port or free_port()
         name = f"site-{port}"
         self._folder.start(
             name,
             manage("runserver", "--noreload", f"127.0.0.1:{port}"),
             cwd=ROOT,
-            env=self._environment(PINDB_DEMO_ROUTER=router, PINDB_DEMO_CONSISTENCY=consistency),
+            env=self._environment(
+                PINDB_DEMO_ROUTER=router, PINDB_DEMO_CONSISTENCY=consistency, **environment
+            ),
         )
         site = Site(self._folder, name, f"http://127.0.0.1:{port}")
         self._sites.append(site)
@@ -179,6 +187,13 @@ class Stage:
             "PYTHONUNBUFFERED": "1",
         }
         return {**os.environ, **own, **more}
+
+    @contextmanager
+    def remote_control(self) -> Iterator[dict[str, str]]:
+        """A block in which sites may pause, resume, kill and start replicas; the variables that let them."""
+        socket = self._folder.path / "control.sock"
+        with listening(self.databases, socket):
+            yield {SOCKET: str(socket)}
 
     # ---- what happens to the replicas ----------------------------------------------------------
 
