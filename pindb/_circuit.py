@@ -1,4 +1,4 @@
-"""Keeps a server that is down from being tried again and again."""
+"""Circuit breakers: a server that is down is left alone for a while, then one caller tries it again."""
 
 from __future__ import annotations
 
@@ -6,64 +6,79 @@ import time
 
 from pindb._forks import Lock
 
-__all__ = ["Circuit"]
+__all__ = ["Circuit", "now"]
+
+
+def now() -> float:
+    """Return the time by which servers are tried again: that of `time.monotonic`."""
+    return time.monotonic()
 
 
 class Circuit:
-    """What a process knows of one server: whether it failed, and from when on it may be tried again.
+    """Circuit breaker of one server: whether it is down, and when it may be tried again.
 
-    While it is open, the server is left alone. When the time has come, one caller tries, and the others go
-    on leaving it alone until that one says how it went. Safe under threads; each process has its own.
+    While the breaker is open, the server is left alone. After `seconds`, one caller tries the server, and the
+    others keep leaving it alone until that caller reports the outcome. Safe under threads; each process has
+    its own.
 
     Arguments:
-        seconds: how long nobody tries a server that failed.
+        seconds: how long a server is left alone after it failed.
+        lock: guards the breaker; a lock of its own where None.
     """
 
     __slots__ = ("_lock", "_until", "seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, lock: Lock | None = None) -> None:
         self.seconds = seconds
         self._until: float | None = None
-        self._lock = Lock()
+        self._lock = lock or Lock()
 
     @property
     def is_open(self) -> bool:
-        """Whether the server is taken to be down."""
+        """Whether the server is considered down."""
         return self._until is not None
 
     @property
     def is_shut(self) -> bool:
-        """Whether nobody may use the server now; asks for nothing."""
+        """Whether nobody may use the server now. Takes no turn to try it."""
         until = self._until
-        return until is not None and time.monotonic() < until
+        return until is not None and now() < until
 
     def wait(self) -> float:
-        """Ask for leave to use the server.
+        """Ask whether the server may be used.
 
         Returns:
-            0 where the caller may use it: nothing is wrong with it, or it is the caller's to try. Else the
-            seconds after which it may be asked again.
+            0 if the caller may use it: it is up, or it is this caller's turn to try. Otherwise the seconds
+            until it is tried again.
         """
         if self._until is None:
             return 0
         with self._lock.get():
-            until, now = self._until or 0.0, time.monotonic()
-            if now < until:
-                return until - now
-            if self._until is not None:
-                # This caller tries. The others wait once more, in case it is never heard of again.
-                self._until = now + self.seconds
+            return self._wait()
+
+    def _wait(self) -> float:
+        until, at = self._until, now()
+        if until is None:
             return 0
+        if at < until:
+            return until - at
+        # If the caller that tries never reports the outcome, another one tries after this.
+        self._set(at + self.seconds)
+        return 0
 
     def fail(self, seconds: float | None = None) -> None:
-        """The server failed: leave it alone for so many seconds, `Circuit.seconds` where not given."""
-        self._until = time.monotonic() + (self.seconds if seconds is None else seconds)
+        """Report that the server failed: leave it alone for so many seconds; `Circuit.seconds` where None."""
+        self._set(now() + (self.seconds if seconds is None else seconds))
 
     def give_back(self) -> None:
-        """The caller that was to try has not: the next one may, if the server is not up again."""
+        """Report that the server was not tried after all: the next caller may try it."""
         if self._until is not None:
-            self._until = time.monotonic()
+            self._set(now())
 
     def succeed(self) -> None:
-        """The server works."""
-        self._until = None
+        """Report that the server works."""
+        self._set(None)
+
+    def _set(self, until: float | None) -> None:
+        """Leave the server alone until a time; None: it is up."""
+        self._until = until

@@ -14,15 +14,13 @@ from pindb.redis import BaseRouter, ClusterConfigError, connections
 from pindb.redis.backends import ClusterSettings
 from pindb.redis.backends.redis import Redis
 from pindb.redis.facade.create import read_settings
+from pindb.redis.topology.breakers import RETRY_TIMEOUT
 from pindb.redis.topology.hosts import is_positive
 
 __all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "is_name", "load_option", "read_options"]
 
 #: What ``ON_DOWN`` may be.
 ON_DOWN = ("error", "miss", "rehash")
-
-#: After how many seconds a server that refused a connection is tried again.
-RETRY_TIMEOUT = 5.0
 
 CONNECTING = frozenset(
     {
@@ -57,7 +55,7 @@ class CacheOptions:
     Attributes:
         servers: the servers and the router.
         on_down: one of `ON_DOWN`.
-        retry_timeout: after how many seconds a server that refused a connection is tried again.
+        retry_timeout: for how many seconds a server that is down is left alone.
     """
 
     servers: ClusterSettings
@@ -108,11 +106,10 @@ def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
         raise ImproperlyConfigured(
             f"The cache's router has hash_tags {router_options['hash_tags']!r}. Write True or False."
         )
-    timeout = options.get("RETRY_TIMEOUT", router_options.pop("retry_timeout", RETRY_TIMEOUT))
+    of_router = router_options.pop("retry_timeout", RETRY_TIMEOUT)
+    timeout = options.get("RETRY_TIMEOUT", servers.more.get("retry_timeout", of_router))
     if not is_positive(timeout):
         raise ImproperlyConfigured(f"The cache's RETRY_TIMEOUT is {timeout!r}. Write seconds, above 0.")
-    if on_down == "rehash":
-        router_options["retry_timeout"] = timeout
     retries = len(servers.hosts) if on_down == "rehash" else 0
     servers = replace(servers, router_options=router_options, max_connection_retries=retries)
     return CacheOptions(servers, on_down, timeout)

@@ -11,17 +11,17 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
-from pindb._forks import Lock, watch_forks
+from pindb._forks import Lock
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.core.methods import find_words
 from pindb.redis.core.options import shown
 from pindb.redis.core.promises import Promise, get_settled
-from pindb.redis.exceptions import ClusterConfigError, HostTimeoutError, HostUnavailableError
-from pindb.redis.io.pools import adapt_pool, close_pool
+from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.routers import BaseRouter, PartitionRouter
 from pindb.redis.routers.options import make_router
-from pindb.redis.topology.circuits import HostCircuit
-from pindb.redis.topology.hosts import Host, is_positive, no_such_host
+from pindb.redis.topology.breakers import HostBreakers
+from pindb.redis.topology.hosts import Host, is_positive
+from pindb.redis.topology.static import StaticHosts, named_options, pairs_of
 
 __all__ = ["Cluster"]
 
@@ -44,10 +44,11 @@ class Cluster:
         router_options: more arguments for the router: ``weights``, ``hash_tags`` ...
         max_connection_retries: how often a command whose host refuses the connection may go to another host,
             where the router knows one (see `RetryableRouter`); 0: every key stays where it is.
-        retry_timeout: for how many seconds nobody tries to connect to a host again that refused a connection:
-            what needs it fails at once. None: everybody always tries.
-        late_is_down: a reply that does not come within ``socket_timeout`` counts as a refused connection: the
-            host is left alone for `retry_timeout`, marked down, and what only reads goes to another, once.
+        retry_timeout: for how many seconds a host that is down is left alone: new connections to it fail at
+            once, and routers that know another host pass it over. Then one caller tries it. None: every
+            command tries to connect, as with redis-py, and routers pass hosts over for 5 seconds.
+        late_is_down: whether a host is down that does not reply within ``socket_timeout``. What only reads
+            then goes to another host, once, where the router knows one.
 
     Attributes:
         hosts: the hosts by id.
@@ -81,7 +82,6 @@ class Cluster:
                 raise ClusterConfigError(f"{name} is a {type(value).__name__}. Write a dict.")
         self.host_defaults = dict(host_defaults or {})
         self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
-        self._adapted: type[Any] = adapt_pool(self.pool_cls)
         self.pool_options = dict(pool_options or {})
         self.router_cls: type[BaseRouter] = router_cls or PartitionRouter
         self.router_options = dict(router_options or {})
@@ -96,24 +96,25 @@ class Cluster:
             )
         self.retry_timeout = retry_timeout
         self.late_is_down = late_is_down
-        self.hosts: dict[int, Host] = {}
+        self._topology = StaticHosts(self.pool_cls, self.pool_options, retry_timeout, late_is_down)
         self._lock = Lock(RLock)
         self._router: BaseRouter | None = None
-        self._pools: dict[int, Any] = {}
-        self._circuits: dict[int, HostCircuit] = {}
-        self._clients: dict[int, redis.Redis] = {}
-        self._endpoints: dict[int, tuple[Host, Any, dict[str, Any]]] = {}
-        for host_id, config in _pairs(hosts):
-            self._add(Host.from_config(host_id, config, self.host_defaults))
-        watch_forks(self)
+        for host_id, config in pairs_of(hosts):
+            self._topology.add(Host.from_config(host_id, config, self.host_defaults))
 
     def __repr__(self) -> str:
         hosts = ", ".join(f"{host_id}: {host.address}" for host_id, host in self.hosts.items())
         return f"<{type(self).__name__} {{{hosts}}}>"
 
-    def _after_fork(self) -> None:
-        """Leave the pools to the process that this one was forked from: redis-py's keep their locks."""
-        self._pools, self._clients, self._endpoints = {}, {}, {}
+    @property
+    def hosts(self) -> Mapping[int, Host]:
+        """The hosts by id."""
+        return self._topology.hosts
+
+    @property
+    def breakers(self) -> HostBreakers:
+        """The circuit breakers of the hosts."""
+        return self._topology.breakers
 
     # ---- hosts ---------------------------------------------------------------------------------
 
@@ -129,21 +130,15 @@ class Cluster:
         Raises:
             ClusterConfigError: the id is taken, or an option is not what it should be.
         """
-        given = _named(address)
+        given = named_options(address)
         twice = sorted(given.keys() & options.keys())
         if twice:
             raise ClusterConfigError(f"add_host() has the option {twice[0]} twice. Write it once.")
-        self._add(Host.from_config(host_id, {**given, **options}, self.host_defaults))
-
-    def _add(self, host: Host) -> None:
+        host = Host.from_config(host_id, {**given, **options}, self.host_defaults)
         with self._lock.get():
-            if host.host_id in self.hosts:
-                raise ClusterConfigError(
-                    f"There are two hosts with the id {host.host_id}. Give each host an id of its own."
-                )
             # In this order: a process that is forked in between has a router of its hosts.
             self._router = None
-            self.hosts = {**self.hosts, host.host_id: host}
+            self._topology.add(host)
 
     def remove_host(self, host_id: int) -> None:
         """Remove a host and close its connections. For tests: keys do not move by themselves.
@@ -152,21 +147,8 @@ class Cluster:
             ClusterConfigError: there is no such host.
         """
         with self._lock.get():
-            self._host(host_id)
             self._router = None
-            self.hosts = {other: host for other, host in self.hosts.items() if other != host_id}
-            self._endpoints.pop(host_id, None)
-            self._clients.pop(host_id, None)
-            self._circuits.pop(host_id, None)
-            pool = self._pools.pop(host_id, None)
-        if pool is not None:
-            close_pool(pool, idle_only=False)
-
-    def _host(self, host_id: int) -> Host:
-        try:
-            return self.hosts[host_id]
-        except (KeyError, TypeError):
-            raise no_such_host(host_id, self.hosts) from None
+            self._topology.remove(host_id)
 
     def resolve_hosts(self, hosts: Iterable[int] | str) -> list[int]:
         """The ids of hosts: all of them for ``"all"``.
@@ -174,20 +156,11 @@ class Cluster:
         Raises:
             ClusterConfigError: there is no such host.
         """
-        if isinstance(hosts, str):
-            if hosts != "all":
-                raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
-            return list(self.hosts)
-        if not isinstance(hosts, Iterable):
-            raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
-        return [self._host(host_id).host_id for host_id in dict.fromkeys(hosts)]
+        return self._topology.resolve(hosts)
 
     def one_for_each_database(self) -> list[int]:
         """The ids of the hosts, but of several with the same address only the first."""
-        first: dict[str, int] = {}
-        for host_id, host in self.hosts.items():
-            first.setdefault(host.address, host_id)
-        return list(first.values())
+        return self._topology.one_for_each_database()
 
     # ---- connections ---------------------------------------------------------------------------
 
@@ -197,18 +170,7 @@ class Cluster:
         Raises:
             ClusterConfigError: there is no such host, or the pool does not take its options.
         """
-        pool = self._pools.get(host_id)
-        if pool is None:
-            with self._lock.get():
-                host = self._host(host_id)
-                pool = self._pools.get(host_id)
-                if pool is None:
-                    circuit = None if self.retry_timeout is None else HostCircuit(self.retry_timeout)
-                    pool = host.make_pool(self._adapted, self.pool_options, circuit)
-                    if circuit is not None:
-                        self._circuits[host_id] = circuit
-                    self._pools[host_id] = pool
-        return pool
+        return self._topology.get_pool(host_id)
 
     def disconnect_pools(self, idle_only: bool = False) -> None:
         """Close all connections; they are made anew when they are needed.
@@ -219,23 +181,11 @@ class Cluster:
         Arguments:
             idle_only: leave those open that threads are using now.
         """
-        with self._lock.get():
-            pools = list(self._pools.values())
-        for pool in pools:
-            close_pool(pool, idle_only)
+        self._topology.disconnect(idle_only)
 
     def note_outage(self, host_id: int, error: BaseException) -> bool:
-        """Leave a host alone for a while if an error says that it serves nobody; whether it does."""
-        if isinstance(error, HostUnavailableError):
-            reason = f"It answered {error.code}"
-        elif self.late_is_down and isinstance(error, HostTimeoutError) and error.sent and not error.by_caller:
-            reason = "It did not answer in time"
-        else:
-            return False
-        circuit = self._circuits.get(host_id)
-        if circuit is not None:
-            circuit.leave(reason)
-        return True
+        """Leave a host alone for a while if an error means that it serves nobody; return whether it does."""
+        return self._topology.note_outage(host_id, error)
 
     def get_local_client(self, host_id: int) -> redis.Redis:
         """redis-py's own client for one host.
@@ -243,12 +193,7 @@ class Cluster:
         Raises:
             ClusterConfigError: there is no such host.
         """
-        try:
-            return self._clients[host_id]
-        except KeyError:
-            client = redis.Redis(connection_pool=self.get_pool_for_host(host_id))
-            with self._lock.get():
-                return self._clients.setdefault(host_id, client)
+        return self._topology.get_client(host_id)
 
     def get_local_client_for_key(self, key: Any) -> redis.Redis:
         """redis-py's own client for the host that has `key`."""
@@ -256,12 +201,7 @@ class Cluster:
 
     def get_endpoint(self, host_id: int) -> tuple[Host, Any, dict[str, Any]]:
         """A host, its pool, and redis-py's response callbacks by the command's name in capitals."""
-        endpoint = self._endpoints.get(host_id)
-        if endpoint is None:
-            callbacks = dict(self.get_local_client(host_id).response_callbacks)
-            endpoint = (self._host(host_id), self.get_pool_for_host(host_id), callbacks)
-            self._endpoints[host_id] = endpoint
-        return endpoint
+        return self._topology.get_endpoint(host_id)
 
     @property
     def encoder(self) -> Any:
@@ -395,41 +335,6 @@ class Cluster:
 
 def _left(end: float | None) -> float | None:
     return None if end is None else max(end - time.monotonic(), 0)
-
-
-#: What `Cluster.add_host` takes without names.
-ADDRESS = ("host", "port", "unix_socket_path", "db", "password", "ssl", "ssl_options")
-
-
-def _named(address: Sequence[Any]) -> Mapping[str, Any]:
-    """The options that stand for themselves, by their names."""
-    if len(address) == 1 and isinstance(address[0], Mapping):
-        return dict(address[0])
-    if len(address) > len(ADDRESS):
-        raise ClusterConfigError(
-            f"add_host() has {len(address)} options without a name. Without one, it takes: "
-            f"{', '.join(ADDRESS)}."
-        )
-    return dict(zip(ADDRESS, address, strict=False))
-
-
-def _pairs(hosts: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(hosts, Mapping):
-        return hosts.items()
-    if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Iterable):
-        raise ClusterConfigError(
-            f"hosts is a {type(hosts).__name__}. Write a dict by id: {{0: {{'port': 6379}}}}, or a list of "
-            "dicts that have a 'host_id'."
-        )
-    pairs = []
-    for config in hosts:
-        if not isinstance(config, Mapping) or "host_id" not in config:
-            raise ClusterConfigError(
-                "A host in the list has no 'host_id'. Write {'host_id': 0, 'port': 6379}, or give hosts as a "
-                "dict by id."
-            )
-        pairs.append((config["host_id"], config))
-    return pairs
 
 
 def _sha(script: Script) -> str:

@@ -10,6 +10,7 @@ from django.core.signals import setting_changed
 
 from pindb.cache import ShardedRedisCache
 from pindb.testing.redis import TestSetup
+from tests.redis.tools import Clock
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,14 @@ def clean_cache_servers(cache_servers: TestSetup) -> Iterator[None]:
             cache_servers.start(server)
     cache_servers.flush()
     setting_changed.send(sender=None, setting="CACHES", value=None, enter=False)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which servers are tried again; it stands still."""
+    clock = Clock()
+    monkeypatch.setattr("pindb._circuit.time", clock)
+    return clock
 
 
 @pytest.fixture

@@ -27,15 +27,6 @@ MODES = ("error", "miss", "rehash")
 NAMED = r"host 1 \(.*1\.sock/0\)"
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which servers are tried again; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr("pindb._circuit.time", clock)
-    monkeypatch.setattr("pindb.redis.routers.failover.time", clock)
-    return clock
-
-
 def of_server(cache: Any, server: int, number: int = 1, prefix: str = "key") -> list[str]:
     """Keys of the cache that lie on a server."""
     names = keys_on(cache.client.cluster, server, number, f":1:{prefix}")

@@ -49,15 +49,6 @@ def cache_servers() -> Iterator[TestSetup]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which servers are tried again; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr("pindb._circuit.time", clock)
-    monkeypatch.setattr("pindb.redis.routers.failover.time", clock)
-    return clock
-
-
-@pytest.fixture
 def make(cache_urls: list[str]) -> Callable[..., Any]:
     def make_cache(mode: str, **options: Any) -> Any:
         options = {"ON_DOWN": mode, "RETRY_TIMEOUT": 5, **options}

@@ -70,7 +70,7 @@ def create(servers: TestSetup) -> Iterator[Callable[..., RoutedCluster]]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which routers decide when to try a host again; it stands still."""
+    """The time by which hosts that are down are tried again; it stands still."""
     clock = Clock()
-    monkeypatch.setattr("pindb.redis.routers.failover.time", clock)
+    monkeypatch.setattr("pindb._circuit.time", clock)
     return clock

@@ -25,12 +25,12 @@ __all__ = ["Redis", "RoutedRedis"]
 class Redis(BaseBackend):
     """The backend for Redis.
 
-    Beside the settings that all backends have, ``pool_cls`` and ``pool_options``, as `Cluster` takes them.
-    The options of a host are those of `Cluster`'s hosts and ``identifier``: what it is called on a hash ring,
-    ``redis://host:port/db`` where it is not given.
+    Beside the settings that all backends have, it takes ``pool_cls``, ``pool_options`` and ``retry_timeout``;
+    see `Cluster`. The options of a host are those of `Cluster`'s hosts and ``identifier``: its name on a hash
+    ring, ``redis://host:port/db`` where it is not given.
     """
 
-    more_settings = frozenset({"pool_cls", "pool_options"})
+    more_settings = frozenset({"pool_cls", "pool_options", "retry_timeout"})
 
     @classmethod
     def make_cluster(cls, settings: ClusterSettings) -> RoutedRedis:

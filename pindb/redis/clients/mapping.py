@@ -310,4 +310,4 @@ class MappingClient(PromisingClient):
 
     def _heard_from(self, host: Host) -> None:
         if self._router.down_connections:
-            self._router.mark_connection_up(host.host_id)
+            self._router.heard_from(host.host_id)

@@ -99,7 +99,7 @@ class RoutingClient(BaseClient):
             return self._elsewhere(error, host_id, args, options, choose)
         router = self._cluster.get_router()
         if router.down_connections:
-            router.mark_connection_up(host_id)
+            router.heard_from(host_id)
         return reply
 
     def get(self, name: Any) -> Any:
@@ -115,7 +115,7 @@ class RoutingClient(BaseClient):
         except RedisError as error:
             return self._elsewhere(error, host_id, ("GET", name), {})
         if router.down_connections:
-            router.mark_connection_up(host_id)
+            router.heard_from(host_id)
         return value
 
     def _elsewhere(
@@ -135,7 +135,7 @@ class RoutingClient(BaseClient):
             is_late = isinstance(error, HostTimeoutError) and error.sent
             is_out = not (is_late and args[0] in BLOCKING) and cluster.note_outage(host_id, error)
             if not isinstance(error, (HostConnectionError, HostTimeoutError)) and router.down_connections:
-                router.mark_connection_up(host_id)
+                router.heard_from(host_id)
             if retries and (is_out or was_refused(error)):
                 router.mark_connection_down(host_id)
             # What took too long twice is not tried a third time.
@@ -153,7 +153,7 @@ class RoutingClient(BaseClient):
                 error = again
             else:
                 if router.down_connections:
-                    router.mark_connection_up(host_id)
+                    router.heard_from(host_id)
                 return reply
         raise too_many_retries(retries, error) from error
 

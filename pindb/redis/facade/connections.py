@@ -22,6 +22,7 @@ from pindb.redis.facade.maps import ResultMap
 from pindb.redis.facade.results import Result, get_values
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.options import find_router, make_router
+from pindb.redis.topology.breakers import HostBreakers
 from pindb.redis.topology.hosts import no_such_host
 
 __all__ = ["ConnectionCluster"]
@@ -51,6 +52,7 @@ class ConnectionCluster(RoutedCluster):
 
     def __init__(self, hosts: Mapping[int, CalledHost], settings: ClusterSettings) -> None:
         self._hosts = dict(hosts)
+        self.breakers = HostBreakers()
         self._retries = settings.max_connection_retries
         self._router = make_router(settings.router, self, settings.router_options)
 
@@ -96,7 +98,7 @@ class ConnectionCluster(RoutedCluster):
             else:
                 break
         if router.down_connections:
-            router.mark_connection_up(host_id)
+            router.heard_from(host_id)
         return result
 
     def map(self, workers: int | None = None, fail_silently: bool = False) -> ResultMap:

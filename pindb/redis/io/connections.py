@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -17,7 +17,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from pindb.redis.core.outages import FULL
 from pindb.redis.core.replies import UNREADABLE, ErrorParser, unreadable
 from pindb.redis.io.sockets import GreetingSocket, PatientSocket, make_patient
-from pindb.redis.topology.circuits import HostCircuit
 
 __all__ = [
     "ConnectingMixin",
@@ -27,6 +26,24 @@ __all__ = [
     "get_end",
     "run_opening",
 ]
+
+
+class Breaker(Protocol):
+    """What connections ask of their server's circuit breaker, and report to it."""
+
+    is_out: bool
+    reason: str
+
+    @property
+    def is_shut(self) -> bool: ...
+
+    def wait(self) -> float: ...
+
+    def fail(self) -> None: ...
+
+    def give_back(self) -> None: ...
+
+    def succeed(self) -> None: ...
 
 
 class _Opening:
@@ -82,11 +99,11 @@ CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
 LOOKS_BY_READING = int(redis.__version__.partition(".")[0]) < 8
 
 
-def _check(circuit: HostCircuit, was_used: bool) -> None:
+def _check(breaker: Breaker, was_used: bool) -> None:
     """Raise `redis.ConnectionError` where the host is to be left alone."""
-    seconds = circuit.wait()
+    seconds = breaker.wait()
     if seconds:
-        error = RedisConnectionError(f"{circuit.reason}; it is tried again in {seconds:.1f} s.")
+        error = RedisConnectionError(f"{breaker.reason}; it is tried again in {seconds:.1f} s.")
         error.sent = was_used  # type: ignore[attr-defined]
         raise error
 
@@ -102,7 +119,7 @@ class ConnectingMixin:
     ``socket_timeout``.
 
     Arguments:
-        circuit: what is known of the host; None: everybody always tries.
+        breaker: the circuit breaker of the host; None: every connection is tried.
     """
 
     _sock: Any
@@ -110,9 +127,9 @@ class ConnectingMixin:
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
-    def __init__(self, *args: Any, circuit: HostCircuit | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, breaker: Breaker | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._circuit = circuit
+        self._breaker = breaker
         # Whether the handshake on the socket has come to its end: an exception may strike in the middle.
         self._is_ready = False
         # Whether an address had less time than socket_connect_timeout, because the caller had not more.
@@ -139,7 +156,7 @@ class ConnectingMixin:
     def connect(self) -> None:
         # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
         if self._sock is not None:
-            if self._is_ready and (self._circuit is None or not self._circuit.is_out):
+            if self._is_ready and (self._breaker is None or not self._breaker.is_out):
                 return
             # If the server is out, a new connection tells whether it answers again.
             self.disconnect()
@@ -187,14 +204,14 @@ class ConnectingMixin:
     @property
     def fails_at_once(self) -> bool:
         """Whether connecting would fail without anything being tried."""
-        return self._circuit is not None and self._circuit.is_shut
+        return self._breaker is not None and self._breaker.is_shut
 
     def _guarded(self, connect: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Connect, if it is time to; note on an error that nothing was sent."""
         self.__dict__.pop("can_read", None)
-        circuit, was_used = self._circuit, self._was_used
-        if circuit is not None:
-            _check(circuit, was_used)
+        breaker, was_used = self._breaker, self._was_used
+        if breaker is not None:
+            _check(breaker, was_used)
         self._is_ready = self._was_cut_short = False
         try:
             try:
@@ -213,14 +230,14 @@ class ConnectingMixin:
                 error.sent = was_used  # type: ignore[union-attr]
                 # That the caller's own time is up says nothing about the host.
                 error.by_caller = isinstance(error, RedisTimeoutError) and self._is_late()  # type: ignore[union-attr]
-                if circuit is not None and not error.by_caller:  # type: ignore[union-attr]
-                    circuit.fail()
+                if breaker is not None and not error.by_caller:  # type: ignore[union-attr]
+                    breaker.fail()
             raise
         except BaseException as error:
             self.disconnect()
-            if circuit is not None and not isinstance(error, RedisError):
+            if breaker is not None and not isinstance(error, RedisError):
                 # It came from outside, and nobody knows how it would have ended.
-                circuit.give_back()
+                breaker.give_back()
             raise
         sock = self._sock
         sock.connect_until = sock.reply_until = None
@@ -228,8 +245,8 @@ class ConnectingMixin:
             sock.be_known()
         sock.settimeout(self.socket_timeout)
         self._is_ready = True
-        if circuit is not None:
-            circuit.succeed()
+        if breaker is not None:
+            breaker.succeed()
 
     def _is_late(self) -> bool:
         end = get_end()

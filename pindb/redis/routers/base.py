@@ -119,6 +119,10 @@ class BaseRouter(CallRouting):
     def mark_connection_up(self, host_id: int) -> None:
         """A host that was down answers."""
 
+    def heard_from(self, host_id: int) -> None:
+        """A host answered while hosts are down: it is up, unless the router knows better."""
+        self.mark_connection_up(host_id)
+
     def get_hosts_for_keys(self, keys: Sequence[Any]) -> list[int]:
         """`get_host_for_key` of each of many keys. Routers that can do that faster override it."""
         return [self.get_host_for_key(key) for key in keys]

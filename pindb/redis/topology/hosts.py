@@ -18,7 +18,7 @@ from pindb.redis.core.options import check_names, shown
 from pindb.redis.core.packing import Serializer
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.io.connections import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
-from pindb.redis.topology.circuits import HostCircuit
+from pindb.redis.topology.breakers import HostBreaker
 
 __all__ = ["Host"]
 
@@ -145,15 +145,15 @@ class Host:
             raise ClusterConfigError(f"{where} have an encoding that is none: {error}.") from error
 
     def make_pool(
-        self, pool_cls: type[Any], pool_options: Mapping[str, Any], circuit: HostCircuit | None = None
+        self, pool_cls: type[Any], pool_options: Mapping[str, Any], breaker: HostBreaker | None = None
     ) -> Any:
         """A pool of connections to this host: an instance of `pool_cls`.
 
         Arguments:
             pool_cls: the class.
             pool_options: arguments for the pool and its connections.
-            circuit: keeps the host from being tried again and again; of no effect on connections of a class
-                of the caller's own.
+            breaker: lets new connections fail at once while the host is down. Has no effect on connections
+                of a class of the caller's own.
         """
         options: dict[str, Any] = {"db": self.db, "username": self.username, "password": self.password}
         if self.unix_socket_path is not None:
@@ -173,8 +173,8 @@ class Host:
             options["socket_connect_timeout"] = timeout or TIMEOUT
         self._check_times(options)
         self._check_kinds(options)
-        if circuit is not None and issubclass(options["connection_class"], ConnectingMixin):
-            options["circuit"] = circuit
+        if breaker is not None and issubclass(options["connection_class"], ConnectingMixin):
+            options["breaker"] = breaker
         cached = sorted({"cache", "cache_config"} & options.keys())
         if cached:
             raise ClusterConfigError(

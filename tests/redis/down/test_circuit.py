@@ -28,14 +28,6 @@ THREADS = 16
 AT_ONCE = "host 0 .*It refused the last connection; it is tried again in"
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which it is decided when to try a host again; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr("pindb._circuit.time", clock)
-    return clock
-
-
 class Door:
     """What a `Proxy` does with what clients send: it is open, closed, or keeps them waiting."""
 

@@ -61,7 +61,7 @@ def test_a_host_that_is_down_is_passed_over(kind: type[RetryableRouter], clock: 
     assert used(router) == set(router.get_hosts_for_keys(KEYS)) == set(router.group_keys(KEYS)) == {0, 2}
     router.mark_connection_down(0)
     assert used(router) == set(router.get_hosts_for_keys(KEYS)) == {2}
-    assert router.down_connections == {1: clock.now + 30, 0: clock.now + 30}
+    assert router.down_connections == {1: clock.now + 5, 0: clock.now + 5}
     router.mark_connection_up(1)
     assert used(router) == {1, 2}
     router.flush_down_connections()

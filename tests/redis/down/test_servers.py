@@ -290,9 +290,9 @@ def test_a_server_that_reads_nothing(servers: TestSetup, cluster: Cluster) -> No
     cluster.get_routing_client().ping()
     servers.pause(1)
     client, promises = everywhere(cluster)
-    large = client.set(keys_on(cluster, 1, 1)[0], b"x" * (8 << 20))
+    large = client.set(keys_on(cluster, 1, 1)[0], b"x" * (2 << 20))
     with pytest.raises(HostTimeoutError, match="host 1"):
-        client.join(timeout=PATIENCE)
+        client.join(timeout=2 * PATIENCE)
     assert isinstance(large.reason, HostTimeoutError)
     assert [promise.is_resolved for promise in promises] == [True, False, True, True]
 

@@ -92,7 +92,7 @@ def gate() -> Gate:
 
 
 def test_a_router_is_free(make_cluster: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pindb.redis.routers.failover.time", gate)
+    monkeypatch.setattr("pindb._circuit.time", gate)
     cluster = make_cluster(router_cls=ConsistentHashingRouter, max_connection_retries=1)
     router: Any = cluster.get_router()
 
