@@ -169,6 +169,24 @@ def test_a_port_that_somebody_took_is_replaced(monkeypatch: pytest.MonkeyPatch) 
             setup.start(0)
 
 
+@pytest.mark.parametrize(
+    "login", [{"password": 'with "quotes", \\ and ü'}, {"username": "somebody", "password": "secret"}]
+)
+def test_servers_with_a_login_are_flushed(login: dict[str, str]) -> None:
+    with TestSetup(servers=2, databases_each=2, **login) as setup:  # type: ignore[arg-type]
+        for server, db in ((0, 1), (1, 0)):
+            with setup.client(server, db) as client:
+                client.set("key", "value")
+                script = client.script_load("return 1")
+                setup.flush()
+                assert client.dbsize() == 0
+                assert client.script_exists(script) == [False]
+        with setup.client(1) as client:
+            client.execute_command("ACL", "SETUSER", login.get("username", "default"), "-flushall")
+        with pytest.raises(RuntimeError, match=r"server 1 was not flushed.*NOPERM"):
+            setup.flush()
+
+
 def test_a_password() -> None:
     password = 'with "quotes", \\ and spaces'
     with TestSetup(servers=1, password=password) as setup:
