@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -15,10 +16,15 @@ from itertools import count
 from types import TracebackType
 from typing import Any
 
+import redis.utils
 from redis import BlockingConnectionPool
 
 from pindb.redis import BaseRouter, Cluster
 from pindb.testing.redis import TestSetup
+
+# redis-py reads the metadata of its package for each connection, which takes longer than all else that a
+# connection needs; tests make some hundred thousand of them.
+redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 
 
 def keys_on(cluster: Cluster, host_id: int, number: int, prefix: str = "key") -> list[str]:
