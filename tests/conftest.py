@@ -30,6 +30,9 @@ ALIASES = ("default", "default-0", "default-1", "api", "api-0")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        # This process only hands the tests out; each of those that run them has servers of its own.
+        return
     SERVERS.__enter__()
     os.environ["PINDB_TEST_DATABASES"] = json.dumps(
         [

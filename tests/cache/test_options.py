@@ -106,7 +106,7 @@ def test_locations_that_are_wrong(location: Any, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"ROUTR": "partition"}, ["ROUTR", *OPTIONS]),
+        ({"ROUTR": "partition"}, ["ROUTR", *sorted(OPTIONS)]),
         ({"SENTINELS": []}, ["SENTINELS", "ROUTER"]),
         ({"ROUTER": "ring"}, ["'ring'", "'partition'", "'consistent'"]),
         ({"ROUTER": "no.such.Router"}, ["'no.such.Router'", "cannot be imported"]),
