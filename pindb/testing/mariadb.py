@@ -16,12 +16,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pindb.testing.replicas import USER, ReplicaSet
+from pindb.testing.replicas import USER, ReplicaSet, import_driver
 
 __all__ = ["MariaDBReplicaSet", "find_mariadb"]
 
@@ -82,6 +82,8 @@ class MariaDBReplicaSet(ReplicaSet):
 
     _not_running = "This MariaDBReplicaSet is not running: use it in a with block."
     _engine = "django.db.backends.mysql"
+    _quote = "`"
+    _defaults = CONFIGURATION
     _prefix = "pindb-mariadb-"
     _position_query = "SELECT @@global.gtid_current_pos"
     # 0 when it is reached, -1 after that many seconds. A session that waited on the server would wait on
@@ -93,11 +95,10 @@ class MariaDBReplicaSet(ReplicaSet):
         replicas: int = 1,
         *,
         databases: Sequence[str] = ("pindb",),
-        configuration: dict[str, str] | None = None,
+        configuration: Mapping[str, str] | None = None,
         timeout: float = 30,
     ) -> None:
-        super().__init__(replicas, databases, timeout)
-        self._configuration = {**CONFIGURATION, **(configuration or {})}
+        super().__init__(replicas, databases=databases, configuration=configuration, timeout=timeout)
         self._admin_password = secrets.token_urlsafe(16)
         self._promoted: set[str] = set()
 
@@ -108,7 +109,6 @@ class MariaDBReplicaSet(ReplicaSet):
         _import_pymysql()
 
     def close(self) -> None:
-        """Stop all members and remove their data. Safe to call again."""
         super().close()
         self._promoted.clear()
 
@@ -128,9 +128,7 @@ class MariaDBReplicaSet(ReplicaSet):
             folder.run(["cp", "-R", self._data("master"), self._data(name)])
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(self.start, self.members))
-        for database in self.databases:
-            quoted = database.replace("`", "``")
-            self._ask("master", f"CREATE DATABASE `{quoted}`")
+        self._create_databases()
         for name in self.members[1:]:
             self._ask(
                 name,
@@ -141,15 +139,6 @@ class MariaDBReplicaSet(ReplicaSet):
             )
             self._ask(name, "START SLAVE")
         self.wait_until_caught_up()
-
-    def _write(self, name: str, text: str) -> None:
-        """Write a file that only the servers may read."""
-        folder = self._running_folder()
-        file = folder.path / name
-        file.touch(0o600)
-        file.write_text(text)
-        if folder.user is not None:
-            os.chown(file, folder.user, folder.user)
 
     def _option_file(self) -> str:
         lines = ["[mariadbd]"]
@@ -203,7 +192,6 @@ class MariaDBReplicaSet(ReplicaSet):
     # ---- addresses -----------------------------------------------------------------------------
 
     def database(self, member: str | int, name: str | None = None) -> dict[str, Any]:
-        """Settings for ``DATABASES`` of the database `name` (the first one) on a member."""
         return {**super().database(member, name), "OPTIONS": {"charset": "utf8mb4"}}
 
     # ---- members -------------------------------------------------------------------------------
@@ -226,61 +214,45 @@ class MariaDBReplicaSet(ReplicaSet):
             self._ask(name, statement)
         self._promoted.add(name)
 
-    def execute(
-        self, member: str | int, sql: str, *parameters: Any, database: str | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Run a statement on a member, in a session of its own that commits by itself.
-
-        Arguments:
-            member: a member's name, or a replica's index.
-            sql: the statement, with ``%s`` for each of `parameters`.
-            database: a database's name; the first one.
-
-        Returns:
-            The rows; an empty list where the statement gives none.
-        """
-        database = self._database(database)
-        return self._run(self.port(member), USER, self._password, database, sql, parameters)
-
-    def _ask(self, member: str | int, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return self._run(self.port(member), ADMIN, self._admin_password, None, sql, parameters)
-
-    def _answers(self, port: int) -> bool:
-        # Somebody else may have the port, and say nothing.
-        short = {"connect_timeout": 1, "read_timeout": 1}
-        try:
-            self._run(port, ADMIN, self._admin_password, None, "SELECT 1", (), **short)
-        except _import_pymysql().MySQLError:
-            return False
-        return True
-
-    def _run(
-        self,
-        port: int,
-        user: str,
-        password: str,
-        database: str | None,
-        sql: str,
-        parameters: Sequence[Any],
-        **options: Any,
-    ) -> list[tuple[Any, ...]]:
+    def _run(self, database: Mapping[str, Any], sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         with (
             _import_pymysql().connect(
-                host="127.0.0.1",
-                port=port,
-                user=user,
-                password=password,
-                database=database,
-                charset="utf8mb4",
+                host=database["HOST"],
+                port=database["PORT"],
+                user=database["USER"],
+                password=database["PASSWORD"],
+                database=database["NAME"],
                 autocommit=True,
                 # To read the system's certificates takes fifty times as long as to connect.
                 ssl_disabled=True,
-                **options,
+                **database["OPTIONS"],
             ) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute(sql, parameters or None)
             return list(cursor.fetchall()) if cursor.description else []
+
+    def _maintenance(self, member: str | int) -> Mapping[str, Any]:
+        return self._of_admin(self.port(member))
+
+    def _of_admin(self, port: int, **options: Any) -> Mapping[str, Any]:
+        return {
+            "HOST": "127.0.0.1",
+            "PORT": port,
+            "USER": ADMIN,
+            "PASSWORD": self._admin_password,
+            "NAME": None,
+            "OPTIONS": {"charset": "utf8mb4", **options},
+        }
+
+    def _answers(self, port: int) -> bool:
+        # Somebody else may have the port, and say nothing.
+        database = self._of_admin(port, connect_timeout=1, read_timeout=1)
+        try:
+            self._run(database, "SELECT 1", ())
+        except _import_pymysql().MySQLError:
+            return False
+        return True
 
     def _replica(self, member: str | int) -> str:
         name = self._name(member)
@@ -311,8 +283,4 @@ def _programs() -> tuple[Path, Path]:
 
 
 def _import_pymysql() -> Any:
-    try:
-        import pymysql
-    except ImportError as error:
-        raise RuntimeError('MariaDBReplicaSet needs PyMySQL: pip install "django-pindb[testing]"') from error
-    return pymysql
+    return import_driver("pymysql", "MariaDBReplicaSet", "PyMySQL")

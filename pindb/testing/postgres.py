@@ -13,7 +13,6 @@ makes lag exact: what was committed afterwards is not there until it is resumed.
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pindb.testing.processes import ServerFolder
-from pindb.testing.replicas import USER, ReplicaSet
+from pindb.testing.replicas import USER, ReplicaSet, import_driver
 
 if TYPE_CHECKING:
     import psycopg
@@ -57,7 +56,8 @@ class PostgresReplicaSet(ReplicaSet):
     A context manager: entering it starts the servers (in about two seconds), leaving it stops them and
     removes their data, also after an exception or Ctrl-C, and when the process is killed. Members are called
     ``"master"``, ``"replica-0"``, ``"replica-1"`` ...; methods take that name or, for a replica, its index.
-    Any number of sets may run at once. Started by root, the servers run as an unprivileged user.
+    Any number of sets may run at once. Started by root, the servers run as an unprivileged user. `execute`
+    runs a statement again that a replica cancels because of what it replays.
 
     Safe to use from several threads as far as they do not change the same member.
 
@@ -77,6 +77,7 @@ class PostgresReplicaSet(ReplicaSet):
 
     _not_running = "This PostgresReplicaSet is not running: use it in a with block."
     _engine = "django.db.backends.postgresql"
+    _defaults = CONFIGURATION
     _prefix = "pindb-postgres-"
     # PostgreSQL's "fast" shutdown: it waits for no session.
     _stop_signal = signal.SIGINT
@@ -86,17 +87,7 @@ class PostgresReplicaSet(ReplicaSet):
     _position_query = "SELECT pg_current_wal_flush_lsn()::text"
     _reached_query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
 
-    def __init__(
-        self,
-        replicas: int = 2,
-        *,
-        databases: Sequence[str] = ("pindb",),
-        configuration: dict[str, str] | None = None,
-        timeout: float = 30,
-    ) -> None:
-        super().__init__(replicas, databases, timeout)
-        self._configuration = {**CONFIGURATION, **(configuration or {})}
-        self._bin = Path()
+    _bin = Path()
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -106,16 +97,11 @@ class PostgresReplicaSet(ReplicaSet):
     def _start_all(self) -> None:
         folder = self._running_folder()
         self._bin = _binaries(folder)
-        password_file = folder.path / "password"
-        password_file.write_text(self._password)
-        password_file.chmod(0o600)
-        if folder.user is not None:
-            os.chown(password_file, folder.user, folder.user)
         folder.run(
             [
                 self._bin / "initdb",
                 *("--pgdata", self._data("master"), "--username", USER),
-                *("--auth", "scram-sha-256", "--pwfile", password_file),
+                *("--auth", "scram-sha-256", "--pwfile", self._write("password", self._password)),
                 *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
             ]
         )
@@ -124,9 +110,7 @@ class PostgresReplicaSet(ReplicaSet):
                 quoted = value.replace("'", "''")
                 file.write(f"{name} = '{quoted}'\n")
         self.start("master")
-        for database in self.databases:
-            quoted = database.replace('"', '""')
-            self.execute("master", f'CREATE DATABASE "{quoted}"', database="postgres")
+        self._create_databases()
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(self._add_replica, self.members[1:]))
 
@@ -147,18 +131,18 @@ class PostgresReplicaSet(ReplicaSet):
 
     def pause(self, member: str | int) -> None:
         """Stop replay on a replica. It still receives what is committed, and shows none of it."""
-        self.execute(member, "SELECT pg_wal_replay_pause()")
+        self._ask(member, "SELECT pg_wal_replay_pause()")
         self._wait_for_row(member, "SELECT pg_get_wal_replay_pause_state() = 'paused'", "replay to pause")
 
     def resume(self, member: str | int) -> None:
         """Let a paused replica replay again; does nothing to one that replays."""
-        self.execute(member, "SELECT pg_wal_replay_resume()")
+        self._ask(member, "SELECT pg_wal_replay_resume()")
 
     def set_apply_delay(self, member: str | int, seconds: float) -> None:
         """Let a replica show each commit `seconds` after it was made on the master; 0 ends it."""
         milliseconds = round(seconds * 1000)
-        self.execute(member, f"ALTER SYSTEM SET recovery_min_apply_delay = '{milliseconds}ms'")
-        self.execute(member, "SELECT pg_reload_conf()")
+        self._ask(member, f"ALTER SYSTEM SET recovery_min_apply_delay = '{milliseconds}ms'")
+        self._ask(member, "SELECT pg_reload_conf()")
         self._wait_for_row(
             member,
             "SELECT setting::int = %s FROM pg_settings WHERE name = 'recovery_min_apply_delay'",
@@ -168,39 +152,25 @@ class PostgresReplicaSet(ReplicaSet):
 
     def promote(self, member: str | int) -> None:
         """Make a replica a master of its own, on a new timeline, and wait until it takes writes."""
-        self.execute(member, "SELECT pg_promote(wait => false)")
+        self._ask(member, "SELECT pg_promote(wait => false)")
         self._wait_for_row(member, "SELECT NOT pg_is_in_recovery()", "promotion")
 
-    def execute(
-        self, member: str | int, sql: str, *parameters: Any, database: str | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Run a statement on a member, in a session of its own that commits by itself.
-
-        What a replica cancels because of what it replays is run again.
-
-        Arguments:
-            member: a member's name, or a replica's index.
-            sql: the statement, with ``%s`` for each of `parameters`.
-            database: a database's name; the first one.
-
-        Returns:
-            The rows; an empty list where the statement gives none.
-        """
+    def _run(self, database: Mapping[str, Any], sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         psycopg = _import_psycopg()
-        settings = self.database(member, database)
-        attempts = 1 if self._name(member) == "master" else 5
+        attempts = 5
         while True:
             attempts -= 1
             try:
-                with connect(settings) as connection:
+                with connect(database) as connection:
                     cursor = connection.execute(sql, parameters or None)
                     return cursor.fetchall() if cursor.description else []
             except psycopg.OperationalError as error:
+                # What a replica cancels because of what it replays is run again.
                 if not attempts or "conflict with recovery" not in str(error):
                     raise
 
-    def _ask(self, member: str | int, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return self.execute(member, sql, *parameters)
+    def _maintenance(self, member: str | int) -> Mapping[str, Any]:
+        return self.database(member, "postgres")
 
     def _command(self, name: str, port: int) -> Sequence[str | Path]:
         return [self._bin / "postgres", "-D", self._data(name), "-c", f"port={port}"]
@@ -236,13 +206,7 @@ def connect(database: Mapping[str, Any], **options: Any) -> psycopg.Connection[A
 
 
 def _import_psycopg() -> Any:
-    try:
-        import psycopg
-    except ImportError as error:
-        raise RuntimeError(
-            'PostgresReplicaSet needs psycopg 3: pip install "django-pindb[testing]"'
-        ) from error
-    return psycopg
+    return import_driver("psycopg", "PostgresReplicaSet", "psycopg 3")
 
 
 def _binaries(folder: ServerFolder) -> Path:

@@ -1,16 +1,18 @@
-"""What a master and its replicas have in common, whatever server they are of."""
+"""A master and its replicas, of whatever database."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pindb.testing.processes import ServerFolder, Servers, free_port, wait_for
 
-__all__ = ["USER", "ReplicaSet"]
+__all__ = ["USER", "ReplicaSet", "import_driver"]
 
 USER = "pindb"
 
@@ -20,19 +22,15 @@ Entered = TypeVar("Entered", bound="ReplicaSet")
 class ReplicaSet(Servers):
     """A master and its replicas on free ports of 127.0.0.1.
 
-    What is made of it says how its servers are made, started and asked.
-
-    Arguments:
-        replicas: how many.
-        databases: the names of the databases to create; the first is the one in `master_database`.
-        timeout: how long a server may take to start or stop, in seconds.
-
-    Raises:
-        ValueError: a negative number of replicas, or no database.
+    Subclasses say how their servers are made, started and asked, and what the arguments are.
     """
 
     #: Django's backend for the servers.
     _engine = ""
+    #: What is put around names, and doubled inside of them.
+    _quote = '"'
+    #: The parameters of members where `configuration` does not say otherwise.
+    _defaults: ClassVar[Mapping[str, str]] = {}
     #: The start of the name of the servers' folder.
     _prefix = ""
     #: Ends a server in order.
@@ -44,7 +42,14 @@ class ReplicaSet(Servers):
     #: Asks a replica whether it shows what was committed up to that position.
     _reached_query = ""
 
-    def __init__(self, replicas: int, databases: Sequence[str], timeout: float) -> None:
+    def __init__(
+        self,
+        replicas: int = 2,
+        *,
+        databases: Sequence[str] = ("pindb",),
+        configuration: Mapping[str, str] | None = None,
+        timeout: float = 30,
+    ) -> None:
         if replicas < 0:
             raise ValueError(f"replicas is {replicas}; write 0 or more.")
         if not databases or isinstance(databases, str):
@@ -52,6 +57,7 @@ class ReplicaSet(Servers):
         self.members = ("master", *(f"replica-{index}" for index in range(replicas)))
         self.databases = tuple(databases)
         self.timeout = timeout
+        self._configuration = {**self._defaults, **(configuration or {})}
         self._password = secrets.token_urlsafe(16)
         self._ports: dict[str, int] = {}
 
@@ -72,6 +78,21 @@ class ReplicaSet(Servers):
         """Stop all members and remove their data. Safe to call again."""
         super().close()
         self._ports.clear()
+
+    def _create_databases(self) -> None:
+        for database in self.databases:
+            quoted = database.replace(self._quote, self._quote * 2)
+            self._ask("master", f"CREATE DATABASE {self._quote}{quoted}{self._quote}")
+
+    def _write(self, name: str, text: str) -> Path:
+        """Write a file that only the servers may read."""
+        folder = self._running_folder()
+        file = folder.path / name
+        file.touch(0o600)
+        file.write_text(text)
+        if folder.user is not None:
+            os.chown(file, folder.user, folder.user)
+        return file
 
     # ---- addresses -----------------------------------------------------------------------------
 
@@ -137,6 +158,21 @@ class ReplicaSet(Servers):
         """Kill a member and all its processes with SIGKILL: a crash."""
         self._running_folder().stop(self._name(member), signal.SIGKILL)
 
+    def execute(
+        self, member: str | int, sql: str, *parameters: Any, database: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement on a member, in a session of its own that commits by itself.
+
+        Arguments:
+            member: a member's name, or a replica's index.
+            sql: the statement, with ``%s`` for each of `parameters`.
+            database: a database's name; the first one.
+
+        Returns:
+            The rows; an empty list where the statement gives none.
+        """
+        return self._run(self.database(member, database), sql, parameters)
+
     def is_running(self, member: str | int) -> bool:
         """Whether the member's process runs."""
         return self._running_folder().is_running(self._name(member))
@@ -194,6 +230,30 @@ class ReplicaSet(Servers):
         """Whether the server on a port takes sessions."""
         raise NotImplementedError
 
-    def _ask(self, member: str | int, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a statement that concerns a server, none of its databases."""
+    def _run(self, database: Mapping[str, Any], sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a statement in a session of its own that commits by itself, and return the rows."""
         raise NotImplementedError
+
+    def _maintenance(self, member: str | int) -> Mapping[str, Any]:
+        """Settings for statements that concern a server, none of its databases."""
+        raise NotImplementedError
+
+    def _ask(self, member: str | int, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self._run(self._maintenance(member), sql, parameters)
+
+
+def import_driver(module: str, name: str, package: str) -> Any:
+    """Import what talks to the servers.
+
+    Arguments:
+        module: its module.
+        name: the class that needs it.
+        package: what users call it.
+
+    Raises:
+        RuntimeError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise RuntimeError(f'{name} needs {package}: pip install "django-pindb[testing]"') from error
