@@ -9,9 +9,9 @@ import pytest
 import redis
 from redis.commands.core import Script
 
-from pindb.redis import Cluster, HostTimeoutError, Promise
+from pindb.redis import Cluster, HostTimeoutError, Promise, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import keys_on
+from tests.redis.tools import calls_on, forget_calls, keys_on
 
 Make = Callable[..., Cluster]
 
@@ -182,3 +182,64 @@ def test_the_options_of_a_fanout(servers: TestSetup, cluster: Cluster) -> None:
     servers.resume(host_id)
     done = cluster.execute_commands({"a": [("INCR", "a")]}, 5, max_concurrency=1, auto_batch=False)
     assert values(done) == {"a": [1]}
+
+
+# ---- scripts by their key ------------------------------------------------------------------------
+
+SET = "return redis.call('SET', KEYS[1], ARGV[1])"
+
+
+def test_a_script_goes_to_the_host_of_its_key(servers: TestSetup, cluster: Cluster) -> None:
+    client = cluster.get_routing_client()
+    sha = cluster.get_local_client(0).script_load(SET)
+    for host_id in range(4):
+        cluster.get_local_client(host_id).script_load(SET)
+        one, two = keys_on(cluster, host_id, 2)
+        forget_calls(servers)
+        assert client.eval(SET, 1, one, "by eval") == b"OK"
+        assert client.evalsha(sha, 1, two, "by evalsha") == b"OK"
+        assert calls_on(servers, host_id, "eval", "evalsha") == [1, 1]
+        assert (client.get(one), client.get(two)) == (b"by eval", b"by evalsha")
+
+
+def test_scripts_in_a_map(cluster: Cluster) -> None:
+    keys = [key for host_id in range(4) for key in keys_on(cluster, host_id, 3)]
+    with cluster.map() as client:
+        stored = [client.eval(SET, 1, key, key) for key in keys]
+        values = [client.get(key) for key in keys]
+        counted = [client.eval("return redis.call('INCRBY', KEYS[1], 2)", "1", f"n:{key}") for key in keys]
+    assert [promise.value for promise in stored] == [b"OK"] * 12
+    assert [promise.value for promise in values] == [key.encode() for key in keys]
+    assert [promise.value for promise in counted] == [2] * 12
+
+
+def test_functions_go_to_the_host_of_their_key(servers: TestSetup, cluster: Cluster) -> None:
+    if servers.version < (7,):
+        pytest.skip("functions came with Redis 7")
+    function = "function(keys, args) redis.call('SET', keys[1], args[1]) end"
+    library = f"#!lua name=pindb\nredis.register_function('put', {function})"
+    with cluster.all() as fanout:
+        fanout.function_load(library, replace=True)
+    client = cluster.get_routing_client()
+    for host_id in range(4):
+        (key,) = keys_on(cluster, host_id, 1)
+        client.fcall("put", 1, key, "x")
+        assert client.get(key) == b"x"
+    with cluster.all() as fanout:
+        fanout.function_delete("pindb")
+
+
+@pytest.mark.parametrize("words", [(0,), (0, "argument"), (2, "a", "b"), ("x", "a"), ()])
+def test_scripts_of_no_single_key_are_refused(cluster: Cluster, words: tuple[Any, ...]) -> None:
+    with pytest.raises(UnroutableCommand):
+        cluster.get_routing_client().execute_command("EVAL", "return 1", *words)
+    with pytest.raises(UnroutableCommand):
+        cluster.get_routing_client().get_mapping_client().execute_command("EVAL", "return 1", *words)
+
+
+def test_scripts_with_several_keys_of_one_tag(make_cluster: Make) -> None:
+    cluster = make_cluster(router_options={"hash_tags": True})
+    client = cluster.get_routing_client()
+    script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('SET', KEYS[2], ARGV[1])"
+    assert client.eval(script, 2, "{tag}:1", "{tag}:2", "x") == b"OK"
+    assert (client.get("{tag}:1"), client.get("{tag}:2")) == (b"x", b"x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,6 @@ from pindb.redis import (
     Cluster,
     ClusterConfigError,
     CommandError,
-    ConsistentHashingRouter,
     HostConnectionError,
     HostTimeoutError,
     MaxRetriesExceededError,
@@ -23,12 +23,11 @@ from pindb.redis import (
     RoutedCluster,
 )
 from pindb.testing.redis import TestSetup
+from tests.redis.down.conftest import MakeFace, both_faces, both_routers, call, in_map_or_not
 from tests.redis.tools import Clock, Proxy, keys_of
 
 Create = Callable[..., RoutedCluster]
 Make = Callable[..., Cluster]
-
-RETRYING = ["consistent", "round_robin"]
 
 
 class Broken:
@@ -72,34 +71,38 @@ def down(cluster: RoutedCluster) -> list[int]:
 # ---- connections that break ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_faces
+@both_routers
+@in_map_or_not
 def test_what_may_have_run_is_not_sent_again(
-    create: Create, broken: Broken, host: dict[str, Any], router: str
+    make_face: MakeFace, broken: Broken, host: dict[str, Any], face: str, router: str, in_map: bool
 ) -> None:
-    cluster = create(router, [host])
-    cluster.ping()
+    cluster = make_face(face, router, [host])
+    cluster.connect()
     broken.breaks = 1
-    with pytest.raises(HostConnectionError, match="host 0") as caught:
-        cluster.incr("n")
-    assert caught.value.sent is True
-    assert not isinstance(caught.value, MaxRetriesExceededError)
+    (error,) = cluster.run([call("incr", "n")], in_map)
+    assert isinstance(error, HostConnectionError)
+    assert not isinstance(error, MaxRetriesExceededError)
+    assert "host 0" in str(error)
+    assert error.sent is True
     assert broken.received["INCRBY"] == 1
-    assert down(cluster) == []
-    assert cluster.incr("n") == 1
+    assert cluster.down == []
+    assert cluster.run([call("incr", "n")], in_map) == [1]
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_faces
+@both_routers
 def test_what_only_reads_is_sent_again(
-    create: Create, broken: Broken, host: dict[str, Any], router: str
+    make_face: MakeFace, broken: Broken, host: dict[str, Any], face: str, router: str
 ) -> None:
-    cluster = create(router, [host])
-    cluster.set("k", "v")
+    cluster = make_face(face, router, [host])
+    cluster.client.set("k", "v")
     broken.breaks = 2
-    assert cluster.get("k") == b"v"
+    assert cluster.client.get("k") == b"v"
     assert broken.received["GET"] == 3
-    assert down(cluster) == []
+    assert cluster.down == []
     broken.breaks = 2
-    assert cluster.mget("k", "nothing") == [b"v", None]
+    assert cluster.client.mget(["k", "nothing"]) == [b"v", None]
     assert broken.received["MGET"] == 3
 
 
@@ -114,7 +117,7 @@ def test_what_only_reads_goes_to_the_next_host(
     assert down(cluster) == []
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_routers
 def test_a_map_sends_again_what_only_reads(
     create: Create, broken: Broken, host: dict[str, Any], router: str
 ) -> None:
@@ -158,74 +161,57 @@ def test_what_was_answered_before_a_connection_broke_stands(create: Create, serv
         assert [call.name for call, _ in caught.value.errors] == ["INCRBY"]
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_faces
+@both_routers
 def test_what_breaks_every_time_is_given_up(
-    create: Create, broken: Broken, host: dict[str, Any], router: str
+    make_face: MakeFace, broken: Broken, host: dict[str, Any], face: str, router: str
 ) -> None:
-    cluster = create(router, [host], max_connection_retries=2)
-    cluster.ping()
+    cluster = make_face(face, router, [host], retries=2)
+    cluster.connect()
     broken.breaks = 100
-    with pytest.raises(MaxRetriesExceededError, match=r"Gave up after 2 retries .*Last: host 0"):
-        cluster.get("k")
-    assert broken.received["GET"] == 3
-    with pytest.raises(CommandError, match="Gave up after 2 retries") as caught, cluster.map() as conn:
-        conn.get("k")
-    assert [type(error) for _, error in caught.value.errors] == [MaxRetriesExceededError]
-    assert broken.received["GET"] == 6
+    for received, in_map in ((3, False), (6, True)):
+        (error,) = cluster.run([call("get", "k")], in_map)
+        assert type(error) is MaxRetriesExceededError
+        assert re.match(r"Gave up after 2 retries .*Last: host 0", str(error))
+        assert broken.received["GET"] == received
 
 
-@pytest.mark.parametrize(("router", "retries"), [("partition", 20), (None, 20), ("round_robin", 0)])
+@pytest.mark.parametrize(
+    ("face", "router", "retries"),
+    [
+        ("create_cluster", "partition", 20),
+        ("create_cluster", None, 20),
+        ("create_cluster", "round_robin", 0),
+        ("Cluster", "partition", 20),
+        ("Cluster", "round_robin", 0),
+        ("Cluster", "consistent", 0),
+    ],
+)
 def test_where_nothing_is_retried_nothing_is_sent_twice(
-    create: Create, broken: Broken, host: dict[str, Any], router: str | None, retries: int
+    make_face: MakeFace, broken: Broken, host: dict[str, Any], face: str, router: str | None, retries: int
 ) -> None:
-    cluster = create(router, [host], max_connection_retries=retries)
-    cluster.ping()
+    cluster = make_face(face, router, [host], retries=retries)
+    cluster.connect()
     broken.breaks = 2
-    with pytest.raises(HostConnectionError, match="host 0") as caught:
-        cluster.get("k")
-    assert not isinstance(caught.value, MaxRetriesExceededError)
-    with pytest.raises(CommandError) as in_map, cluster.map() as conn:
-        conn.get("k")
-    assert [type(error) for _, error in in_map.value.errors] == [HostConnectionError]
+    for in_map in (False, True):
+        (error,) = cluster.run([call("get", "k")], in_map)
+        assert type(error) is HostConnectionError
+        assert "host 0" in str(error)
     assert broken.received["GET"] == 2
-    assert cluster.get("k") is None
+    assert cluster.client.get("k") is None
 
 
-@pytest.mark.parametrize("kind", [RoundRobinRouter, ConsistentHashingRouter])
-def test_a_cluster_class_retries_where_it_is_told_to(
-    make_cluster: Make, broken: Broken, host: dict[str, Any], kind: Any
+def test_a_map_of_a_cluster_class_sends_again_what_only_reads(
+    make_face: MakeFace, broken: Broken, host: dict[str, Any]
 ) -> None:
-    cluster = make_cluster({0: host}, router_cls=kind, max_connection_retries=3)
-    client = cluster.get_routing_client()
-    client.set("k", "v")
+    cluster = make_face("Cluster", "consistent", [host], retries=3)
+    cluster.client.set("k", "v")
     broken.breaks = 1
-    assert client.get("k") == b"v"
-    broken.breaks = 1
-    assert client.strlen("k") == 1
-    broken.breaks = 1
-    with pytest.raises(HostConnectionError):
-        client.incr("n")
-    broken.breaks = 1
-    with pytest.raises(HostConnectionError), cluster.map() as mapping:
-        value, counted = mapping.get("k"), mapping.incr("n")
-    assert value.value == b"v"
-    assert isinstance(counted.reason, HostConnectionError)
-    assert broken.received["INCRBY"] == 2
-    assert cluster.get_router().down_connections == {}
-
-
-def test_a_cluster_class_that_is_not_told_to_sends_once(
-    make_cluster: Make, broken: Broken, host: dict[str, Any]
-) -> None:
-    cluster = make_cluster({0: host}, router_cls=RoundRobinRouter)
-    client = cluster.get_routing_client()
-    client.ping()
-    broken.breaks = 2
-    with pytest.raises(HostConnectionError):
-        client.get("k")
-    with pytest.raises(HostConnectionError), cluster.map() as mapping:
-        mapping.get("k")
-    assert broken.received["GET"] == 2
+    value, error = cluster.run([call("get", "k"), call("incr", "n")], in_map=True)
+    assert value == b"v"
+    assert isinstance(error, HostConnectionError)
+    assert broken.received["INCRBY"] == 1
+    assert cluster.down == []
 
 
 # ---- hosts that are slow -------------------------------------------------------------------------
@@ -297,26 +283,24 @@ def test_a_connection_that_breaks_while_it_is_made_is_refused(create: Create, se
         assert proxy.accepted == 1
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_faces
+@both_routers
 @pytest.mark.parametrize("retries", [1, 3])
 def test_a_host_that_always_refuses_is_given_up(
-    create: Create, servers: TestSetup, clock: Clock, router: str, retries: int
+    make_face: MakeFace, servers: TestSetup, clock: Clock, face: str, router: str, retries: int
 ) -> None:
     servers.kill(0)
-    options = {"retry_timeout": 0}
-    cluster = create(router, [servers.host(0)], router_options=options, max_connection_retries=retries)
-    message = rf"Gave up after {retries} retries \(max_connection_retries\)\. Last: host 0"
-    for _ in range(2):
-        with pytest.raises(MaxRetriesExceededError, match=message) as caught:
-            cluster.incr("n")
-        assert isinstance(caught.value, cluster.MaxRetriesExceededError)
-        assert caught.value.sent is False
-        with pytest.raises(CommandError) as in_map, cluster.map() as conn:
-            results = [conn.incr("n"), conn.get("k"), conn.mget("a", "b")]
-        assert [type(error) for _, error in in_map.value.errors] == [MaxRetriesExceededError] * 3
-        assert all(isinstance(result, MaxRetriesExceededError) for result in results)
+    cluster = make_face(face, router, [servers.host(0)], retries, retry_timeout=0)
+    commands = [call("incr", "n"), call("get", "k"), call("mget", ["a", "b"])]
+    for in_map in (False, True, False, True):
+        for error in cluster.run(commands, in_map):
+            assert isinstance(error, MaxRetriesExceededError)
+            assert re.match(
+                rf"Gave up after {retries} retries \(max_connection_retries\)\. Last: host 0", str(error)
+            )
+            assert error.sent is False
     servers.start(0)
-    assert cluster.incr("n") == 1
+    assert cluster.client.incr("n") == 1
 
 
 def test_hosts_that_all_refuse_are_given_up(create: Create, servers: TestSetup) -> None:
@@ -343,29 +327,25 @@ def test_no_more_hosts_are_asked_than_there_are_retries(
     assert down(cluster) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("router", RETRYING)
-def test_without_retries_no_host_is_ever_down(create: Create, servers: TestSetup, router: str) -> None:
+@both_routers
+def test_the_errors_are_attributes_of_a_cluster(create: Create, servers: TestSetup, router: str) -> None:
     servers.kill(0)
-    cluster = create(router, [servers.host(0)], max_connection_retries=0)
-    for _ in range(2):
-        with pytest.raises(HostConnectionError, match="host 0") as caught:
-            cluster.incr("n")
-        assert not isinstance(caught.value, MaxRetriesExceededError)
-        with pytest.raises(CommandError, match="host 0"), cluster.map() as conn:
-            conn.incr("n")
-    assert down(cluster) == []
+    hosts = [servers.host(0)]
+    cluster = create(router, hosts, router_options={"retry_timeout": 0}, max_connection_retries=1)
+    with pytest.raises(cluster.MaxRetriesExceededError):
+        cluster.incr("n")
+    with pytest.raises(CommandError) as caught, cluster.map() as conn:
+        result = conn.incr("n")
+    assert [type(error) for _, error in caught.value.errors] == [MaxRetriesExceededError]
+    assert isinstance(result, MaxRetriesExceededError)
 
 
 def test_a_cluster_class_gives_up_too(make_cluster: Make, servers: TestSetup) -> None:
     servers.kill(0)
+    options = {"retry_timeout": 0}
     cluster = make_cluster(
-        {0: servers.host(0)},
-        router_cls=RoundRobinRouter,
-        router_options={"retry_timeout": 0},
-        max_connection_retries=2,
+        {0: servers.host(0)}, router_cls=RoundRobinRouter, router_options=options, max_connection_retries=2
     )
-    with pytest.raises(MaxRetriesExceededError, match="Gave up after 2 retries"):
-        cluster.get_routing_client().incr("n")
     with pytest.raises(MaxRetriesExceededError, match="Gave up after 2 retries"), cluster.map() as mapping:
         mapping.get("k")
     assert cluster.max_connection_retries == 2
@@ -380,7 +360,7 @@ def test_the_retries_of_a_cluster_class_are_a_number(make_cluster: Make, retries
 # ---- error replies -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_routers
 def test_an_error_reply_is_an_answer(create: Create, servers: TestSetup, router: str) -> None:
     cluster = create(router, [servers.host(0)])
     cluster.rpush("l", "x")
@@ -391,7 +371,7 @@ def test_an_error_reply_is_an_answer(create: Create, servers: TestSetup, router:
     assert down(cluster) == []
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_routers
 def test_a_wrong_password_is_no_reason_to_go_elsewhere(
     create: Create, servers: TestSetup, router: str
 ) -> None:
@@ -459,7 +439,7 @@ def fail_in_map(cluster: RoutedCluster) -> None:
 # ---- redis-py's own retries ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("router", RETRYING)
+@both_routers
 def test_what_was_sent_once_was_sent_however_redis_py_s_retries_end(
     create: Create, servers: TestSetup, router: str
 ) -> None:

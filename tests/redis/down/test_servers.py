@@ -108,6 +108,32 @@ def test_a_callback_that_raises_for_a_host_that_is_down(servers: TestSetup, clus
     assert [promise.is_resolved for promise in promises] == [True, False, True, True]
 
 
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_keys_of_a_killed_host_fail(servers: TestSetup, cluster: Cluster, connected: bool) -> None:
+    spread = [f"key:{number}" for number in range(40)]
+    home = cluster.get_router().get_hosts_for_keys(spread)
+    if connected:
+        cluster.get_routing_client().ping()
+    servers.kill(2)
+    client = cluster.get_routing_client().get_mapping_client()
+    stored = client.set_many(spread, spread, px=50_000)
+    found = client.get_many(spread)
+    pairs = client.delete_many(spread)
+    client.execute(raise_on_error=False)
+    error = HostConnectionError
+    assert _outcomes(stored) == [error if host_id == 2 else True for host_id in home]
+    assert _outcomes(found) == [
+        error if host_id == 2 else key.encode() for key, host_id in zip(spread, home, strict=True)
+    ]
+    assert [promise.is_rejected for _, promise in pairs] == [part.host_id == 2 for part, _ in pairs]
+    with pytest.raises(HostConnectionError, match="host 2"), cluster.map() as mapping:
+        mapping.get_many(spread)
+
+
+def _outcomes(promises: list[Promise]) -> list[Any]:
+    return [promise.value if promise.is_resolved else type(promise.reason) for promise in promises]
+
+
 # ---- half-way ------------------------------------------------------------------------------------
 
 

@@ -1,25 +1,20 @@
-"""Every command to the next host, and around those that refuse connections."""
+"""Every command to the next host. What happens while hosts are down is in `tests.redis.down`."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import redis
 
 from pindb.redis import (
     Cluster,
-    CommandError,
-    HostConnectionError,
-    HostListExhausted,
     RoundRobinRouter,
     RoutedCluster,
 )
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Clock, calls_on, forget_calls
+from tests.redis.tools import calls_on, forget_calls
 
 Create = Callable[..., RoutedCluster]
 Make = Callable[..., Cluster]
@@ -122,169 +117,3 @@ def test_runs_of_a_cluster_class_s_map_take_turns(make_cluster: Make) -> None:
             mapping.set("k", turn)
         values = [mapping.get("k") for _ in range(8)]
     assert [promise.value for promise in values] == [b"4", b"5", b"6", b"7"] * 2
-
-
-# ---- around dead hosts ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("connected", [True, False])
-def test_a_host_that_refuses_is_passed_over(
-    cluster: RoutedCluster, servers: TestSetup, clock: Clock, connected: bool
-) -> None:
-    if connected:
-        assert [cluster.ping() for _ in range(4)] == [True] * 4
-    servers.kill(1)
-    for _ in range(12):
-        cluster.incr("n")
-    assert down(cluster) == [1]
-    assert counts(cluster) == [4, -1, 4, 4]
-
-
-@pytest.mark.parametrize("connected", [True, False])
-def test_a_map_passes_a_host_over_that_refuses(
-    cluster: RoutedCluster, servers: TestSetup, clock: Clock, connected: bool
-) -> None:
-    if connected:
-        assert [cluster.ping() for _ in range(4)] == [True] * 4
-    servers.kill(1)
-    with cluster.map() as conn:
-        counted = [conn.incr("n") for _ in range(12)]
-        values = [conn.get("n") for _ in range(4)]
-        conn.mset({"a": 1, "b": 2})
-    assert down(cluster) == [1]
-    # The three that were for the dead host went to the others, after what those had.
-    assert Counter(map(int, counted)) == Counter([1, 2, 3, 4] * 3)
-    assert {int(value) for value in values} <= {3, 4}
-    assert counts(cluster) == [4, -1, 4, 4]
-    with cluster.map() as conn:
-        counted = [conn.incr("n") for _ in range(3)]
-    assert counted == [5, 5, 5]
-
-
-def test_a_host_that_came_back_is_used_when_its_time_has_come(
-    create: Create, servers: TestSetup, clock: Clock
-) -> None:
-    cluster = create("round_robin", router_options={"retry_timeout": 5})
-    servers.kill(2)
-    for _ in range(4):
-        cluster.incr("n")
-    servers.start(2)
-    for _ in range(3):
-        cluster.incr("n")
-    assert down(cluster) == [2]
-    assert cluster[2].get("n") is None
-    clock.now += 5
-    for _ in range(4):
-        cluster.incr("n")
-    assert down(cluster) == []
-    assert cluster[2].get("n") == b"1"
-
-
-def test_a_host_that_is_still_dead_is_down_for_another_time(
-    create: Create, servers: TestSetup, clock: Clock
-) -> None:
-    cluster = create("round_robin", router_options={"retry_timeout": 5})
-    servers.kill(2)
-    for _ in range(4):
-        cluster.incr("n")
-    clock.now += 5
-    for _ in range(4):
-        cluster.incr("n")
-    assert cluster.router.down_connections == {2: clock.now + 5}
-    assert sum(counts(cluster)) == 8 - 1
-
-
-def test_a_host_that_answers_in_a_map_is_up(create: Create, servers: TestSetup, clock: Clock) -> None:
-    cluster = create("round_robin", router_options={"retry_timeout": 5})
-    servers.kill(3)
-    with cluster.map() as conn:
-        for _ in range(4):
-            conn.incr("n")
-    assert down(cluster) == [3]
-    servers.start(3)
-    clock.now += 5
-    with cluster.map() as conn:
-        for _ in range(4):
-            conn.incr("n")
-    assert down(cluster) == []
-    assert cluster[3].get("n") == b"1"
-
-
-def test_one_cluster_s_dead_hosts_are_not_another_s(create: Create, servers: TestSetup) -> None:
-    one, other = create("round_robin"), create("round_robin")
-    one.router.mark_connection_down(1)
-    assert down(other) == []
-
-
-# ---- all dead ------------------------------------------------------------------------------------
-
-
-def test_when_all_hosts_are_down_commands_fail_at_once(
-    cluster: RoutedCluster, servers: TestSetup, clock: Clock
-) -> None:
-    for server in range(4):
-        servers.kill(server)
-    for _ in range(2):
-        with pytest.raises(HostListExhausted, match="All 4 hosts refused connections"):
-            cluster.incr("n")
-    with pytest.raises(HostListExhausted):
-        cluster.get_conn("n")
-    assert down(cluster) == [0, 1, 2, 3]
-    for server in range(4):
-        servers.start(server)
-    with pytest.raises(HostListExhausted):
-        cluster.incr("n")
-    cluster.router.flush_down_connections()  # type: ignore[attr-defined]
-    assert cluster.incr("n") == 1
-
-
-def test_when_all_hosts_die_the_commands_of_a_map_fail(
-    cluster: RoutedCluster, servers: TestSetup, clock: Clock
-) -> None:
-    for server in range(4):
-        servers.kill(server)
-    results: list[Any] = []
-    # The first map finds it out, the second one knows.
-    for _ in range(2):
-        with pytest.raises(CommandError) as caught, cluster.map() as conn:
-            results = [conn.incr("n"), conn.get("k"), conn.mget("a", "b"), conn.ping()]
-        assert [call.name for call, _ in caught.value.errors] == ["INCRBY", "GET", "MGET", "PING"]
-        assert {type(error) for _, error in caught.value.errors} == {HostListExhausted}
-        assert all(isinstance(result, HostListExhausted) for result in results)
-    with cluster.map(fail_silently=True) as conn:
-        failed = conn.incr("n")
-    assert isinstance(failed, HostListExhausted)
-
-
-def test_a_cluster_class_goes_around_dead_hosts_where_it_is_told_to(
-    make_cluster: Make, servers: TestSetup, clock: Clock
-) -> None:
-    cluster = make_cluster(router_cls=RoundRobinRouter, max_connection_retries=3)
-    servers.kill(1)
-    client = cluster.get_routing_client()
-    for _ in range(6):
-        client.incr("n")
-    assert list(cluster.get_router().down_connections) == [1]
-    with cluster.map() as mapping:
-        promises = [mapping.incr("n") for _ in range(3)]
-        values = [mapping.get("n") for _ in range(3)]
-    assert [promise.value for promise in promises] == [3, 3, 3]
-    assert [promise.value for promise in values] == [b"3"] * 3
-    for server in (0, 2, 3):
-        servers.kill(server)
-    with pytest.raises(HostListExhausted):
-        client.incr("n")
-    with pytest.raises(HostListExhausted), cluster.map() as mapping:
-        mapping.get("n")
-
-
-def test_a_cluster_class_that_is_not_told_to_marks_nothing(make_cluster: Make, servers: TestSetup) -> None:
-    cluster = make_cluster(router_cls=RoundRobinRouter)
-    servers.kill(0)
-    client = cluster.get_routing_client()
-    with pytest.raises(HostConnectionError, match="host 0"):
-        client.incr("n")
-    assert [client.incr("n") for _ in range(3)] == [1] * 3
-    with pytest.raises(HostConnectionError, match="host 0"), cluster.map() as mapping:
-        mapping.incr("n")
-    assert cluster.get_router().down_connections == {}

@@ -1,4 +1,4 @@
-"""A host that refuses connections is left alone for a while: who tries it, and when."""
+"""The circuit breaker of a host: with ``Cluster(retry_timeout=...)`` it is left alone while it is down."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 import redis
 
+from pindb.cache.options import read_options
 from pindb.redis import (
     Cluster,
     ClusterConfigError,
     ConsistentHashingRouter,
     HostConnectionError,
     HostTimeoutError,
-    Promise,
-    UnroutableCommand,
+    create_cluster,
 )
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Clock, Proxy, calls_on, forget_calls, keys_on
+from tests.redis.down.conftest import Face, call, in_map_or_not
+from tests.redis.tools import Clock, Proxy, keys_on
 
 Make = Callable[..., Cluster]
 
@@ -329,248 +330,15 @@ def test_each_host_has_a_time_of_its_own(servers: TestSetup, make_cluster: Make,
     assert client.get(keys[1]) is None
 
 
-# ---- scripts by their key ------------------------------------------------------------------------
-
-SET = "return redis.call('SET', KEYS[1], ARGV[1])"
-
-
-def test_a_script_goes_to_the_host_of_its_key(servers: TestSetup, cluster: Cluster) -> None:
-    client = cluster.get_routing_client()
-    sha = cluster.get_local_client(0).script_load(SET)
-    for host_id in range(4):
-        cluster.get_local_client(host_id).script_load(SET)
-        one, two = keys_on(cluster, host_id, 2)
-        forget_calls(servers)
-        assert client.eval(SET, 1, one, "by eval") == b"OK"
-        assert client.evalsha(sha, 1, two, "by evalsha") == b"OK"
-        assert calls_on(servers, host_id, "eval", "evalsha") == [1, 1]
-        assert (client.get(one), client.get(two)) == (b"by eval", b"by evalsha")
-
-
-def test_scripts_in_a_map(cluster: Cluster) -> None:
-    keys = [key for host_id in range(4) for key in keys_on(cluster, host_id, 3)]
-    with cluster.map() as client:
-        stored = [client.eval(SET, 1, key, key) for key in keys]
-        values = [client.get(key) for key in keys]
-        counted = [client.eval("return redis.call('INCRBY', KEYS[1], 2)", "1", f"n:{key}") for key in keys]
-    assert [promise.value for promise in stored] == [b"OK"] * 12
-    assert [promise.value for promise in values] == [key.encode() for key in keys]
-    assert [promise.value for promise in counted] == [2] * 12
-
-
-def test_functions_go_to_the_host_of_their_key(servers: TestSetup, cluster: Cluster) -> None:
-    if servers.version < (7,):
-        pytest.skip("functions came with Redis 7")
-    function = "function(keys, args) redis.call('SET', keys[1], args[1]) end"
-    library = f"#!lua name=pindb\nredis.register_function('put', {function})"
-    with cluster.all() as fanout:
-        fanout.function_load(library, replace=True)
-    client = cluster.get_routing_client()
-    for host_id in range(4):
-        (key,) = keys_on(cluster, host_id, 1)
-        client.fcall("put", 1, key, "x")
-        assert client.get(key) == b"x"
-    with cluster.all() as fanout:
-        fanout.function_delete("pindb")
-
-
-@pytest.mark.parametrize("words", [(0,), (0, "argument"), (2, "a", "b"), ("x", "a"), ()])
-def test_scripts_of_no_single_key_are_refused(cluster: Cluster, words: tuple[Any, ...]) -> None:
-    with pytest.raises(UnroutableCommand):
-        cluster.get_routing_client().execute_command("EVAL", "return 1", *words)
-    with pytest.raises(UnroutableCommand):
-        cluster.get_routing_client().get_mapping_client().execute_command("EVAL", "return 1", *words)
-
-
-def test_scripts_with_several_keys_of_one_tag(make_cluster: Make) -> None:
-    cluster = make_cluster(router_options={"hash_tags": True})
-    client = cluster.get_routing_client()
-    script = "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('SET', KEYS[2], ARGV[1])"
-    assert client.eval(script, 2, "{tag}:1", "{tag}:2", "x") == b"OK"
-    assert (client.get("{tag}:1"), client.get("{tag}:2")) == (b"x", b"x")
-
-
 def test_a_script_for_a_dead_host_is_not_sent_elsewhere(servers: TestSetup, make_cluster: Make) -> None:
     cluster = make_cluster(retry_timeout=5)
     (key,) = keys_on(cluster, 0, 1)
     servers.kill(0)
     with pytest.raises(HostConnectionError, match="host 0"):
-        cluster.get_routing_client().eval(SET, 1, key, "x")
+        cluster.get_routing_client().eval("return 1", 1, key)
 
 
-# ---- many keys -----------------------------------------------------------------------------------
-
-DEAD = 1
-
-
-@pytest.fixture
-def spread(cluster: Cluster) -> list[str]:
-    """Keys of all hosts, in turn."""
-    keys = [keys_on(cluster, host_id, 10) for host_id in range(4)]
-    return [key for some in zip(*keys, strict=True) for key in some]
-
-
-def values_of(promises: list[Promise]) -> list[Any]:
-    return [promise.value if promise.is_resolved else type(promise.reason) for promise in promises]
-
-
-def test_many_keys_come_in_their_order(servers: TestSetup, cluster: Cluster, spread: list[str]) -> None:
-    client = cluster.get_routing_client().get_mapping_client()
-    stored = client.set_many(spread, [f"value of {key}" for key in spread])
-    found = client.get_many([*spread, "nothing", spread[0]])
-    forget_calls(servers)
-    client.join()
-    assert values_of(stored) == [True] * 40
-    expected = [f"value of {key}".encode() for key in spread]
-    assert values_of(found) == [*expected, None, expected[0]]
-    # One command for each host.
-    calls = [calls_on(servers, server, "mget", "mset", "get", "set") for server in range(4)]
-    assert calls == [[1, 1, 0, 0]] * 4
-
-
-def test_many_keys_with_a_time(cluster: Cluster, spread: list[str]) -> None:
-    client = cluster.get_routing_client().get_mapping_client()
-    client.set_many(spread, spread, px=50_000)
-    client.set_many(["forever"], ["x"])
-    client.join()
-    routing = cluster.get_routing_client()
-    assert all(49_000 < routing.pttl(key) <= 50_000 for key in spread)
-    assert routing.pttl("forever") == -1
-
-
-def test_runs_with_different_times_are_not_mixed(cluster: Cluster) -> None:
-    keys = keys_on(cluster, 2, 6)
-    client = cluster.get_routing_client().get_mapping_client()
-    client.set_many(keys[:2], ["x", "x"], px=50_000)
-    client.set_many(keys[2:4], ["x", "x"])
-    client.set_many(keys[4:], ["x", "x"], px=90_000)
-    client.set(keys[0], "y")
-    client.join()
-    routing = cluster.get_routing_client()
-    times = [routing.pttl(key) for key in keys]
-    assert [round(left / 10_000) for left in times] == [0, 5, 0, 0, 9, 9]
-
-
-def test_calls_keep_their_order(cluster: Cluster) -> None:
-    keys = keys_on(cluster, 2, 3)
-    client = cluster.get_routing_client().get_mapping_client()
-    client.set(keys[0], "first")
-    before = client.get_many(keys)
-    client.set_many(keys, ["a", "b", "c"])
-    single = client.get(keys[1])
-    ((part, deleted),) = client.delete_many(keys[:2])
-    after = client.get_many(keys)
-    results = client.execute()
-    assert values_of(before) == [b"first", None, None]
-    assert single.value == b"b"
-    assert (part.places, deleted.value) == ([0, 1], 2)
-    assert values_of(after) == [None, None, b"c"]
-    assert results == [True, b"first", None, None, True, True, True, b"b", 2, None, None, b"c"]
-
-
-def test_no_keys_at_all(cluster: Cluster) -> None:
-    client = cluster.get_routing_client().get_mapping_client()
-    assert (client.get_many([]), client.set_many([], []), client.delete_many([])) == ([], [], [])
-    assert client.execute() == []
-
-
-def test_each_host_deletes_what_it_has(cluster: Cluster, spread: list[str]) -> None:
-    client = cluster.get_routing_client().get_mapping_client()
-    client.set_many(spread[:20], spread[:20])
-    pairs = client.delete_many(spread)
-    client.join()
-    assert sum(promise.value for _, promise in pairs) == 20
-    assert sorted(place for part, _ in pairs for place in part.places) == list(range(40))
-    assert sorted(part.host_id for part, _ in pairs) == [0, 1, 2, 3]
-
-
-def test_a_key_that_is_none_fails_alone(cluster: Cluster) -> None:
-    client = cluster.get_routing_client().get_mapping_client()
-    wrong: Any = object()
-    stored = client.set_many(["a", wrong, "b"], [1, 2, 3], px=50_000)
-    found = client.get_many(["a", wrong, "b"])
-    client.execute(raise_on_error=False)
-    assert [promise.is_resolved for promise in stored] == [True, False, True]
-    assert [promise.is_resolved for promise in found] == [True, False, True]
-    assert (found[0].value, found[2].value) == (b"1", b"3")
-    assert cluster.get_routing_client().pttl("b") > 0
-
-
-@pytest.mark.parametrize("connected", [True, False])
-def test_the_keys_of_a_killed_host_fail(
-    servers: TestSetup, cluster: Cluster, spread: list[str], connected: bool
-) -> None:
-    home = cluster.get_router().get_hosts_for_keys(spread)
-    if connected:
-        cluster.get_routing_client().ping()
-    servers.kill(DEAD)
-    client = cluster.get_routing_client().get_mapping_client()
-    stored = client.set_many(spread, spread, px=50_000)
-    found = client.get_many(spread)
-    pairs = client.delete_many(spread)
-    client.execute(raise_on_error=False)
-    error = HostConnectionError
-    assert values_of(stored) == [error if host_id == DEAD else True for host_id in home]
-    assert values_of(found) == [
-        error if host_id == DEAD else key.encode() for key, host_id in zip(spread, home, strict=True)
-    ]
-    assert [promise.is_rejected for _, promise in pairs] == [part.host_id == DEAD for part, _ in pairs]
-    with pytest.raises(HostConnectionError, match=f"host {DEAD}"), cluster.map() as mapping:
-        mapping.get_many(spread)
-
-
-@pytest.fixture
-def ring(servers: TestSetup, make_cluster: Make) -> Cluster:
-    """Hosts on a ring, where others stand in for a dead one."""
-    hosts = {server: {**servers.host(server), "name": f"ring:{server}"} for server in range(4)}
-    return make_cluster(
-        hosts,
-        router_cls=ConsistentHashingRouter,
-        router_options={"retry_timeout": 60},
-        max_connection_retries=4,
-        retry_timeout=60,
-    )
-
-
-@pytest.mark.parametrize("connected", [True, False])
-@pytest.mark.parametrize("px", [None, 50_000])
-def test_the_keys_of_a_killed_host_go_elsewhere(
-    servers: TestSetup, ring: Cluster, connected: bool, px: int | None
-) -> None:
-    keys = [key for host_id in range(4) for key in keys_on(ring, host_id, 10)]
-    if connected:
-        ring.get_routing_client().ping()
-    servers.kill(DEAD)
-    client = ring.get_routing_client().get_mapping_client()
-    stored = client.set_many(keys, keys, px=px)
-    found = client.get_many([*keys, "nothing"])
-    pairs = client.delete_many(keys[:15])
-    rest = client.get_many(keys)
-    client.join()
-    assert values_of(stored) == [True] * 40
-    assert values_of(found) == [*(key.encode() for key in keys), None]
-    assert sum(promise.value for _, promise in pairs) == 15
-    assert values_of(rest) == [None] * 15 + [key.encode() for key in keys[15:]]
-    left = [ring.get_routing_client().pttl(key) for key in keys[15:]]
-    assert all(time == -1 for time in left) if px is None else all(0 < time <= px for time in left)
-
-
-def test_a_script_goes_elsewhere_too(servers: TestSetup, ring: Cluster) -> None:
-    one, two = keys_on(ring, DEAD, 2)
-    servers.kill(DEAD)
-    client = ring.get_routing_client()
-    assert client.eval(SET, 1, one, "x") == b"OK"
-    assert client.get(one) == b"x"
-    ring.get_router().mark_connection_up(DEAD)
-    with ring.map() as mapping:
-        stored = mapping.eval(SET, 1, two, "x")
-    assert stored.value == b"OK"
-    assert client.get(two) == b"x"
-
-
-def test_a_caller_without_time_says_nothing_about_the_host(
-    make_cluster: Callable[..., Cluster], servers: TestSetup
-) -> None:
+def test_a_caller_without_time_says_nothing_about_the_host(servers: TestSetup, make_cluster: Make) -> None:
     cluster = make_cluster(retry_timeout=60)
     (key,) = keys_on(cluster, 1, 1)
     servers.pause(1)
@@ -578,3 +346,128 @@ def test_a_caller_without_time_says_nothing_about_the_host(
         client.get(key)
     servers.resume(1)
     assert cluster.get_routing_client().get(key) is None
+
+
+# ---- one breaker for connections and routers -----------------------------------------------------
+
+
+@pytest.fixture
+def ring(make_cluster: Make, servers: TestSetup, proxy: Proxy, clock: Clock) -> Cluster:
+    """Two hosts that stand in for each other; connections to the first one are counted."""
+    hosts = {0: {"host": "127.0.0.1", "port": proxy.port, "name": "a"}, 1: {**servers.host(1), "name": "b"}}
+    return make_cluster(hosts, router_cls=ConsistentHashingRouter, max_connection_retries=2, retry_timeout=5)
+
+
+def test_routers_go_by_the_time_of_their_cluster(ring: Cluster, clock: Clock) -> None:
+    router: Any = ring.get_router()
+    assert router.retry_timeout == 5
+    router.mark_connection_down(1)
+    assert router.down_connections == {1: clock.now + 5}
+    made = create_cluster({"router": "round_robin", "hosts": [{"port": 1}], "retry_timeout": 7})
+    assert made.router.retry_timeout == 7  # type: ignore[attr-defined]
+
+
+def test_a_host_has_one_time() -> None:
+    options: dict[str, Any] = {"router_cls": ConsistentHashingRouter, "router_options": {"retry_timeout": 10}}
+    with pytest.raises(ClusterConfigError, match="retry_timeout is 10 for the router and 5 for the cluster"):
+        Cluster({0: {}}, retry_timeout=5, **options).get_router()
+    Cluster({0: {}}, retry_timeout=10, **options).get_router()
+
+
+def test_the_time_is_the_same_everywhere(clock: Clock) -> None:
+    for router in ("round_robin", "consistent"):
+        made: Any = create_cluster({"router": router, "hosts": [{"port": 1}]}).router
+        plain: Any = Cluster({0: {}}, router_cls=type(made)).get_router()
+        options = read_options("redis://localhost", {"ROUTER": "consistent"})
+        assert made.retry_timeout == plain.retry_timeout == options.retry_timeout == 5
+
+
+@in_map_or_not
+def test_a_host_that_a_router_gives_a_thread_is_connected_to(
+    ring: Cluster, door: Door, proxy: Proxy, clock: Clock, in_map: bool
+) -> None:
+    face = Face(ring)
+    key, other = keys_on(ring, 0, 1) + keys_on(ring, 1, 1)
+    commands = [call("set", key, "x"), call("get", other)]
+    door.is_open = False
+    assert face.run(commands, in_map) == [True, None]
+    assert (face.down, proxy.accepted) == ([0], 1)
+    for attempts in (2, 3):
+        clock.now += 5
+        assert face.run(commands, in_map) == [True, None]
+        assert (face.down, proxy.accepted) == ([0], attempts)
+    door.is_open = True
+    clock.now += 5
+    assert face.run([call("get", key), call("get", other)], in_map) == [None, None]
+    assert (face.down, proxy.accepted) == ([], 4)
+
+
+def test_of_many_threads_one_tries_a_host_that_is_passed_over(
+    ring: Cluster, door: Door, proxy: Proxy, clock: Clock
+) -> None:
+    (key,) = keys_on(ring, 0, 1)
+    client = ring.get_routing_client()
+    door.is_open = False
+    assert client.set(key, "x") is True
+    for attempts in (2, 3):
+        clock.now += 5
+        assert in_threads(lambda: client.get(key)) == [b"x"] * THREADS
+        assert proxy.accepted == attempts
+
+
+def test_a_host_that_is_marked_up_is_tried_at_once(ring: Cluster, door: Door, clock: Clock) -> None:
+    (key,) = keys_on(ring, 0, 1)
+    client, router = ring.get_routing_client(), ring.get_router()
+    door.is_open = False
+    assert client.set(key, "elsewhere") is True
+    door.is_open = True
+    assert client.get(key) == b"elsewhere"
+    router.mark_connection_up(0)
+    assert client.get(key) is None
+    assert router.down_connections == {}
+
+
+def test_a_host_that_was_marked_by_hand_can_be_worked_on(ring: Cluster, clock: Clock) -> None:
+    router = ring.get_router()
+    router.mark_connection_down(0)
+    assert ring.get_local_client(0).ping() is True
+    with ring.all() as fanout:
+        fanout.ping()
+    assert router.down_connections == {0: clock.now + 5}
+
+
+def test_the_reply_to_an_earlier_command_is_no_news(
+    servers: TestSetup, make_cluster: Make, clock: Clock
+) -> None:
+    """The host refuses connections while a command is on its way on an open one."""
+    asked, goes_on = threading.Event(), threading.Event()
+    goes_on.set()
+
+    def back(data: bytes) -> bytes:
+        if not goes_on.is_set():
+            asked.set()
+            goes_on.wait(10)
+        return data
+
+    with Proxy(servers.host(0)["unix_socket_path"], back=back) as slow, ThreadPoolExecutor(1) as pool:
+        hosts = {0: {"host": "127.0.0.1", "port": slow.port, "name": "a"}, 1: servers.host(1)}
+        cluster = make_cluster(
+            hosts, router_cls=ConsistentHashingRouter, max_connection_retries=2, retry_timeout=5
+        )
+        (key,) = keys_on(cluster, 0, 1)
+        client, router = cluster.get_routing_client(), cluster.get_router()
+        assert client.set(key, "x") is True
+        goes_on.clear()
+        earlier = pool.submit(client.get, key)
+        assert asked.wait(10)
+        slow.refuse()
+        assert client.get(key) is None
+        assert list(router.down_connections) == [0]
+        goes_on.set()
+        assert earlier.result(10) == b"x"
+        # It is left alone all the same, until somebody finds out.
+        assert client.get(key) is None
+        assert router.down_connections == {0: clock.now + 5}
+        clock.now += 5
+        assert client.get(key) == b"x"
+        assert router.down_connections == {}
