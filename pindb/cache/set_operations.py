@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from pindb.cache.missing import LOST
+from pindb.cache.misses import UNREACHABLE
 from pindb.redis import Cluster
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class SetOperations:
         (server,) = servers
         try:
             return self.shards.at_hosts({server: (command, *names, *words)}).get(server)
-        except LOST:
+        except UNREACHABLE:
             if self.shards.on_down != "rehash":
                 raise
             # What it had is on several others now.

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from pindb._forks import Lock
 from pindb.cache.fanout import send_to_hosts
-from pindb.cache.missing import LOST, Losses, MissingClient
+from pindb.cache.misses import UNREACHABLE, MissClient, OutageCounts
 from pindb.cache.options import OF_CLUSTER, CacheOptions, is_name, read_options
 from pindb.conf import on_change
 from pindb.redis import ClusterConfigError, RoutingClient, connections
@@ -46,14 +46,14 @@ class Shards:
         except ClusterConfigError as error:
             raise ImproperlyConfigured(f"The cache's settings: {error}") from error
         self.on_down = options.on_down
-        self.losses = Losses()
+        self.losses = OutageCounts()
         self.client = RoutingClient(self.cluster, split_multi_key=True)
         if self.on_down == "miss":
-            self.client = MissingClient(self.cluster, self.losses)
+            self.client = MissClient(self.cluster, self.losses)
 
     def lost(self, error: RedisError, command: str, number: int = 1) -> None:
         """A command of a batch failed, for so many keys: raise the error, unless dead servers are misses."""
-        if self.on_down != "miss" or not isinstance(error, LOST):
+        if self.on_down != "miss" or not isinstance(error, UNREACHABLE):
             raise error
         self.losses.count(command, number)
 
@@ -75,7 +75,7 @@ class Shards:
         for host_id, reply in zip(commands, send_to_hosts(self.cluster, commands.items()), strict=True):
             if not isinstance(reply, RedisError):
                 replies[host_id] = reply
-            elif self.on_down != "error" and isinstance(reply, LOST):
+            elif self.on_down != "error" and isinstance(reply, UNREACHABLE):
                 lost = reply
             else:
                 raise reply
