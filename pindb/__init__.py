@@ -1,7 +1,7 @@
 """Read replicas for Django: reads go to replicas, and users always see their own writes (read-your-writes).
 
-The public names of the database half. Importable from a settings module: nothing here reads settings or
-models before it is used. The other half is in `pindb.redis`.
+The public names of the database half. A settings module can import this package: it reads no settings and no
+models until a name is used. The Redis half is `pindb.redis`.
 """
 
 # ruff: noqa: F403, F405 (each name is written once, in __all__; the stars are for type checkers)
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pindb._stats import *
     from pindb.exceptions import *
+    from pindb.pins.blocks import *
     from pindb.pins.pinning import *
-    from pindb.routing.replicas import *
     from pindb.routing.routers import *
+    from pindb.routing.selection import *
     from pindb.sets.definitions import *
     from pindb.sets.positions import *
     from pindb.sets.waiting import *
@@ -52,14 +53,15 @@ __all__ = [
 
 __version__ = "1.0.0.dev0"
 
-# The modules that define the public names. They are imported at the first use of a name, so that pindb.redis
-# and pindb.hashing, which need no Django, do not import it with this package.
+# The modules that define the public names. They are imported when a name is used first, so that pindb.redis
+# and pindb.hashing work without Django.
 _MODULES = (
     "_stats",
     "exceptions",
+    "pins.blocks",
     "pins.pinning",
-    "routing.replicas",
     "routing.routers",
+    "routing.selection",
     "sets.definitions",
     "sets.positions",
     "sets.waiting",

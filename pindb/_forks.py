@@ -1,4 +1,4 @@
-"""What forked processes must not inherit: locks that other threads hold, and pools of connections."""
+"""Fork safety: locks and connection pools that a forked process must not inherit."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ __all__ = ["Lock", "watch_forks"]
 
 
 class Watching(Protocol):
-    """What wants to know of forks."""
+    """An object with a method to call after a fork."""
 
     def _after_fork(self) -> None:
-        """This process was forked from another one. Nobody else is running."""
+        """Reset the object in a process that was just forked. No other thread is running."""
 
 
 _watching: WeakValueDictionary[int, Watching] = WeakValueDictionary()
 
 
 def watch_forks(owner: Watching) -> None:
-    """Call `owner._after_fork()` in every process that is forked from this one, while there is the owner."""
+    """Call `owner._after_fork()` in every process that is forked from now on. Keeps no reference."""
     _watching[id(owner)] = owner
 
 
 class Lock:
-    """A lock for ``with lock.get():``, anew in a forked process.
+    """A lock for ``with lock.get():`` that is replaced in a forked process.
 
-    A fork copies locks as they are, and not the threads that hold them: nobody would ever release those.
+    A fork copies a held lock, but not the thread that holds it, so nothing would ever release the copy.
 
     Arguments:
-        make: makes it; `threading.Lock` or `threading.RLock`.
+        make: the kind of lock: `threading.Lock` or `threading.RLock`.
     """
 
     __slots__ = ("__weakref__", "_lock", "_make")
@@ -44,7 +44,7 @@ class Lock:
         watch_forks(self)
 
     def get(self) -> AbstractContextManager[Any]:
-        """The lock of this process. Whoever forks while holding one releases that one, in both processes."""
+        """Return this process's lock. A thread that forks while it holds the lock releases it in both."""
         return self._lock
 
     def _after_fork(self) -> None:

@@ -1,4 +1,4 @@
-"""What this process has counted since it started: `pindb.stats`."""
+"""Counters of this process: `pindb.stats`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Stats(NamedTuple):
     """Counts since this process started.
 
     Attributes:
-        reads: by alias and reason, how many statements read from it. Reasons of a replica: ``"replica"`` (in
-            turn), ``"caught_up"`` (the set is pinned, and the replica has what the pin is about). Reasons of
-            a master: ``"pinned"``, ``"transaction"`` (a block of ``atomic()``), ``"unavailable"`` (no replica
-            was fit), ``"direct"`` (unpinned models, ``using()``, cursors, sets without replicas). Reason of
-            both: ``"rerun"`` (run again, after a replica failed).
-        pins_set: sets newly pinned, once for each unit of work.
-        pins_dropped: pins dropped before their time, since all replicas had caught up.
-        failovers: statements run again elsewhere, since a replica had failed them.
-        position_queries: questions to masters and replicas where they are.
+        reads: the number of reads by alias and reason. Reasons for a replica: ``"replica"`` (its turn),
+            ``"caught_up"`` (the set is pinned, and the replica has replayed the pin's position). Reasons for
+            a master: ``"pinned"``, ``"transaction"`` (in a block of ``atomic()``), ``"unavailable"`` (no
+            replica could be used), ``"direct"`` (unpinned models, ``using()``, cursors, sets without
+            replicas). For both: ``"rerun"`` (run again, after a replica has failed).
+        pins_set: newly pinned sets, each once per unit of work.
+        pins_dropped: pins that ended early, since all replicas had caught up.
+        failovers: statements that ran again on another server, since a replica had failed.
+        position_queries: queries that asked a master or a replica for its position.
     """
 
     reads: dict[str, dict[str, int]]
@@ -32,7 +32,7 @@ class Stats(NamedTuple):
     position_queries: int
 
 
-#: How many reads are counted at once.
+#: How many reads are collected before they are added up.
 BATCH = 1000
 
 
@@ -41,11 +41,11 @@ class _Counts:
         self.lock = threading.Lock()
         self.events: Counter[str] = Counter()
         self.reads: Counter[tuple[str, str]] = Counter()
-        # A list takes entries from many threads without a lock.
+        # Appending to a list needs no lock, and reads are counted in the hot path.
         self.new_reads: list[tuple[str, str]] = []
 
     def add_up(self) -> None:
-        """Count what is new. With the lock held."""
+        """Add up the new reads. The caller holds the lock."""
         number = len(self.new_reads)
         self.reads.update(self.new_reads[:number])
         del self.new_reads[:number]
@@ -55,13 +55,13 @@ _counts = _Counts()
 
 
 def count(event: str) -> None:
-    """Count an event: the name of a field of `Stats`."""
+    """Count an event, by the name of its field in `Stats`."""
     with _counts.lock:
         _counts.events[event] += 1
 
 
 def count_read(read: tuple[str, str]) -> None:
-    """Count a statement that read from a database: its alias and the reason."""
+    """Count a read: the alias of its server, and the reason."""
     new = _counts.new_reads
     new.append(read)
     if len(new) >= BATCH:
@@ -70,7 +70,7 @@ def count_read(read: tuple[str, str]) -> None:
 
 
 def stats() -> Stats:
-    """What this process has counted since it started, or since it was forked. Safe under threads."""
+    """Return the counters of this process since it started or was forked. Safe under threads."""
     with _counts.lock:
         _counts.add_up()
         events, reads = _counts.events.copy(), _counts.reads.copy()
@@ -92,5 +92,5 @@ def _start_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Another process: its counts are its own, and nobody holds its lock.
+    # A forked process counts anew. Another thread of the parent may have held the lock.
     os.register_at_fork(after_in_child=_start_anew)

@@ -1,4 +1,4 @@
-"""Errors that are dealt with and go no further: what they keep alive is let go."""
+"""Tracebacks of swallowed errors: dropped, so that they keep no frames alive."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["drop_tracebacks"]
 
 
 def drop_tracebacks(error: BaseException) -> None:
-    """Let go of the frames that an error keeps. Call it in the ``except`` clause that swallows the error.
+    """Drop the tracebacks of an error. Call it in the ``except`` clause that swallows the error.
 
-    Django's database errors are part of a reference cycle with their traceback, which keeps the frames of all
-    callers with their variables: suspended iterators over server-side cursors among them. The garbage
-    collector would close these at any moment, also while psycopg holds the lock that closing them takes.
+    A database error of Django and its traceback are a reference cycle, which keeps the frames of all callers
+    alive, with their variables. Among these may be suspended iterators over server-side cursors. The garbage
+    collector would close them at any moment, possibly while psycopg holds the lock that closing takes.
 
-    What is being handled further out, and is the context of `error`, keeps its traceback.
+    An exception that is being handled further out keeps its traceback, though it is the context of `error`.
     """
     running = set()
     frame = sys._getframe()
@@ -29,7 +29,7 @@ def drop_tracebacks(error: BaseException) -> None:
         for other in (one.__cause__, one.__context__):
             if other is None or other in seen or other.__traceback__ is None:
                 continue
-            # A traceback begins with the frame that handles the error.
+            # The first frame of a traceback is the one that handles the error.
             if other.__traceback__.tb_frame not in running:
                 seen.add(other)
                 pending.append(other)

@@ -1,3 +1,5 @@
+"""The Django app ``"pindb"``."""
+
 from __future__ import annotations
 
 from types import ModuleType
@@ -9,8 +11,7 @@ from pindb.exceptions import PinDbConfigError
 
 
 class PinDbConfig(AppConfig):
-    """``"pindb"`` in ``INSTALLED_APPS``: system checks, management commands that run pinned, and tasks as
-    ``PINDB_CELERY`` and ``PINDB_TASKS`` say."""
+    """The app for ``INSTALLED_APPS``: system checks, pinned management commands, and pins in tasks."""
 
     name = "pindb"
     verbose_name = "pindb"
@@ -26,8 +27,8 @@ class PinDbConfig(AppConfig):
                 from pindb import celery
             except ImportError as error:
                 raise PinDbConfigError(
-                    "PINDB_CELERY is on, but Celery cannot be imported: "
-                    'pip install "django-pindb[celery]", or drop the setting.'
+                    "PINDB_CELERY is on, but Celery cannot be imported. Install it: "
+                    'pip install "django-pindb[celery]", or remove the setting.'
                 ) from error
             _install("PINDB_CELERY", conf.PINDB_CELERY, celery)
         if conf.PINDB_TASKS:

@@ -1,8 +1,8 @@
-"""Pins and Celery: each task is a pinning context, and pins travel with the tasks that a unit of work sends.
+"""Celery support: each task has a pinning context of its own, and starts with the pins of its sender.
 
-A task sent after a write starts with the sender's pins, so that it reads what was written. Switch it on with
-``PINDB_CELERY = True`` (or a dict with the arguments of `install`) and ``"pindb"`` in ``INSTALLED_APPS``, or
-call `install` where the Celery app is made.
+So a task that was sent after a write reads what was written. Switch this on with ``PINDB_CELERY = True`` (or
+a dict with the arguments of `install`) and ``"pindb"`` in ``INSTALLED_APPS``, or call `install` where the
+Celery app is made.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ except ImportError as error:
 
 from pindb.conf import conf
 from pindb.pins.context import Pin, PinningContext, current, get_context, running, set_context
-from pindb.pins.propagation import all_sets_pinned, begin, outgoing_pins, pins_by_time, read_wait
+from pindb.pins.propagation import export_pins, make_time_pins, pin_all_sets
+from pindb.pins.tasks import parse_wait, start_task
 from pindb.pins.tokens import dump_pins, load_pins
 
 __all__ = ["install"]
@@ -27,28 +28,28 @@ __all__ = ["install"]
 #: The message header that carries the pins.
 HEADER = "pindb_pinned_set"
 
-#: Celery's own task that polls the tasks of a chord, and then sends its callback.
+#: Celery's own task that waits for the tasks of a chord, and then sends the chord's callback.
 UNLOCK = "celery.chord_unlock"
 
 _wait = 0.0
 
 
 def install(wait: str | float | timedelta | None = None) -> None:
-    """Connect pindb to Celery's signals, in the processes that send tasks and in those that run them.
+    """Connect pindb to Celery's signals. Call it in processes that send tasks and in workers.
 
-    Calling it again changes nothing but `wait`. While ``PINDB_ENABLED`` is off, nothing is sent along or
-    taken over. A task that is sent after a write asks the master where it is (with positions).
+    A second call only changes `wait`. While ``PINDB_ENABLED`` is off, tasks carry no pins. With positions,
+    sending a task after a write costs one query to the master, for its position.
 
     Arguments:
-        wait: with positions, how long from its start on a task waits for a replica that has what its sender
-            wrote, before it reads the master: ``"200ms"``, ``"1.5s"``, seconds, or a timedelta. Where not
-            given, not at all. A task's attribute ``pindb_wait`` overrides it.
+        wait: with positions, how long after its start a task waits for a replica that has what its sender
+            wrote, before it reads the master: ``"200ms"``, ``"1.5s"``, seconds, or a timedelta. By default a
+            task does not wait. The attribute ``pindb_wait`` of a task overrides it.
 
     Raises:
-        PinDbConfigError: `wait` is no such time.
+        PinDbConfigError: `wait` is not such a time.
     """
     global _wait
-    _wait = read_wait(wait)
+    _wait = parse_wait(wait)
     before_task_publish.connect(_send_pins, weak=False, dispatch_uid="pindb.send")
     task_prerun.connect(_start, weak=False, dispatch_uid="pindb.start")
     task_postrun.connect(_end, weak=False, dispatch_uid="pindb.end")
@@ -59,14 +60,14 @@ def _send_pins(sender: Any = None, headers: dict[str, Any] | None = None, **kwar
     context = get_context()
     if headers is None or context is None or not conf.PINDB_ENABLED or sender == UNLOCK:
         return
-    pins = outgoing_pins(context)
+    pins = export_pins(context)
     if pins:
         headers[HEADER] = dump_pins(pins)
 
 
 def _start(task: Any, **kwargs: Any) -> None:
-    """A clean slate for the task, with the pins of whoever sent it."""
-    # Nothing is published for an eager task: the context around it is its caller's.
+    """Open a pinning context for a task, with the pins of its sender."""
+    # An eager task has no message; the current context is its sender's.
     outer = current() if task.request.is_eager else None
     context = PinningContext(outer)
     if outer is None:
@@ -74,48 +75,48 @@ def _start(task: Any, **kwargs: Any) -> None:
     if conf.PINDB_ENABLED:
         pins: dict[str, Pin] = {}
         if task.name == UNLOCK:
-            context = all_sets_pinned()
+            context = pin_all_sets()
         elif outer is not None:
             pins = _eager_pins(outer)
         elif token := task.request.get(HEADER):
             pins = load_pins(token, time.time())
         wait = getattr(task, "pindb_wait", None)
-        begin(context, pins, _wait if wait is None else read_wait(wait))
+        start_task(context, pins, _wait if wait is None else parse_wait(wait))
     set_context(context)
 
 
 def _end(task: Any, **kwargs: Any) -> None:
-    """A clean slate after the task; for an eager one, the caller's context again."""
+    """Close the context of a task; after an eager task, restore its sender's context."""
     context = get_context()
     outer = context.parent if task.request.is_eager and context is not None else None
     if context is not None and outer is not None and conf.PINDB_ENABLED:
-        outer.left = {**outer.left, **outgoing_pins(context)}
+        outer.left_by_tasks = {**outer.left_by_tasks, **export_pins(context)}
     set_context(outer)
 
 
 def _eager_pins(outer: PinningContext) -> dict[str, Pin]:
-    """What an eager task begins with: its caller's pins, and those of the eager tasks that ran before it.
+    """Return the pins of an eager task: its sender's, and those that earlier eager tasks have left.
 
-    They may be the tasks of a chain or a chord, which an eager task does not tell. A worker would hand their
-    pins on.
+    The earlier tasks may belong to the same chain or chord, where a worker would pass their pins on. An eager
+    task does not know whether they do.
     """
     now = time.time()
-    left = {alias: pin for alias, pin in outer.left.items() if pin.position or pin.until > now}
-    # A position that was asked for just now is further than what is left.
-    return outgoing_pins(outer) | {alias: pin for alias, pin in left.items() if alias not in outer.new}
+    left = {alias: pin for alias, pin in outer.left_by_tasks.items() if pin.position or pin.until > now}
+    # The position of a new pin was read just now, so it covers what earlier tasks have left.
+    return export_pins(outer) | {alias: pin for alias, pin in left.items() if alias not in outer.new}
 
 
 # ---- chords ------------------------------------------------------------------------------------
 
-# What comes after a chord reads what all tasks of its header wrote, but they ran in many processes, and each
-# message carries the pins of one. All of them have ended by then. So the message carries pins of all sets,
-# which are about everything that was committed before it was sent.
+# The callback of a chord has to read what all tasks of the chord's header wrote. They ran in many processes,
+# and a message could carry the pins of only one of them. But all of them have ended when the callback is
+# sent. So its message carries pins of all sets, which cover everything that was committed before.
 
 
 def _watch_chords(backend: type[Any]) -> None:
-    """Have a class of result backends send what comes after a chord from a context that has all sets pinned.
+    """Make a class of result backends send the callbacks of chords from a context that has all sets pinned.
 
-    Celery has no signal for it. A backend without chords of its own leaves them to the task `UNLOCK`.
+    Celery has no signal for that. Backends without native chords use the task `UNLOCK` instead.
     """
     end_part = backend.on_chord_part_return
     if not getattr(end_part, "pins_all_sets", False):
@@ -124,7 +125,7 @@ def _watch_chords(backend: type[Any]) -> None:
         def end_part_pinned(self: Any, *args: Any, **kwargs: Any) -> Any:
             if not conf.PINDB_ENABLED:
                 return end_part(self, *args, **kwargs)
-            # Errbacks that take the exception are called in here as well.
+            # This also calls errbacks that take the exception.
             with running(_after_chord()):
                 return end_part(self, *args, **kwargs)
 
@@ -133,11 +134,11 @@ def _watch_chords(backend: type[Any]) -> None:
 
 
 def _after_chord() -> PinningContext:
-    context = all_sets_pinned()
+    context = pin_all_sets()
     if get_context() is None:
-        # No task is running: this is a worker's main process, for a task that was revoked or has died. It
-        # had better open no connection to a master, which the next processes that it forks would inherit.
-        pins = pins_by_time(context.new, time.time())
+        # No task is running: this is a worker's main process, handling a revoked or killed task. Reading a
+        # position would open a connection, which the next forked processes would inherit.
+        pins = make_time_pins(context.new, time.time())
         context = PinningContext()
         context.carry(pins)
     return context

@@ -1,8 +1,8 @@
-"""Every setting of pindb with its default.
+"""Settings: every setting of pindb with its default, and the registry of what depends on settings.
 
-``conf.PINDB_ENABLED`` is the site's setting where it has one, else the default below. A setting is read at
-its first use and remembered for the life of the process, or until Django's ``setting_changed`` signal says
-that a setting changed: so ``override_settings`` works, and a look-up costs no more than an attribute.
+``conf.PINDB_ENABLED`` is the site's setting, or the default below. A setting is read at its first use and
+then kept, until Django's signal ``setting_changed``. So ``override_settings`` works, and reading a setting
+costs no more than reading an attribute.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pindb.exceptions import PinDbConfigError
 
 __all__ = ["PINNED_COMMANDS", "WRITING_COMMANDS", "conf", "import_entry", "on_change"]
 
-#: Django's management commands that write to the database that ``--database`` names.
+#: Django's management commands that write to the database of their option ``--database``.
 WRITING_COMMANDS = (
     "changepassword",
     "createcachetable",
@@ -29,8 +29,8 @@ WRITING_COMMANDS = (
     "remove_stale_contenttypes",
 )
 
-#: Management commands that run pinned where ``PINDB_PINNED_COMMANDS`` is not set: those of Django and of
-#: Wagtail that change data. Sites add theirs: ``[*PINNED_COMMANDS, "import_prices"]``.
+#: The default of ``PINDB_PINNED_COMMANDS``: the management commands of Django and Wagtail that change data.
+#: Sites add their own: ``[*PINNED_COMMANDS, "import_prices"]``.
 PINNED_COMMANDS = (
     *WRITING_COMMANDS,
     "clearsessions",
@@ -53,59 +53,59 @@ PINNED_COMMANDS = (
 )
 
 DEFAULTS: dict[str, Any] = {
-    # Master databases by alias, each a dict as in DATABASES; None: the setting is missing.
+    # The masters by alias, each a dict as in DATABASES. None: the setting is missing.
     "MASTER_DATABASES": None,
-    # By master alias, a list of dicts: each is a replica and overrides some of the master's settings.
+    # By the master's alias, a list with one dict per replica: the settings in which it differs.
     "DATABASE_SETS": None,
-    # Off: everything goes to the master, nothing is pinned, no cookie is set.
+    # Off: all queries go to the master, nothing is pinned, no cookie is set.
     "PINDB_ENABLED": True,
-    # Routers (dotted paths, classes or instances) that pick the master alias.
+    # The site's own routers (dotted paths, classes or instances), which pick the set.
     "PINDB_DELEGATE_ROUTERS": (),
-    # Models ("app_label.ModelName") that live on the master and whose writes do not pin.
+    # Models ("app_label.ModelName") that are read and written on the master, and do not pin.
     "PINDB_UNPINNED_MODELS": (),
-    # What StrictPinDbRouter does with a write that was not declared: "raise", or "log" (it pins, and tells).
+    # What StrictPinDbRouter does with an undeclared write: "raise", or "log" (pin the set and log the write).
     "PINDB_STRICT": "raise",
-    # Apps and models ("app_label", "app_label.ModelName") whose undeclared writes pin under Strict.
+    # Apps and models ("app_label", "app_label.ModelName") whose undeclared writes pin under the strict one.
     "PINDB_GREEDY_MODELS": (),
-    # Management commands that run pinned, by name; "app.name" is the one of that app only.
+    # Management commands that run pinned: "name", or "app.name" for the command of one app only.
     "PINDB_PINNED_COMMANDS": PINNED_COMMANDS,
     # Reads inside an explicit transaction.atomic() on the master go to the master.
     "PINDB_ATOMIC_READS_MASTER": True,
-    # Tasks carry the pins of whoever sent them; a dict has the arguments of pindb.celery.install.
+    # Celery tasks carry the pins of their sender. A dict has the arguments of pindb.celery.install.
     "PINDB_CELERY": False,
-    # Tasks of django.tasks read what was written before they start; a dict has the arguments of
+    # Tasks of django.tasks read what was written before they start. A dict has the arguments of
     # pindb.tasks.install.
     "PINDB_TASKS": True,
-    # Clusters of Redis (or other) servers by name, each as pindb.redis.create_cluster takes it.
+    # Clusters of Redis (or other) servers by name, each a dict for pindb.redis.create_cluster.
     "PINDB_CLUSTERS": {},
-    # What ends a pin: "time", or "position" (replicas have caught up with what was written).
+    # What ends a pin: "time", or "position" (the replicas have caught up with the writes).
     "PINDB_CONSISTENCY": "time",
-    # How long a new pin lasts, in seconds; with positions, one whose position cannot be had.
+    # How long a pin by time lasts, in seconds.
     "PINDB_PINNING_SECONDS": 15,
-    # How long a pin that carries a position lasts at most, in seconds.
+    # How long a pin with a position lasts at most, in seconds.
     "PINDB_POSITION_PIN_SECONDS": 300,
-    # How often a process asks a replica for its position at most, in milliseconds.
+    # The shortest time between two questions of a process to a replica for its position, in milliseconds.
     "PINDB_POSITION_CHECK_MS": 25,
-    # Classes that say positions, by kind of database (see pindb.positions).
+    # Position backends by database vendor (see pindb.positions).
     "PINDB_POSITIONS": {},
-    # What carries pins from request to request: a class of pindb.stores, or the site's own.
+    # The store that keeps pins between requests: a class of pindb.stores, or the site's own.
     "PINDB_PIN_STORE": "pindb.stores.CookieStore",
-    # CacheStore: the alias of its cache, and what says whose pins a request has.
+    # CacheStore: the alias of its cache, and the function that returns whose pins a request has.
     "PINDB_PIN_CACHE": "default",
     "PINDB_PIN_CACHE_KEY": "pindb.stores.user_key",
     # HeaderStore: the name of the header in requests and responses.
     "PINDB_PIN_HEADER": "X-Pindb-Pins",
-    # How long a replica that failed is passed over before it is tried again, in seconds.
+    # How long a server that failed is not used before it is tried again, in seconds.
     "PINDB_REPLICA_DOWNTIME": 30,
-    # Replicas further behind than this (seconds) are passed over; None: lag is not looked at.
+    # Replicas that lag more than this (seconds) are not read. None: lag is not measured.
     "PINDB_MAX_REPLICA_LAG": None,
-    # Pinned reads go to replicas while the master is down; else they fail.
+    # Pinned reads go to replicas while the master is down. Off: they fail.
     "PINDB_READ_REPLICAS_WHEN_MASTER_DOWN": False,
     # The name of the cookie that carries the pins.
     "PINDB_PINNING_COOKIE": "pindb_pinned_set",
 }
 
-#: What the cookie's attributes follow where the site says nothing: the session cookie's.
+#: The defaults of the cookie's attributes: those of the session cookie.
 COOKIE_DEFAULTS = {
     f"PINDB_PINNING_COOKIE_{attribute}": f"SESSION_COOKIE_{attribute}"
     for attribute in ("DOMAIN", "PATH", "SECURE", "HTTPONLY", "SAMESITE")
@@ -113,7 +113,7 @@ COOKIE_DEFAULTS = {
 
 
 class Conf:
-    """The settings as attributes. Safe under threads: at worst, two read the same setting."""
+    """The settings as attributes. Safe under threads: at worst, two threads read the same setting."""
 
     MASTER_DATABASES: Any
     DATABASE_SETS: Any
@@ -147,13 +147,13 @@ class Conf:
     PINDB_PINNING_COOKIE_SAMESITE: Any
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only while the value is not in __dict__ yet.
+        # Called only while the value is not in __dict__ yet.
         if name in COOKIE_DEFAULTS:
             value = getattr(settings, name, getattr(settings, COOKIE_DEFAULTS[name]))
         elif name in DEFAULTS:
             value = getattr(settings, name, DEFAULTS[name])
         else:
-            raise AttributeError(f"pindb has no setting named {name!r}")
+            raise AttributeError(f"pindb has no setting {name!r}")
         self.__dict__[name] = value
         return value
 
@@ -170,12 +170,12 @@ _receivers: list[Receiver] = []
 
 
 def on_change(receiver: Receiver) -> Receiver:
-    """Register a function that forgets what was derived from the settings. A decorator.
+    """Register a function that drops what was derived from settings. A decorator.
 
     Arguments:
-        receiver: called with the name of each setting that changes (`override_settings` in tests, that is),
-            after `conf` has forgotten the old value. Receivers are called in the order of registration, which
-            is the order of imports: what a module builds on has been forgotten before.
+        receiver: called with the name of each setting that changes (by ``override_settings`` in tests), after
+            `conf` has dropped the old value. Receivers are called in the order of registration, which is the
+            order of imports: the modules that a module builds on come first.
     """
     if receiver not in _receivers:
         _receivers.append(receiver)
@@ -192,22 +192,22 @@ setting_changed.connect(_forget, dispatch_uid="pindb.conf")
 
 
 def import_entry(setting: str, entry: Any, what: str) -> Any:
-    """What a setting names, if it is a dotted path; else the entry itself.
+    """Return the object that an entry of a setting names; an entry that is not text is returned as it is.
 
     Arguments:
-        setting: which setting it stands in.
-        entry: its value, or one of its values.
-        what: what the path should lead to, for the message.
+        setting: the name of the setting.
+        entry: its value, or one of its values: a dotted path or an object.
+        what: what the path should name, for the message.
 
     Raises:
-        PinDbConfigError: it cannot be imported.
+        PinDbConfigError: the path cannot be imported.
     """
     if not isinstance(entry, str):
         return entry
     try:
         return import_string(entry)
     except (ImportError, TypeError, ValueError) as error:
-        # The last two: '.views.router' and the like, which are no dotted paths.
+        # TypeError and ValueError: text that is not a dotted path, such as '.views.router'.
         raise PinDbConfigError(
             f"{setting} names {entry!r}, which cannot be imported: {error}. Write the dotted path of {what}."
         ) from error

@@ -1,4 +1,4 @@
-"""What pindb raises. Everything is a `PinDbException`."""
+"""The exceptions of the database half. All are subclasses of `PinDbException`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = [
 
 
 class PinDbException(Exception):
-    """The base of all exceptions of pindb."""
+    """The base class of the exceptions of pindb's database half."""
 
 
 class PinDbConfigError(PinDbException, ImproperlyConfigured, ValueError):
-    """A setting or an argument names something that cannot be; the message says what to write."""
+    """An invalid setting or argument. The message says what to write instead."""
 
 
 class UnpinnedWriteException(PinDbException):
-    """`StrictPinDbRouter` was asked to write to a set that nobody had pinned."""
+    """An undeclared write: `StrictPinDbRouter` has refused a write to a set that is not pinned."""
 
 
 class PositionUnavailable(PinDbException):
-    """A database cannot say where it is in its replication stream."""
+    """A database whose position in its replication stream cannot be read."""
 
 
 class ReplicasBehind(PinDbException, TimeoutError):
-    """Replicas did not get where they were waited for in time."""
+    """A timeout of `wait_for_replicas`: some replicas have not caught up."""

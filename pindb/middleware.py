@@ -1,8 +1,7 @@
-"""The middleware that makes each request a pinning context, and the one that pins by the request's method."""
+"""Middleware: a pinning context for each request, and pins by the request's method."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeGuard, cast
 
@@ -11,31 +10,37 @@ from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
+from pindb import _events as events
+from pindb._events import Event
 from pindb.conf import conf
 from pindb.pins.context import PinningContext, aiterate_in, get_context, iterate_in, set_context
-from pindb.pins.pinning import SAFE_METHODS, pin
-from pindb.pins.propagation import aoutgoing_pins, outgoing_pins
-from pindb.sets.definitions import DEFAULT_ALIAS, get_sets
-from pindb.stores import load_store
+from pindb.pins.pinning import pin
+from pindb.pins.propagation import aexport_pins, export_pins
+from pindb.sets.aliases import DEFAULT_ALIAS
+from pindb.sets.definitions import get_sets
+from pindb.stores._base import load_store
 
-__all__ = ["PinDbMiddleware", "PinUnsafeMethodsMiddleware"]
+__all__ = ["SAFE_METHODS", "PinDbMiddleware", "PinUnsafeMethodsMiddleware"]
 
-logger = logging.getLogger("pindb")
+#: The request methods that are not supposed to write.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class PinDbMiddleware:
-    """Runs each request in a pinning context of its own.
+    """A middleware that runs each request in a pinning context of its own.
 
-    The context starts with the pins that ``PINDB_PIN_STORE`` has for the request: those in its cookie, where
-    the site says nothing else. Where the request pinned anything, or a pin has ended early, the store is
-    told: the response carries a new cookie. Streamed content is worked out in the request's context too, but
-    what it pins comes too late for the cookie; the pins of such a response go by time. A store that fails is
-    logged, and all sets are pinned for the request.
+    The context starts with the user's pins, from the store ``PINDB_PIN_STORE``: by default the request's
+    cookie. If the request has pinned a set, or a pin has ended early, the middleware saves the pins: the
+    response carries a new cookie.
 
-    Put it before every middleware that uses a database. Native under WSGI and under ASGI.
+    Streamed content is also computed in the request's context. Pins made there come too late for the cookie,
+    and the pins of a streaming response go by time. If the store fails, the middleware logs the error, and
+    all sets are pinned for the request.
+
+    Put it before every middleware that uses a database. It runs natively under WSGI and ASGI.
 
     Raises:
-        PinDbConfigError: ``PINDB_PIN_STORE`` names no store.
+        PinDbConfigError: ``PINDB_PIN_STORE`` is not a store.
     """
 
     sync_capable = True
@@ -54,7 +59,7 @@ class PinDbMiddleware:
             alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"]
         )
         if self.atomic_aliases or self.store.waits_for_view:
-            # Django calls process_view for every request; only these sites pay for it.
+            # Only sites that need process_view have it, since Django calls it for every request.
             self.process_view = self._aprocess_view if self.is_async else self._process_view
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
@@ -95,13 +100,13 @@ class PinDbMiddleware:
             stream_in(context, response)
         return response
 
-    # The pairs differ in what they wait for, and in nothing else.
+    # The synchronous and asynchronous methods differ only in what they await.
 
     def _load(self, request: HttpRequest, context: PinningContext) -> None:
         try:
             pins = self.store.load(request)
-        except Exception as error:  # whatever keeps the pins of a site
-            self._do_without(context, error)
+        except Exception as error:  # a store may raise anything
+            self._pin_all(context, error)
         else:
             if pins:
                 context.carry(pins)
@@ -112,50 +117,55 @@ class PinDbMiddleware:
         try:
             pins = await self.store.aload(request)
         except Exception as error:
-            self._do_without(context, error)
+            self._pin_all(context, error)
         else:
             if pins:
                 context.carry(pins)
             if self.store_fails:
                 self.store_fails = False
 
-    def _do_without(self, context: PinningContext, error: Exception) -> None:
+    def _pin_all(self, context: PinningContext, error: Exception) -> None:
         for alias, replicas in get_sets().replicas.items():
             if replicas:
                 context.pin(alias, new=False, declared=False)
-        self._tell("Pins cannot be loaded, and all sets are pinned for each request", error)
+        self._log_failure(events.PINS_NOT_LOADED, error)
 
     def _save(self, request: HttpRequest, response: HttpResponseBase, context: PinningContext) -> None:
         try:
-            self.store.save(request, response, outgoing_pins(context, is_streamed(response)))
+            self.store.save(request, response, export_pins(context, is_streamed(response)))
         except Exception as error:
-            self._tell("Pins cannot be kept", error)
+            self._log_failure(events.PINS_NOT_SAVED, error)
 
     async def _asave(self, request: HttpRequest, response: HttpResponseBase, context: PinningContext) -> None:
         try:
-            await self.store.asave(request, response, await aoutgoing_pins(context, is_streamed(response)))
+            await self.store.asave(request, response, await aexport_pins(context, is_streamed(response)))
         except Exception as error:
-            self._tell("Pins cannot be kept", error)
+            self._log_failure(events.PINS_NOT_SAVED, error)
 
-    def _tell(self, what: str, error: Exception) -> None:
+    def _log_failure(self, event: Event, error: Exception) -> None:
+        # Once until the store works again, not for every request.
         if not self.store_fails:
             self.store_fails = True
-            logger.exception("%s: %s.", what, type(error).__name__)
+            event.log(error=type(error).__name__, traceback=True)
 
     def _process_view(self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        context = self._note_blocks(view)
+        context = self._prepare_view(view)
         if context is not None:
             self._load(request, context)
 
     async def _aprocess_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> None:
-        context = self._note_blocks(view)
+        context = self._prepare_view(view)
         if context is not None:
             await self._aload(request, context)
 
-    def _note_blocks(self, view: Callable[..., Any]) -> PinningContext | None:
-        """Note which transactions Django opens; the context, if its pins are to be loaded now."""
+    def _prepare_view(self, view: Callable[..., Any]) -> PinningContext | None:
+        """Record the transactions that Django opens around a view.
+
+        Returns:
+            The context if its pins have to be loaded now, else None.
+        """
         context = get_context()
         if context is None or not conf.PINDB_ENABLED:
             return None
@@ -165,16 +175,16 @@ class PinDbMiddleware:
 
 
 class PinUnsafeMethodsMiddleware:
-    """Pins every request whose method may write: all but GET, HEAD, OPTIONS and TRACE.
+    """A middleware that pins every request whose method may write: all but GET, HEAD, OPTIONS and TRACE.
 
-    Such a request reads the master from its beginning, and `StrictPinDbRouter` takes it for declared. Put it
-    directly after `PinDbMiddleware`. Native under WSGI and under ASGI.
+    Such a request reads the master from its beginning, and `StrictPinDbRouter` allows its writes. Put the
+    middleware directly after `PinDbMiddleware`. It runs natively under WSGI and ASGI.
 
     Attributes:
-        aliases: the masters whose sets are pinned. A site with several sets names them in a subclass.
+        aliases: the aliases of the masters to pin. A site with several sets sets them in a subclass.
 
     Raises:
-        PinDbConfigError: one of `aliases` is not a master's.
+        PinDbConfigError: one of `aliases` is not the alias of a master.
     """
 
     sync_capable = True
@@ -194,17 +204,17 @@ class PinUnsafeMethodsMiddleware:
         if request.method not in SAFE_METHODS:
             for alias in self.aliases:
                 pin(alias)
-        # Under ASGI this is a coroutine, which whoever called awaits.
+        # Under ASGI this is a coroutine, which the caller awaits.
         return self.get_response(request)
 
 
 def is_streamed(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
-    """Whether a response's content is still to be worked out; a file is not, and is left to the server."""
+    """Return whether a response computes its content while it is sent. A file does not."""
     return response.streaming and not hasattr(response, "file_to_stream")
 
 
 def stream_in(context: PinningContext, response: HttpResponseBase) -> None:
-    """Let a response's streamed content be worked out in `context`."""
+    """Compute the streamed content of a response in `context`."""
     if not is_streamed(response):
         return
     if response.is_async:

@@ -1,7 +1,7 @@
-"""Signals of changes of state. None is sent for a query.
+"""Signals for changes of state, for metrics and alerts. No signal is sent per query.
 
-Receivers run where the change was noticed, in the middle of routing: keep them short. What a receiver raises
-is logged by Django and stops nothing.
+Receivers run in the middle of routing, in the thread that noticed the change, so keep them short. Django logs
+the exceptions of receivers; they do not stop the query.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from django.dispatch import Signal
 
 __all__ = ["pinned", "replica_down", "replica_up", "unpinned"]
 
-#: A set was newly pinned in a unit of work. Arguments: ``alias`` (the master's).
+#: A set was newly pinned in a unit of work. Argument: ``alias`` (the master's).
 pinned = Signal()
 
-#: A pin was dropped before its time, since all replicas have caught up. Arguments: ``alias`` (the master's),
+#: A pin has ended early, since all replicas have caught up. Arguments: ``alias`` (the master's),
 #: ``position``.
 unpinned = Signal()
 
-#: A server is passed over from now on, in this process: a replica, or a master that reads fell back on.
-#: Arguments: ``alias``, ``reason`` (a few words), ``error`` (the exception, or None).
+#: This process has stopped using a server: a replica, or a master that failed. Arguments: ``alias``,
+#: ``reason`` (``"cannot connect"``, ``"connection lost"``, ``"catching up after a restart"`` or
+#: ``"replication lag"``), ``error`` (the exception, or None).
 replica_down = Signal()
 
-#: A server that was passed over is used again. Arguments: ``alias``, ``seconds`` (how long it was not).
+#: This process uses a server again. Arguments: ``alias``, ``seconds`` (for how long it was not used).
 replica_up = Signal()
 
 
@@ -34,5 +35,5 @@ def _renew_locks() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Each takes its lock to be sent, and another thread may have held it at that moment.
+    # Sending a signal takes its lock, which another thread of the parent may have held during the fork.
     os.register_at_fork(after_in_child=_renew_locks)

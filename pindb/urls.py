@@ -1,4 +1,4 @@
-"""Pins for all views of a part of the URLconf."""
+"""Pins for parts of the URLconf: `pinned`, for example for the admin."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from django.urls import ResolverMatch, URLResolver, include
 from django.urls.resolvers import RoutePattern
 
 from pindb.conf import conf
-from pindb.pins.pinning import SAFE_METHODS, pin
-from pindb.sets.definitions import DEFAULT_ALIAS, get_sets
+from pindb.middleware import SAFE_METHODS
+from pindb.pins.pinning import pin
+from pindb.sets.aliases import DEFAULT_ALIAS
+from pindb.sets.definitions import get_sets
 
 __all__ = ["pinned"]
 
@@ -20,24 +22,24 @@ __all__ = ["pinned"]
 def pinned(
     view: Any, aliases: str | Collection[str] = DEFAULT_ALIAS, methods: str | Collection[str] | None = None
 ) -> Any:
-    """Pin sets before each view of a part of the URLconf: ``path("admin/", pinned(admin.site.urls))``.
+    """Pin sets for all views of a part of the URLconf: ``path("admin/", pinned(admin.site.urls))``.
 
-    Each view runs after `pindb.pin`: it reads the master, and `StrictPinDbRouter` allows its writes. Names,
-    namespaces and converters of the URLs stay as they are.
+    `pindb.pin` is called before each view. So the view reads the master, and `StrictPinDbRouter` allows its
+    writes. Names, namespaces and converters of the URLs stay as they are.
 
     Arguments:
-        view: what ``path()`` and ``re_path()`` take as their second argument: ``include(...)``,
-            ``admin.site.urls``, or a view; or a list of patterns.
+        view: the second argument of ``path()`` and ``re_path()``: ``include(...)``, ``admin.site.urls``, a
+            view, or a list of patterns.
         aliases: the alias of a master, or several.
-        methods: the methods of the requests that are pinned, as a collection: ``{"POST"}``; ``"unsafe"`` for
-            all but GET, HEAD, OPTIONS and TRACE; None for all.
+        methods: the request methods to pin: a collection such as ``{"POST"}``, or ``"unsafe"`` for all but
+            GET, HEAD, OPTIONS and TRACE, or None for all.
 
     Returns:
         The second argument for ``path()`` or ``re_path()``.
 
     Raises:
-        PinDbConfigError: one of `aliases` is not a master's.
-        TypeError: `view` or `methods` is of another kind.
+        PinDbConfigError: one of `aliases` is not the alias of a master.
+        TypeError: `view` or `methods` has another type.
     """
     pins = _Pins(aliases, methods)
     if isinstance(view, list) and all(hasattr(pattern, "resolve") for pattern in view):
@@ -48,24 +50,26 @@ def pinned(
     if callable(view):
         return _PinnedView(view, pins)
     raise TypeError(
-        f"pinned() takes what path() takes as its second argument, not {view!r}. Write "
+        f"pinned() takes the second argument of path(), not {view!r}. Write "
         "pinned(include('blog.urls')), pinned(admin.site.urls), pinned(view), or pinned([path(...), ...])."
     )
 
 
 class _Pins:
-    """Which sets are pinned by which requests."""
+    """The sets to pin, and the request methods to pin them for."""
 
     def __init__(self, aliases: str | Collection[str], methods: str | Collection[str] | None) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         if not self.aliases:
-            raise TypeError("pinned() takes the alias of a master, or several: write aliases='default'.")
+            raise TypeError(
+                "pinned() has no aliases. Write the alias of a master, or several: aliases='default'."
+            )
         if conf.PINDB_ENABLED:
             for alias in self.aliases:
                 get_sets().check_master(alias)
         if isinstance(methods, str) and methods != "unsafe":
             raise TypeError(
-                f"methods is {methods!r}. Write 'unsafe', or a collection of methods: [{methods.upper()!r}]."
+                f"methods is {methods!r}. Write 'unsafe' or a list of methods: [{methods.upper()!r}]."
             )
         self.only = None if methods is None or isinstance(methods, str) else {m.upper() for m in methods}
         self.but = SAFE_METHODS if methods == "unsafe" else frozenset()
@@ -78,7 +82,7 @@ class _Pins:
 
 
 class _PinnedResolver(URLResolver):
-    """Finds the views of a URLconf, as views that pin. It stands between ``path()`` and the URLconf."""
+    """A resolver between ``path()`` and a URLconf, which makes views of the URLconf pin."""
 
     def __init__(self, urlconf: Any, pins: _Pins) -> None:
         super().__init__(RoutePattern("", is_endpoint=False), urlconf)
@@ -91,11 +95,11 @@ class _PinnedResolver(URLResolver):
 
 
 class _PinnedView:
-    """A view that pins. It has all attributes of the view, and equals it: ``match.func == views.index``."""
+    """A view that pins. It has the attributes of the original view, and equals it."""
 
     def __init__(self, view: Callable[..., Any], pins: _Pins) -> None:
         if not hasattr(view, "__name__"):
-            # Django calls a view that is an object by its class.
+            # Django names a view without __name__ by its class.
             self.__name__ = type(view).__name__
         update_wrapper(self, view)
         self._pindb_pins = pins
@@ -104,11 +108,11 @@ class _PinnedView:
 
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         self._pindb_pins.pin(request.method)
-        # An asynchronous view's coroutine is awaited by whoever called.
+        # For an async view this is a coroutine, which the caller awaits.
         return self.__wrapped__(request, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only for what is not in __dict__; a copy that is being made has no view yet.
+        # Called only for names that are not in __dict__. copy() calls it before there is a view.
         if name == "__wrapped__":
             raise AttributeError(name)
         return getattr(self.__wrapped__, name)

@@ -1,4 +1,4 @@
-"""Programs that read while their connections break, with either driver: ``tests/routing/test_streams.py``.
+"""Programs that read while their connections break, with either driver: ``tests/routing/test_cursors.py``.
 
 ``python -m tests.breaking psycopg2`` takes the names of programs, one in a line. A program prints what the
 test is to do to the servers, and waits until it is done.

@@ -2,6 +2,8 @@
 
 Either ``"BACKEND": "pindb.cache.ShardedRedisCache"``, or django-redis's own backend with
 ``"OPTIONS": {"CLIENT_CLASS": "pindb.cache.ShardedClient"}``.
+
+Private modules: the public names are in ``__all__``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -19,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from pindb import _events as events
 from pindb.cache.delete_pattern import delete_matching
 from pindb.cache.options import CONNECTING, load_option
 from pindb.cache.set_operations import SetOperations
@@ -27,7 +27,6 @@ from pindb.redis import MappingClient, UnroutableCommand
 
 __all__ = ["ShardedClient"]
 
-logger = logging.getLogger("pindb")
 
 #: More seconds than a key can live for.
 LONGEST = 2**52
@@ -252,7 +251,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         failed = [key for key, reply in zip(data, replies, strict=True) if reply is not True]
         if failed:
             first = next(reply for reply in replies if reply is not True)
-            logger.warning("%d of %d keys were not set. The first error: %s", len(failed), len(data), first)
+            events.CACHE_KEYS_NOT_SET.log(failed=len(failed), keys=len(data), error=first)
             if self.shards.on_down == "miss":
                 self.shards.losses.count("SET", len(failed))
         return failed

@@ -1,4 +1,4 @@
-"""Checks of the cookie that carries pins."""
+"""Checks of the cookie that carries pins: its name, its attributes, and whether browsers keep it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from pindb.conf import COOKIE_DEFAULTS, conf
-from pindb.stores import CacheStore, CookieStore, load_store
+from pindb.stores import CacheStore, CookieStore
+from pindb.stores._base import load_store
 
 __all__ = ["check_cookie"]
 
-#: The settings that name other cookies of Django's.
+#: The settings with the names of Django's own cookies.
 OTHER_COOKIES = ("SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "LANGUAGE_COOKIE_NAME")
 
 #: The cookie of django.contrib.messages, which has no setting.
@@ -24,14 +25,13 @@ MESSAGES_COOKIE = "messages"
 
 @register("pindb")
 def check_cookie(**kwargs: Any) -> list[CheckMessage]:
-    """The pin cookie: E005, E017, E018, W011."""
+    """Check the cookie that carries pins: E005, E017, E018, W011."""
     name = conf.PINDB_PINNING_COOKIE
     if not _is_cookie_name(name):
         return [
             Error(
-                f"PINDB_PINNING_COOKIE is {name!r}.",
-                hint="Write the name of a cookie, of letters, digits, hyphens and underscores: "
-                "'pindb_pinned_set'.",
+                f"PINDB_PINNING_COOKIE is {name!r}, which is not a name for a cookie.",
+                hint="Write a name of letters, digits, hyphens and underscores: 'pindb_pinned_set'.",
                 id="pindb.E005",
             )
         ]
@@ -52,7 +52,7 @@ def _is_cookie_name(name: Any) -> bool:
 
 
 def _is_used() -> bool:
-    """Whether pins travel in the cookie; a store of the site's own may have no cookie."""
+    """Return whether the site's store uses the cookie."""
     try:
         return isinstance(load_store(), (CookieStore, CacheStore))
     except Exception:  # check_store reports it
@@ -66,9 +66,9 @@ def _check_other_cookies(name: str) -> Iterator[CheckMessage]:
     for owner, other in others.items():
         if name == other:
             yield Error(
-                f"PINDB_PINNING_COOKIE is {name!r}, which is the cookie of {owner} too: each would overwrite "
-                "the other.",
-                hint="Write a name that no other cookie of the site has: 'pindb_pinned_set'.",
+                f"PINDB_PINNING_COOKIE is {name!r}, which is also the cookie of {owner}: each would "
+                "overwrite the other.",
+                hint="Write a name that the site does not use for another cookie: 'pindb_pinned_set'.",
                 id="pindb.E017",
             )
 
@@ -82,21 +82,23 @@ def _check_attributes() -> Iterator[CheckMessage]:
         yield _wrong_attribute(
             "DOMAIN",
             domain,
-            "a domain, without scheme and port: 'example.com', or None for the site's own host",
+            "a domain without scheme and port, such as 'example.com', or None for the site's own host",
         )
     path: Any = conf.PINDB_PINNING_COOKIE_PATH
     if not (isinstance(path, str) and re.fullmatch(r"/[!-:<-~]*", path)):
-        yield _wrong_attribute("PATH", path, "a path that begins with a slash: '/'")
+        yield _wrong_attribute("PATH", path, "a path that begins with a slash, such as '/'")
 
 
 def _wrong_attribute(attribute: str, value: Any, what: str) -> CheckMessage:
     name = f"PINDB_PINNING_COOKIE_{attribute}"
     followed = "" if hasattr(settings, name) else f" (from {COOKIE_DEFAULTS[name]})"
-    return Error(f"{name} is {value!r}{followed}.", hint=f"Write {what}.", id="pindb.E018")
+    return Error(
+        f"{name} is {value!r}{followed}, which is not valid.", hint=f"Write {what}.", id="pindb.E018"
+    )
 
 
 def _check_browsers(name: str) -> Iterator[CheckMessage]:
-    """Report what makes browsers drop the cookie: pins would never reach the next request."""
+    """Report attributes that make browsers reject the cookie."""
     secure = conf.PINDB_PINNING_COOKIE_SECURE
     reason = None
     if str(conf.PINDB_PINNING_COOKIE_SAMESITE).lower() == "none" and conf.PINDB_PINNING_COOKIE_SAMESITE:
@@ -106,10 +108,12 @@ def _check_browsers(name: str) -> Iterator[CheckMessage]:
     if name.startswith("__Host-"):
         apart = conf.PINDB_PINNING_COOKIE_DOMAIN or conf.PINDB_PINNING_COOKIE_PATH != "/"
         if not secure or apart:
-            reason = "has a name that begins with '__Host-', which takes Secure, the path '/' and no domain"
+            reason = (
+                "has a name that begins with '__Host-', which requires Secure, the path '/' and no domain"
+            )
     if reason is not None:
         yield Warning(
-            f"Browsers do not keep the cookie {name!r}, which {reason}: pins would not reach the next "
+            f"Browsers reject the cookie {name!r}, which {reason}: pins would not reach the user's next "
             "request.",
             hint="Set PINDB_PINNING_COOKIE_SECURE = True (or SESSION_COOKIE_SECURE, which it follows), or "
             "change PINDB_PINNING_COOKIE and its other attributes.",

@@ -13,21 +13,23 @@ from django.utils.module_loading import import_string
 
 from pindb.checks.reporting import failures
 from pindb.conf import conf
-from pindb.routing.settings import unpinned_models
-from pindb.stores import BaseStore, CacheStore, load_key, load_store, token_key, user_key
+from pindb.routing.model_lists import unpinned_models
+from pindb.stores import BaseStore, CacheStore, token_key, user_key
+from pindb.stores._base import load_store
+from pindb.stores._cache import load_key
 
 __all__ = ["check_store"]
 
-#: Sessions that are rows of a database.
+#: Session engines that use a database.
 DATABASE_SESSIONS = ("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db")
 
-#: Classes of Django REST framework that find the user without a token.
+#: Authentication classes of Django REST framework that do not use a token.
 WITHOUT_TOKEN = frozenset(
     f"rest_framework.authentication.{name}"
     for name in ("BasicAuthentication", "RemoteUserAuthentication", "SessionAuthentication")
 )
 
-#: Headers that have a meaning of their own, which a token would take away.
+#: Headers that have another meaning.
 STANDARD_HEADERS = frozenset(
     """
     accept accept-charset accept-encoding accept-language accept-ranges access-control-allow-credentials
@@ -47,7 +49,7 @@ STANDARD_HEADERS = frozenset(
 
 @register("pindb")
 def check_store(**kwargs: Any) -> list[CheckMessage]:
-    """The store and what it takes: E013, W006, W008, W009."""
+    """Check the pin store and its settings: E013, W006, W008, W009."""
     messages = list(_check_header())
     stores: list[BaseStore] = []
     messages += failures("pindb.E013", "PINDB_PIN_STORE", lambda: stores.append(load_store()))
@@ -60,12 +62,14 @@ def check_store(**kwargs: Any) -> list[CheckMessage]:
 def _check_header() -> Iterator[CheckMessage]:
     header = conf.PINDB_PIN_HEADER
     if not isinstance(header, str) or not header.replace("-", "").isalnum() or not header.isascii():
-        hint = "Write the name of a header, of letters, digits and hyphens: 'X-Pindb-Pins'."
-        yield Error(f"PINDB_PIN_HEADER is {header!r}.", hint=hint, id="pindb.E013")
+        hint = "Write a name of letters, digits and hyphens: 'X-Pindb-Pins'."
+        yield Error(
+            f"PINDB_PIN_HEADER is {header!r}, which is not a name for a header.", hint=hint, id="pindb.E013"
+        )
     elif header.lower() in STANDARD_HEADERS:
         yield Error(
-            f"PINDB_PIN_HEADER is {header!r}, a header that has another meaning.",
-            hint="Write a name that nothing else uses: 'X-Pindb-Pins'.",
+            f"PINDB_PIN_HEADER is {header!r}, a standard header with another meaning.",
+            hint="Write a name of your own: 'X-Pindb-Pins'.",
             id="pindb.E013",
         )
 
@@ -75,18 +79,18 @@ def _check_cache() -> Iterator[CheckMessage]:
     if not isinstance(alias, str) or alias not in settings.CACHES:
         yield Error(
             f"PINDB_PIN_CACHE is {alias!r}, which is not in CACHES.",
-            hint=f"Write one of its aliases: {', '.join(map(repr, settings.CACHES))}.",
+            hint=f"Write one of: {', '.join(map(repr, settings.CACHES))}.",
             id="pindb.E013",
         )
         return
     backend = _imported(settings.CACHES[alias].get("BACKEND"))
     if isinstance(backend, type) and issubclass(backend, (DummyCache, LocMemCache)):
-        keeps = "keeps nothing" if issubclass(backend, DummyCache) else "is the memory of one process"
+        flaw = "stores nothing" if issubclass(backend, DummyCache) else "is local to one process"
         yield Warning(
-            f"PINDB_PIN_CACHE is {alias!r}, a {backend.__name__}, which {keeps}: pins do not reach the "
+            f"PINDB_PIN_CACHE is {alias!r}, a {backend.__name__}, which {flaw}: pins do not reach the "
             "user's next request.",
-            hint="Name a cache in PINDB_PIN_CACHE that all processes share: Redis, memcached or a database. "
-            "Silence this check where the site has one process only.",
+            hint="Write the alias of a cache that all processes share: Redis, memcached or a database. "
+            "Silence this check if the site has only one process.",
             id="pindb.W009",
         )
 
@@ -99,8 +103,8 @@ def _check_key() -> Iterator[CheckMessage]:
     key = load_key()
     if key is user_key and (classes := list(_token_classes())):
         yield Warning(
-            "pindb.stores.CacheStore finds the user in the session, and Django REST framework finds them by "
-            f"{', '.join(classes)}, inside of the view: clients with a token have no pins.",
+            "pindb.stores.CacheStore knows the user by the session, but Django REST framework authenticates "
+            f"by {', '.join(classes)} inside of the view: clients with a token have no pins.",
             hint="Set PINDB_PIN_CACHE_KEY = 'pindb.stores.token_key'.",
             id="pindb.W008",
         )
@@ -111,15 +115,15 @@ def _check_key() -> Iterator[CheckMessage]:
             return
         if "sessions.session" not in unpinned:
             yield Warning(
-                "pindb.stores.CacheStore finds the user in the session, which is read before the pins are "
-                "known, and from a replica: whoever has just logged in may seem to be logged out.",
+                "pindb.stores.CacheStore reads the session before the pins are known, so from a replica: a "
+                "user who has just logged in may seem to be logged out.",
                 hint="Add 'sessions.Session' to PINDB_UNPINNED_MODELS, or keep sessions in a cache.",
                 id="pindb.W006",
             )
 
 
 def _token_classes() -> Iterator[str]:
-    """The names of the classes in the settings of Django REST framework that find the user by a token."""
+    """Yield the names of the authentication classes of Django REST framework that use a token."""
     options = getattr(settings, "REST_FRAMEWORK", None)
     entries = options.get("DEFAULT_AUTHENTICATION_CLASSES") if isinstance(options, Mapping) else None
     for entry in entries if isinstance(entries, (list, tuple)) else ():
@@ -131,7 +135,7 @@ def _token_classes() -> Iterator[str]:
 
 
 def _imported(entry: Any) -> Any:
-    """What a dotted path leads to, or None; whoever uses the setting reports that."""
+    """Return the object that a dotted path names; None if it cannot be imported, which others report."""
     if not isinstance(entry, str):
         return entry
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with the other settings."""
+"""Checks of single settings: numbers, booleans, names, dotted paths, and unknown settings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from pindb.checks.reporting import failures, nearest
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS, conf
 from pindb.exceptions import PinDbConfigError
 from pindb.management.pinned import pinned_commands
-from pindb.routing.settings import greedy_models, load_delegates, unpinned_models
+from pindb.routing.delegates import load_delegates
+from pindb.routing.model_lists import greedy_models, unpinned_models
 from pindb.sets.definitions import get_sets
-from pindb.sets.positions import find_positions, load_positions
+from pindb.sets.positions import get_backend, load_backends
 
 __all__ = ["check_consistency", "check_names", "check_values"]
 
 
 class Number(NamedTuple):
-    """What a setting that is a number may be."""
+    """The valid values of a setting that is a number."""
 
     code: str
     what: str
@@ -39,18 +40,18 @@ class Number(NamedTuple):
 
 NUMBERS = {
     "PINDB_PINNING_SECONDS": Number(
-        "pindb.E004", "a number of seconds above 0; replication lag should stay below it"
+        "pindb.E004", "a number of seconds above 0, larger than the usual replication lag"
     ),
     "PINDB_POSITION_PIN_SECONDS": Number("pindb.E011", "a number of seconds above 0"),
     "PINDB_POSITION_CHECK_MS": Number("pindb.E011", "a number of milliseconds, 0 or more", may_be_least=True),
     "PINDB_REPLICA_DOWNTIME": Number("pindb.E011", "a number of seconds, 0 or more", may_be_least=True),
     "PINDB_MAX_REPLICA_LAG": Number(
-        "pindb.E011", "a number of seconds above 0, or None to leave lag alone", may_be_none=True
+        "pindb.E011", "a number of seconds above 0, or None to not measure lag", may_be_none=True
     ),
 }
 
 
-#: What the names of pindb's settings begin with, but for those of the databases.
+#: The prefix of all settings except MASTER_DATABASES and DATABASE_SETS.
 PREFIX = "PINDB_"
 
 #: Settings that are True, False, or a dict with the arguments of a module's `install`.
@@ -66,23 +67,29 @@ BOOLEANS = (
 
 @register("pindb")
 def check_values(**kwargs: Any) -> list[CheckMessage]:
-    """Numbers, truth values, names and dotted paths: E004, E006, E007, E011, E014 to E016, E020."""
+    """Check numbers, booleans, names and dotted paths: E004, E006, E007, E011, E014 to E016, E020."""
     errors: list[CheckMessage] = []
     for name, number in NUMBERS.items():
         value = getattr(conf, name)
         if not number.allows(value):
-            more = f"; from the environment: float(os.environ[{name!r}])" if isinstance(value, str) else ""
-            errors.append(Error(f"{name} is {value!r}.", hint=f"Write {number.what}{more}.", id=number.code))
+            more = f", with the environment: float(os.environ[{name!r}])" if isinstance(value, str) else ""
+            errors.append(
+                Error(
+                    f"{name} is {value!r}, which is not valid.",
+                    hint=f"Write {number.what}{more}.",
+                    id=number.code,
+                )
+            )
     for name in BOOLEANS:
-        # What a cookie's attribute follows is Django's to judge.
+        # Django checks the settings of its session cookie, which the attributes default to.
         value = getattr(conf, name) if name in DEFAULTS else getattr(settings, name, False)
         if not isinstance(value, bool):
             default = "1" if DEFAULTS.get(name) else "0"
             hint = f'{name} = os.environ.get("{name}", "{default}") == "1"'
             errors.append(
                 Error(
-                    f"{name} is {value!r}{_counts_as(value)}.",
-                    hint=f"Write True or False; from the environment: {hint}.",
+                    f"{name} is {value!r}{_counts_as(value)}, not a boolean.",
+                    hint=f"Write True or False, with the environment: {hint}.",
                     id="pindb.E015",
                 )
             )
@@ -92,36 +99,43 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
             hint = (
                 f"Write True or False, or a dict with the arguments of {module}.install: {{'wait': '200ms'}}."
             )
-            errors.append(Error(f"{name} is {value!r}{_counts_as(value)}.", hint=hint, id="pindb.E016"))
+            errors.append(
+                Error(
+                    f"{name} is {value!r}{_counts_as(value)}, not a boolean or dict.",
+                    hint=hint,
+                    id="pindb.E016",
+                )
+            )
     errors += failures("pindb.E006", "PINDB_DELEGATE_ROUTERS", load_delegates)
     errors += failures("pindb.E007", "PINDB_UNPINNED_MODELS", unpinned_models)
     errors += failures("pindb.E014", "PINDB_GREEDY_MODELS", greedy_models)
     if conf.PINDB_STRICT not in ("raise", "log"):
-        hint = "Write 'raise', or 'log' while a site is moved to StrictPinDbRouter."
-        errors.append(Error(f"PINDB_STRICT is {conf.PINDB_STRICT!r}.", hint=hint, id="pindb.E014"))
+        hint = "Write 'raise', or 'log' while you move a site to StrictPinDbRouter."
+        message = f"PINDB_STRICT is {conf.PINDB_STRICT!r}, which is not valid."
+        errors.append(Error(message, hint=hint, id="pindb.E014"))
     errors += failures("pindb.E020", "PINDB_PINNED_COMMANDS", pinned_commands)
     return errors
 
 
 def _counts_as(value: Any) -> str:
-    """Return what text is where a truth value is meant: "False" is true."""
+    """Return how Python reads text as a boolean, as a part of a message: "False" is true."""
     return f", which counts as {bool(value)}" if isinstance(value, str) else ""
 
 
 @register("pindb")
 def check_names(**kwargs: Any) -> list[CheckMessage]:
-    """Settings that pindb does not have: W020."""
+    """Check for unknown settings: W020."""
     known = {*DEFAULTS, *COOKIE_DEFAULTS}
     warnings: list[CheckMessage] = []
     for name in sorted({name for name in dir(settings) if name.startswith(PREFIX)} - known):
-        # What all of them begin with makes none of them alike.
+        # Compared without the prefix, which would make all names similar.
         meant = nearest(name[len(PREFIX) :], [one[len(PREFIX) :] for one in known if one.startswith(PREFIX)])
         warnings.append(
             Warning(
-                f"pindb has no setting {name}: it does nothing.",
+                f"pindb has no setting {name}, so it has no effect.",
                 hint=f"Write {PREFIX}{meant}."
                 if meant
-                else "Remove it; the documentation lists all settings.",
+                else "Remove the setting. The documentation lists all settings.",
                 id="pindb.W020",
             )
         )
@@ -130,38 +144,38 @@ def check_names(**kwargs: Any) -> list[CheckMessage]:
 
 @register("pindb")
 def check_consistency(**kwargs: Any) -> list[CheckMessage]:
-    """What ends pins: E010, E012, W007, W015. Nothing is connected to."""
+    """Check the consistency mode, without connecting to databases: E010, E012, W007, W015."""
     if conf.PINDB_CONSISTENCY not in ("time", "position"):
         return [
             Error(
-                f"PINDB_CONSISTENCY is {conf.PINDB_CONSISTENCY!r}.",
+                f"PINDB_CONSISTENCY is {conf.PINDB_CONSISTENCY!r}, which is not valid.",
                 hint="Write 'time' or 'position'.",
                 id="pindb.E010",
             )
         ]
-    wrong = list(failures("pindb.E012", "PINDB_POSITIONS", load_positions))
+    wrong = list(failures("pindb.E012", "PINDB_POSITIONS", load_backends))
     if wrong or not conf.PINDB_ENABLED:
         return wrong
-    messages = list(_check_kinds())
+    messages = list(_check_position_keys())
     if conf.PINDB_CONSISTENCY == "position" or conf.PINDB_MAX_REPLICA_LAG is not None:
         messages += _check_vendors()
     return messages
 
 
-def _check_kinds() -> Iterator[CheckMessage]:
+def _check_position_keys() -> Iterator[CheckMessage]:
     if not conf.PINDB_POSITIONS:
         return
     vendors = {connections[alias].vendor for alias in connections.settings}
     # Django counts MariaDB as MySQL.
-    kinds = vendors | {"mariadb"} if "mysql" in vendors else vendors
-    for kind in conf.PINDB_POSITIONS:
-        if kind not in kinds:
-            meant = nearest(kind, kinds)
+    known = vendors | {"mariadb"} if "mysql" in vendors else vendors
+    for vendor in conf.PINDB_POSITIONS:
+        if vendor not in known:
+            meant = nearest(vendor, known)
             yield Warning(
-                f"PINDB_POSITIONS has the kind of database {kind!r}, and DATABASES has none of that kind.",
+                f"PINDB_POSITIONS has the vendor {vendor!r}, but DATABASES has no database of that vendor.",
                 hint=f"Write {meant!r}."
                 if meant
-                else f"Write one of {', '.join(map(repr, sorted(kinds)))}, or drop the entry.",
+                else f"Write one of {', '.join(map(repr, sorted(known)))}, or remove the entry.",
                 id="pindb.W015",
             )
 
@@ -175,10 +189,10 @@ def _check_vendors() -> Iterator[CheckMessage]:
         if not replicas or alias not in settings.DATABASES:
             continue
         connection = connections[alias]
-        if connection.vendor != "mysql" and find_positions(connection) is None:
+        if connection.vendor != "mysql" and get_backend(connection) is None:
             yield Warning(
-                f"pindb knows no positions of {connection.vendor!r}, the database {alias!r}: its pins go by "
-                "time, and the lag of its replicas is not looked at.",
-                hint="Add a class to PINDB_POSITIONS, or silence this check if that is meant.",
+                f"The database {alias!r} has the vendor {connection.vendor!r}, for which there is no "
+                "position backend: its pins go by time, and the lag of its replicas is not measured.",
+                hint="Add a position backend to PINDB_POSITIONS, or silence this check.",
                 id="pindb.W007",
             )

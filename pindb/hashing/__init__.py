@@ -1,6 +1,8 @@
 """Where a key goes: partitions, hash rings and hash slots. Pure: nothing here does input or output.
 
 All keys are text (hashed as UTF-8), bytes, or integers (hashed as decimal text).
+
+Private modules: the public names are in ``__all__``.
 """
 
 from __future__ import annotations

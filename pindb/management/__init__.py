@@ -1,1 +1,4 @@
-"""What `manage.py pindb` needs."""
+"""The management command ``manage.py pindb``, and pins for management commands.
+
+Private.
+"""

@@ -1,7 +1,7 @@
-"""Management commands: which of them run pinned, and what they may do with ``--database`` and a replica.
+"""Pins for management commands: commands that run pinned, and ``--database`` with the alias of a replica.
 
-Django's commands write by their own hand, often past the router (`Model.save_base(using=...)`, raw SQL), and
-read what they have just written. So those of ``PINDB_PINNED_COMMANDS`` run with all sets pinned.
+Commands read what they have just written, and Django's own often write past the router
+(`Model.save_base(using=...)`, raw SQL). So those in ``PINDB_PINNED_COMMANDS`` run with all sets pinned.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from django.core.management.base import BaseCommand, CommandError
 
 from pindb.conf import PINNED_COMMANDS, WRITING_COMMANDS, conf
 from pindb.exceptions import PinDbConfigError
-from pindb.pins.context import Choices, PinningContext
-from pindb.pins.pinning import master, unpinned_replica
+from pindb.pins.blocks import master, unpinned_replica
+from pindb.pins.context import PinningContext, ReplicaChoices
 from pindb.sets.definitions import get_sets
 
 __all__ = ["install", "pinned_commands"]
 
-#: Where the modules of commands stand in their app.
+#: The part of a module's name between the app and the command.
 FOLDER = ".management.commands."
 
-#: Django's commands that only read that database, and ask ``allow_migrate`` for which models it has.
+#: Django's commands that only read the database of ``--database``. They ask ``allow_migrate`` for its models.
 READS = frozenset({"dumpdata", "sqlflush", "sqlmigrate"})
 
 
 def install() -> None:
-    """Stand around every management command. Does nothing the second time."""
+    """Wrap every management command. A second call does nothing."""
     execute = BaseCommand.execute
     if hasattr(execute, "_pindb"):
         return
@@ -47,33 +47,33 @@ def install() -> None:
 
 
 def pinned_commands() -> frozenset[str]:
-    """The commands of ``PINDB_PINNED_COMMANDS``.
+    """Return the commands of ``PINDB_PINNED_COMMANDS``.
 
     Raises:
-        PinDbConfigError: the setting is no list of names.
+        PinDbConfigError: the setting is not a list of names.
     """
     names = conf.PINDB_PINNED_COMMANDS
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise PinDbConfigError(
-            f"PINDB_PINNED_COMMANDS is {names!r}. Write a list of commands: [*PINNED_COMMANDS, "
+            f"PINDB_PINNED_COMMANDS is {names!r}, not a list. Write a list of commands: [*PINNED_COMMANDS, "
             "'import_prices'], with `from pindb.conf import PINNED_COMMANDS`."
         )
     found = list(names)
     for name in found:
         if not isinstance(name, str) or not name:
             raise PinDbConfigError(
-                f"PINDB_PINNED_COMMANDS names {name!r}. Write the name of a command, 'import_prices', or its "
-                "app and its name, 'shop.import_prices'."
+                f"PINDB_PINNED_COMMANDS names {name!r}, which is not a command. Write the name of a command, "
+                "'import_prices', or its app and name, 'shop.import_prices'."
             )
     return frozenset(found)
 
 
-class _Pinned(master):
-    """The block of a command that runs pinned: all sets are, and what it writes to stays so.
+class _PinnedCommand(master):
+    """The block of a command that runs pinned. The sets that it writes to stay pinned afterwards.
 
     Arguments:
-        aliases: all masters.
-        written: the master that the command writes to without asking the router; None: none is known.
+        aliases: the aliases of all masters.
+        written: the master that the command writes to without asking the router; None if none is known.
     """
 
     def __init__(self, aliases: Iterable[str], written: str | None) -> None:
@@ -84,7 +84,7 @@ class _Pinned(master):
         super().change(inner)
         inner.pins_writes = True
         if self.written is not None:
-            # At once, so that tasks that are sent by the command have the pin too.
+            # Before the command runs, so that tasks that it sends carry the pin too.
             inner.pin(self.written)
 
     def close(self, inner: PinningContext, outer: PinningContext) -> None:
@@ -92,10 +92,10 @@ class _Pinned(master):
             outer.pin(alias)
 
 
-class _Member(unpinned_replica):
+class _ReplicaCommand(unpinned_replica):
     """The block of a command that reads one replica.
 
-    What is related to a row (many-to-many fields in a dump) asks the router, and comes from the same replica.
+    Queries that ask the router (for many-to-many fields in a dump) go to the same replica.
     """
 
     def __init__(self, alias: str, replica: str) -> None:
@@ -105,27 +105,27 @@ class _Member(unpinned_replica):
 
     def open(self, outer: PinningContext) -> PinningContext:
         inner = super().open(outer)
-        inner.migratable = self.replica
+        inner.migratable_replica = self.replica
         return inner
 
     def change(self, inner: PinningContext) -> None:
         super().change(inner)
-        inner._choices = Choices()
+        inner._choices = ReplicaChoices()
         inner.choices.replicas[self.alias] = self.replica
 
 
 def _block(command: BaseCommand, options: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """The block that a command runs in.
+    """Return the block that a command runs in.
 
     Raises:
-        CommandError: it would write to a replica.
+        CommandError: the command would write to a replica.
     """
     if not conf.PINDB_ENABLED and conf.MASTER_DATABASES is None:
         return nullcontext()
     try:
         sets = get_sets()
     except PinDbConfigError:
-        # The command's own checks report it, or the router where there are none.
+        # The system checks or the router report the wrong setting.
         return nullcontext()
     names = set(_names(command))
     only_reads = not names.isdisjoint(READS) or _only_reads(names, options)
@@ -135,21 +135,21 @@ def _block(command: BaseCommand, options: Mapping[str, Any]) -> AbstractContextM
         writing = names.intersection(WRITING_COMMANDS)
         if writing and not only_reads and _is_replica(alias, home):
             raise CommandError(
-                f"{min(writing)} writes, and {alias!r} is a replica of {home!r}. Write --database {home}: "
-                "its replicas get what is written there by replication."
+                f"{min(writing)} writes, and {alias!r} is a replica of {home!r}. Write --database {home}; "
+                "replication copies the changes to the replicas."
             )
         if only_reads:
-            return _Member(home, alias)
+            return _ReplicaCommand(home, alias)
         home = None
     elif home is not None and names & READS:
         return master(home)
     if conf.PINDB_ENABLED and sets.replicas and _is_pinned(command, names):
-        return _Pinned(sets.replicas, None if only_reads else home)
+        return _PinnedCommand(sets.replicas, None if only_reads else home)
     return nullcontext()
 
 
 def _names(command: BaseCommand) -> Iterator[str]:
-    """The names of a command and of those that it is made of, each alone and with its app."""
+    """Yield the names of a command and of those that it inherits from, each without and with its app."""
     for cls in type(command).__mro__:
         app, _, name = cls.__module__.partition(FOLDER)
         if name:
@@ -161,29 +161,32 @@ def _is_pinned(command: BaseCommand, names: set[str]) -> bool:
     try:
         pinned = pinned_commands()
     except PinDbConfigError:
-        # The command's own checks report it.
+        # The system checks report the wrong setting.
         pinned = frozenset(PINNED_COMMANDS)
     return not pinned.isdisjoint(names) or any(_comes_from(command, name) for name in pinned)
 
 
 def _comes_from(command: BaseCommand, entry: str) -> bool:
-    """Whether the module of a command is that of `entry`, which may have its class from elsewhere."""
+    """Return whether a command is the one that `entry` names, also if its module imports the class."""
     app, _, name = entry.rpartition(".")
     found = app or get_commands().get(name)
-    # A command that runs has been imported.
+    # The module of a running command has been imported.
     module = sys.modules.get(f"{found}{FOLDER}{name}")
     cls = getattr(module, "Command", None)
     return isinstance(cls, type) and isinstance(command, cls)
 
 
 def _only_reads(names: set[str], options: Mapping[str, Any]) -> bool:
-    """Whether a command that else writes was told not to."""
+    """Return whether the options of a writing command make it only read."""
     if "migrate" in names:
         return bool(options.get("plan") or options.get("check_unapplied")) and not options.get("prune")
     return "createcachetable" in names and bool(options.get("dry_run"))
 
 
 def _is_replica(alias: str, home: str) -> bool:
-    """Whether the alias of a replica leads to one. Where pindb is off, tests may make a database for it."""
+    """Return whether the alias of a replica leads to a replica.
+
+    While pindb is off, tests may create an independent database for the alias.
+    """
     test: Any = settings.DATABASES.get(alias, {}).get("TEST") or {}
     return bool(conf.PINDB_ENABLED) or test.get("MIRROR") == home

@@ -1,4 +1,4 @@
-"""Output of the command `pindb`: tables, and the progress of a move."""
+"""Output of the command ``manage.py pindb``: tables, and the progress of a move."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UPDATE = 0.1
 
 
 class Output:
-    """Prints to a command's output; with colours and progress only where that is a terminal.
+    """A printer of tables and progress. Colours and progress are for terminals only.
 
     Arguments:
         stdout: the command's `stdout`.
@@ -40,7 +40,7 @@ class Output:
         self._style: Any = style if style is not None and self._is_terminal else no_style()
 
     def print_stats(self, servers: Sequence[ServerStats]) -> None:
-        """The servers of a cache, one in a row."""
+        """Print the servers of a cache, one per row."""
         rows = []
         for server in servers:
             row = [str(server.host_id), server.address]
@@ -56,12 +56,12 @@ class Output:
         self._print_table(("server", "address", ""), numbers, rows, down)
 
     def print_plan(self, plan: Plan, now: Mapping[str, str], then: Mapping[str, str]) -> None:
-        """What would move.
+        """Print the keys that would move, by server.
 
         Arguments:
             plan: the plan.
-            now: what servers are called, by their addresses.
-            then: what they would be called.
+            now: the names of the servers now, by address.
+            then: the names of the servers after the change, by address.
         """
         rows = []
         for address in dict.fromkeys([*now, *then]):
@@ -107,7 +107,7 @@ class Output:
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
-        """A bar in a terminal; call it with how much is done, how much there is, and a word on it."""
+        """Show a progress bar. Yields a function that takes the work done, all work, and a note."""
         started = time.monotonic()
         shown, due = "", started
 
@@ -146,7 +146,7 @@ def _can_print(text: str, file: Any) -> bool:
 
 
 def readable_bytes(number: float) -> str:
-    """A number of bytes as people read it: ``1.5 MiB``."""
+    """Return a number of bytes for people: ``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number < 1024:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

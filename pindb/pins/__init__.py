@@ -1,4 +1,4 @@
-"""Pins: what the running unit of work has pinned, and how pins travel to the next one.
+"""Pins: what the current unit of work has pinned, when pins end, and how pins reach the next unit of work.
 
-Private: import public names from `pindb`.
+Private. The public names are imported from `pindb`.
 """

@@ -1,8 +1,8 @@
-"""The pinning context: what one unit of work knows of its sets.
+"""The pinning context: what one unit of work (a request, a task, a script) has pinned and read.
 
-One `ContextVar` holds one small object for each unit of work (a request, a task, a script), so threads,
-asyncio tasks and code on both sides of ``sync_to_async`` see the context of their own unit and no other.
-Where nobody opened one, the first use opens one that lasts as long as the thread or task.
+A `ContextVar` holds the context. So threads, asyncio tasks, and code on both sides of ``sync_to_async`` see
+the context of their own unit of work only. Without an open context, the first use opens one that lasts as
+long as the thread or asyncio task.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pindb.sets.definitions import get_sets
 from pindb.signals import pinned
 
 __all__ = [
-    "NONE",
-    "Choices",
+    "NO_ALIASES",
     "Pin",
     "PinningContext",
+    "ReplicaChoices",
     "aiterate_in",
-    "asks_only",
     "current",
     "get_context",
+    "is_lookup_only",
     "iterate_in",
     "running",
     "set_context",
@@ -37,92 +37,97 @@ class Pin(NamedTuple):
     """A pin on its way from one unit of work to the next.
 
     Attributes:
-        until: when it ends at the latest: Unix time, seconds.
-        position: where the master was when what the pin is about had been committed; None: it goes by time.
+        until: when the pin ends at the latest: Unix time, seconds.
+        position: the master's position after the writes that the pin is about; None for a pin by time.
     """
 
     until: float
     position: str | None = None
 
 
-# What a context starts with.
-NONE: frozenset[str] = frozenset()
+# Shared by all contexts until they change them.
+NO_ALIASES: frozenset[str] = frozenset()
 NO_PINS: dict[str, Pin] = {}
 NO_POSITIONS: dict[str, str] = {}
 
 
-class Choices:
-    """Which replicas a unit of work reads. Changed only from inside that unit; holds no lock.
+class ReplicaChoices:
+    """The replicas that a unit of work reads. Only that unit changes them, so there is no lock.
 
     Attributes:
-        replicas: the replica chosen for each set, by master alias; the master where none was fit.
-        passed_over: replicas that failed in this unit, for whatever reason.
-        served: replicas that have returned something.
-        tried: the replicas that have failed the statement that is being run again right now.
+        replicas: the replica chosen for each set, by the master's alias; the master if no replica was usable.
+        failed: replicas that have failed in this unit of work.
+        served: replicas that have returned rows.
+        tried: replicas that have failed the statement that is being run again now.
     """
 
-    # Most units never change them.
-    passed_over = served = tried = NONE
+    # Class attributes, since most units never change them.
+    failed = served = tried = NO_ALIASES
 
     def __init__(self) -> None:
         self.replicas: dict[str, str] = {}
 
 
 class PinningContext:
-    """What one unit of work knows. Changed only from inside that unit; holds no lock.
+    """The pins and reads of one unit of work. Only that unit changes them, so there is no lock.
 
     Attributes:
-        pinned: the aliases of the masters pinned now.
-        new: those of them that were pinned in this context.
-        declared: those of them whose pin allows writes under `StrictPinDbRouter`: it was made in this
-            context, not carried in.
-        renewed: those of them whose pin leaves the context as a new one would, since pins were taken over
-            that may be further than its own.
-        carried: the pins that were carried in and are carried on, by master alias.
-        positions: for the sets that may be read from a replica although they are pinned, what it must have
-            replayed.
-        changed: whether what is carried on is not what was carried in, so that it has to be told.
-        reads: where the last read of each master alias went: the router's memory.
-        wait_until: until when (`time.monotonic`) a read of a pinned set waits for a replica, before it goes
-            to the master.
-        from_replica: sets that a block of `unpinned_replica` reads from replicas whatever happens.
-        pins_writes: whether a write pins its set under `StrictPinDbRouter` too: in a management command that
+        pinned: the aliases of the masters whose sets are pinned.
+        new: the pinned sets that were pinned in this context, not carried in.
+        declared: the pinned sets that `StrictPinDbRouter` allows writes to, since this context pinned them.
+        renewed: pinned sets whose pins get a new position or time when they leave the context, since pins
+            from other services were merged.
+        carried: the pins that were carried in and are to be carried on, by the master's alias.
+        positions: for pinned sets that may be read from replicas, the position that a replica must have
+            replayed, by the master's alias.
+        changed: whether the carried pins differ from those that were carried in, and have to be saved.
+        routes: the router's cache: the alias that the last read of each set went to.
+        wait_until: until when (`time.monotonic`) a read of a pinned set waits for a replica to catch up,
+            before it goes to the master.
+        from_replica: sets that a block of `unpinned_replica` reads from replicas, pinned or not.
+        pins_writes: whether undeclared writes pin under `StrictPinDbRouter` too: in a management command that
             runs pinned.
-        migratable: a replica of which ``allow_migrate`` says what it says of the master: a management command
-            reads it.
-        request_blocks: aliases on which the outermost transaction is the one that ``ATOMIC_REQUESTS`` opens.
-        left: what the eager Celery tasks that this unit ran have pinned, for those that it runs after them.
-        parent: the context that comes back when this one ends.
-        scope: the block that opened it.
+        migratable_replica: the replica that a management command reads. ``allow_migrate`` answers the same
+            for it as for its master.
+        request_blocks: aliases whose outermost transaction is the one that ``ATOMIC_REQUESTS`` opened.
+        left_by_tasks: pins left by eager Celery tasks that this unit ran, for the tasks that it runs next.
+        parent: the context that is restored when this one ends.
+        scope: what opened the context.
     """
 
-    # One is made for every request, and most of them never change these.
-    carried = left = NO_PINS
+    # Class attributes: a context is made for each request, and most requests change few of them.
+    carried = left_by_tasks = NO_PINS
     positions = NO_POSITIONS
-    pinned = new = declared = renewed = from_replica = request_blocks = NONE
+    pinned = new = declared = renewed = from_replica = request_blocks = NO_ALIASES
     changed = pins_writes = False
-    migratable: str | None = None
+    migratable_replica: str | None = None
     wait_until = 0.0
     scope: object = None
-    _choices: Choices | None = None
+    _choices: ReplicaChoices | None = None
 
     def __init__(self, parent: PinningContext | None = None) -> None:
-        self.reads: dict[str, RoutedAlias] = {}
+        self.routes: dict[str, RoutedAlias] = {}
         self.parent = parent
         if parent is not None:
             self.request_blocks = parent.request_blocks
 
     @property
-    def choices(self) -> Choices:
-        """Which replicas are read; shared with the blocks inside."""
+    def choices(self) -> ReplicaChoices:
+        """The replicas that are read. Blocks inside this context share them."""
         choices = self._choices
         if choices is None:
-            choices = self._choices = Choices()
+            choices = self._choices = ReplicaChoices()
         return choices
 
     def pin(self, alias: str, new: bool = True, declared: bool = True) -> None:
-        """Read `alias` from its master from now on; a pin that somebody declared allows writes as well."""
-        # Most units pin one set, once.
+        """Pin a set: read it from its master from now on.
+
+        Arguments:
+            alias: the master's alias.
+            new: carry the pin to the next units of work.
+            declared: allow writes under `StrictPinDbRouter`.
+        """
+        # Most units pin one set once, so the unions are rarely needed.
         one = frozenset((alias,))
         self.pinned = self.pinned | one if self.pinned else one
         if declared:
@@ -137,77 +142,76 @@ class PinningContext:
         if alias in self.from_replica:
             return
         if conf.PINDB_READ_REPLICAS_WHEN_MASTER_DOWN:
-            # Whether the master is there has to be looked at.
-            self.reads.pop(alias, None)
+            # The next read must check whether the master is up.
+            self.routes.pop(alias, None)
         else:
-            self.reads[alias] = get_sets().answers[alias]
+            self.routes[alias] = get_sets().routed[alias]
 
     def carry(self, pins: Mapping[str, Pin]) -> None:
-        """Take over pins from outside, by master alias."""
+        """Take over pins from another unit of work, by the master's alias."""
         self.carried = {**self.carried, **pins}
         for alias, pin in pins.items():
-            # What is pinned already may know of more than this pin: its reads stay on the master.
+            # A set that is pinned already may cover later writes than this pin: it stays on the master.
             first = alias not in self.pinned
             self.pin(alias, new=False, declared=False)
             if pin.position is not None and first:
                 self.positions = {**self.positions, alias: pin.position}
-                self.reads.pop(alias, None)
+                self.routes.pop(alias, None)
 
     def renew(self, alias: str) -> None:
-        """Read `alias` from its master; its pin is to cover what is there when it leaves the context."""
+        """Pin a set, and give its pin a new position or time when the pin leaves the context."""
         self.pin(alias, new=False, declared=False)
         self.renewed |= {alias}
         self.changed = True
 
     def drop(self, alias: str) -> None:
-        """Carry a pin no further: all replicas have what it is about."""
+        """Stop carrying a pin on, since all replicas have caught up with it."""
         self.carried = {other: pin for other, pin in self.carried.items() if other != alias}
         self.changed = True
 
     def clear(self) -> None:
-        """Forget all pins and choices."""
-        self.pinned = self.new = self.declared = self.renewed = self.from_replica = NONE
-        self.carried = self.left = NO_PINS
+        """Forget all pins and chosen replicas."""
+        self.pinned = self.new = self.declared = self.renewed = self.from_replica = NO_ALIASES
+        self.carried = self.left_by_tasks = NO_PINS
         self.positions = NO_POSITIONS
         self.forget_choices()
 
     def forget_choices(self) -> None:
-        """Forget which member of each set is read."""
+        """Forget the chosen replicas, and where the last reads went."""
         self._choices = None
-        self.reads = {}
+        self.routes = {}
 
     def block(self) -> PinningContext:
-        """A context for a block inside this one, with the same pins and the same replicas."""
+        """Return a context for a block inside this one, with the same pins and the same replicas."""
         inner = PinningContext(self)
         inner.pinned = self.pinned
         inner.new = self.new
         inner.declared = self.declared
         inner.renewed = self.renewed
-        inner.pins_writes = self.pins_writes
         inner.carried = self.carried
         inner.positions = self.positions
         inner.wait_until = self.wait_until
-        inner.reads = self.reads.copy()
+        inner.routes = self.routes.copy()
         inner._choices = self.choices
         inner.from_replica = self.from_replica
         inner.pins_writes = self.pins_writes
-        inner.migratable = self.migratable
+        inner.migratable_replica = self.migratable_replica
         return inner
 
 
 _current: ContextVar[PinningContext | None] = ContextVar("pindb", default=None)
 
-#: Whether Django asks for the database of an object that it does not write now. A variable of its own, since
-#: several threads may share a pinning context.
-asks_only: ContextVar[bool] = ContextVar("pindb_asks_only", default=False)
+#: Whether Django calls ``db_for_write`` only to look up a database, without writing to it now. Not in the
+#: context, which several threads may share.
+is_lookup_only: ContextVar[bool] = ContextVar("pindb_is_lookup_only", default=False)
 
-# Bound once: called as methods of an imported name, they take three times as long.
+# Bound once: the methods of an imported variable take three times as long to call.
 get_context = _current.get
 set_context = _current.set
 
 
 def current() -> PinningContext:
-    """The context that is running, opened if there is none."""
+    """Return the current context; open one if there is none."""
     context = get_context()
     if context is None:
         context = PinningContext()
@@ -235,7 +239,7 @@ def running(context: PinningContext) -> Iterator[PinningContext]:
 
 
 def iterate_in(context: PinningContext, iterable: Iterable[Any]) -> Iterator[Any]:
-    """Iterate with `context` running whenever the next item is worked out."""
+    """Iterate, and compute each item in `context`."""
     iterator = iter(iterable)
     while True:
         with running(context):
@@ -247,7 +251,7 @@ def iterate_in(context: PinningContext, iterable: Iterable[Any]) -> Iterator[Any
 
 
 async def aiterate_in(context: PinningContext, iterable: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """`iterate_in` for asynchronous iterators."""
+    """Iterate like `iterate_in`, over an asynchronous iterator."""
     iterator = iterable.__aiter__()
     while True:
         with running(context):

@@ -1,4 +1,4 @@
-"""The place where a query goes: the routers, the choice of a replica, and statements run again.
+"""The routing of queries: the routers, the selection of a server, and statements that run again elsewhere.
 
-Private: import public names from `pindb`.
+Private. The public names are imported from `pindb`.
 """

@@ -1,4 +1,4 @@
-"""The place in a site's own code that is running, for messages."""
+"""Call sites: the line of a site's own code that is running now, for messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import asgiref.sync
 import django
 
-__all__ = ["Place", "current_place"]
+__all__ = ["CallSite", "current_call_site"]
 
-#: How much a frame says of where a site's code is: its own code, another package's, the standard library.
+#: Ranks of a frame's code, the most useful first: the site's own, another package's, the standard library's.
 OWN, PACKAGE, LIBRARY = range(3)
 
-# asgiref runs views and queries in threads for Django.
+# asgiref is included, since it runs views and queries in threads for Django.
 FRAMEWORK = tuple(
     os.path.join(Path(module).parent, "") for module in (django.__file__, asgiref.__file__, __file__)
 )
@@ -27,13 +27,13 @@ STANDARD_LIBRARY = os.path.join(Path(os.__file__).parent, "")
 PACKAGES = {"site-packages", "dist-packages"}
 
 
-class Place(NamedTuple):
+class CallSite(NamedTuple):
     """A line of code.
 
     Attributes:
-        file: its path.
-        line: its number.
-        function: the function that it is in; ``<module>`` outside of functions.
+        file: the path of its file.
+        line: the number of the line.
+        function: the function around the line; ``<module>`` outside of functions.
     """
 
     file: str
@@ -44,11 +44,12 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line} in {self.function}"
 
 
-def current_place() -> Place:
-    """The innermost line that belongs neither to Django and pindb nor to a package or the standard library.
+def current_call_site() -> CallSite:
+    """Return the innermost line of the site's own code: not of a package or the standard library.
 
-    Where there is none, the innermost one of a package, else of the standard library. In a thread that a
-    coroutine waits for, the coroutine's lines come before those that the thread was started from.
+    Without such a line, return the innermost line of a package other than Django and pindb, else of the
+    standard library. In a thread that a coroutine waits for, lines of the coroutine count before lines that
+    started the thread.
     """
     found: dict[int, FrameType] = {}
     for frame in _frames(sys._getframe(1)):
@@ -58,12 +59,12 @@ def current_place() -> Place:
         if rank == OWN:
             break
     frame = found[min(found)] if found else sys._getframe(1)
-    return Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    return CallSite(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
 @lru_cache(maxsize=1024)
 def _rank(file: str) -> int | None:
-    """What kind of code a file holds; None: Django's or pindb's."""
+    """Return the rank of a file's code; None for Django's and pindb's own."""
     if file.startswith(FRAMEWORK):
         return None
     if not PACKAGES.isdisjoint(Path(file).parts):
@@ -72,7 +73,7 @@ def _rank(file: str) -> int | None:
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames that are running, from the inside to the outside, with those of coroutines that wait."""
+    """Yield the running frames from the innermost outwards, with those of coroutines that wait for them."""
     while frame is not None:
         yield frame
         if frame.f_code.co_filename == asgiref.sync.__file__:
@@ -81,7 +82,7 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _waiting_frames(names: dict[str, Any]) -> Iterator[FrameType]:
-    """The frames of the coroutines that wait for a call of ``sync_to_async``.
+    """Yield the frames of the coroutines that wait for a call of ``sync_to_async``.
 
     Arguments:
         names: the local variables of the frame that runs the call in its thread.
@@ -91,14 +92,14 @@ def _waiting_frames(names: dict[str, Any]) -> Iterator[FrameType]:
         return
     for task in asyncio.all_tasks(loop):
         frames = list(_awaiting(task.get_coro()))
-        # The innermost coroutine is that of the call.
+        # The innermost coroutine runs the call.
         if any(frame.f_locals.get("self") is call for frame in frames[-1:]):
             yield from reversed(frames)
             return
 
 
 def _awaiting(coroutine: Any) -> Iterator[FrameType]:
-    """The frames of a coroutine that is suspended, from the outside to the inside."""
+    """Yield the frames of a suspended coroutine, from the outermost inwards."""
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
         yield frame
         coroutine = coroutine.cr_await

@@ -1,15 +1,14 @@
-"""Statements that a replica failed are run again on another one, or on the master.
+"""Reruns: a read that fails on a replica runs again on another replica or on the master.
 
-A `_Watch` stands around every statement of a set's members, in Django's ``execute_wrappers``. When a replica
-breaks the connection, or cancels a query because of what it replays, the same statement runs elsewhere and
-the caller's cursor goes on there. Never for a statement on a master, never inside a transaction, and only for
-statements that read.
+A `_Guard` wraps every statement on the servers of the DB sets (Django's ``execute_wrappers``). If a replica
+breaks the connection, or cancels a query because of a recovery conflict, the statement runs again on another
+server, and the caller's cursor continues there. Statements on a master, statements in a transaction, and
+writes are never run again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,27 +19,32 @@ from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import DataError
 
+from pindb import _events as events
 from pindb._stats import count, count_read
 from pindb._tracebacks import drop_tracebacks
 from pindb.conf import conf, on_change
 from pindb.exceptions import PinDbConfigError
-from pindb.pins.context import NONE, Choices, PinningContext, current, get_context
-from pindb.routing.replicas import choose_again
-from pindb.routing.streams import Stream, close_left_open
-from pindb.sets.connections import close_lost, get_connection, in_transaction, is_closed, opened_at
+from pindb.pins.context import NO_ALIASES, PinningContext, ReplicaChoices, current, get_context
+from pindb.routing.cursors import ServerSideCursor, close_left_open
+from pindb.routing.selection import select_after_failure
+from pindb.sets.connections import (
+    close_lost,
+    get_connection,
+    in_transaction,
+    is_closed,
+    is_lost,
+    opened_at,
+)
 from pindb.sets.definitions import get_sets
-from pindb.sets.health import is_lost, note_failure
-from pindb.sets.servers import get_member
+from pindb.sets.servers import get_server, note_failure
 
-__all__ = ["is_read", "watch_open_connections"]
+__all__ = ["guard_open_connections", "is_read"]
 
-logger = logging.getLogger("pindb")
-
-#: A hot standby cancelled the query, to go on replaying: serialization_failure, deadlock_detected. (Appendix
-#: A of PostgreSQL's manual; "Handling Query Conflicts" in its chapter on hot standby.)
+#: PostgreSQL's codes for queries that a hot standby cancels because of a recovery conflict:
+#: serialization_failure, deadlock_detected.
 CONFLICTS = frozenset({"40001", "40P01"})
 
-#: Errors that are the statement's own fault.
+#: Errors that the statement would raise on every server.
 OWN_FAULTS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 _READS = re.compile(r"[\s(]*(?:SELECT|VALUES|TABLE|EXPLAIN|SHOW|WITH)\b", re.IGNORECASE)
@@ -48,34 +52,35 @@ _WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
 
 
 def is_read(sql: Any) -> bool:
-    """Whether a statement only reads, as far as its words say.
+    """Return whether a statement only reads, judging by its words.
 
-    A master would run what a replica refuses, so that everything doubtful counts as a write.
+    In doubt a statement counts as a write: a rerun on the master would really execute the write that a
+    replica refused.
     """
     if not isinstance(sql, str):
         return False
-    # Nearly all that Django writes.
+    # Nearly all statements of the ORM.
     if sql.startswith("SELECT "):
         return True
     return _READS.match(sql) is not None and _WRITES.search(sql) is None
 
 
-class _Watch:
-    """Stands around the statements of one connection. Used by the threads that use the connection.
+class _Guard:
+    """A wrapper of all statements of one connection. Only the threads that use the connection use it.
 
     Arguments:
         connection: the connection.
         master: the alias of its set's master.
     """
 
-    __slots__ = ("alias", "check_health", "connection", "in_turn", "is_master", "left_open", "master")
+    __slots__ = ("alias", "check_health", "connection", "is_master", "left_open", "master", "replica_read")
 
     def __init__(self, connection: BaseDatabaseWrapper, master: str) -> None:
         self.connection = connection
         self.alias = connection.alias
         self.master = master
         self.is_master = connection.alias == master
-        self.in_turn = self.alias, "replica"
+        self.replica_read = self.alias, "replica"
         # Server-side cursors that could not be closed when their iterators ended.
         self.left_open: list[Any] = []
         self.check_health = connection.close_if_health_check_failed
@@ -97,23 +102,23 @@ class _Watch:
             return result
         wrapper = context["cursor"]
         if getattr(wrapper.cursor, "name", None):
-            # A server-side cursor: its rows are still to come.
-            wrapper.cursor = Stream(self, wrapper, sql, params)
+            # A server-side cursor, whose rows are fetched later.
+            wrapper.cursor = ServerSideCursor(self, wrapper, sql, params)
         if is_read(sql):
             unit = get_context() or current()
             choices = unit._choices or unit.choices
             if self.is_master or unit.positions or choices.tried:
                 count_read((self.alias, self._reason(unit, choices)))
             else:
-                count_read(self.in_turn)
+                count_read(self.replica_read)
             if not self.is_master and self.alias not in choices.served:
                 choices.served |= {self.alias}
         return result
 
     def close_if_ended(self) -> None:
-        """Close the connection if it has ended; Django asks before each statement.
+        """Close the connection if it has ended. Django calls this before each statement.
 
-        Stands in the place of ``close_if_health_check_failed``, which looks once in a request at most.
+        It replaces ``close_if_health_check_failed``, which checks the connection once per request at most.
         """
         connection = self.connection
         if connection.connection is not None and is_closed(connection) and not in_transaction(connection):
@@ -121,8 +126,8 @@ class _Watch:
         else:
             self.check_health()
 
-    def _reason(self, unit: PinningContext, choices: Choices) -> str:
-        """Why a statement came here; see `pindb._stats.Stats`."""
+    def _reason(self, unit: PinningContext, choices: ReplicaChoices) -> str:
+        """Return why this server was read, as `pindb.Stats` names it."""
         if choices.tried:
             return "rerun"
         if not self.is_master:
@@ -135,11 +140,11 @@ class _Watch:
         return "unavailable" if choices.replicas.get(self.master) == self.master else "direct"
 
     def may_rerun(self, error: Error, cursor: Any, sql: Any) -> bool:
-        """Whether a statement that failed may run elsewhere; what the error tells of the server is noted.
+        """Return whether a statement that failed may run on another server. Records a failure of the server.
 
         Arguments:
-            error: what it failed with.
-            cursor: the driver's cursor that ran it.
+            error: the statement's error.
+            cursor: the driver's cursor that ran the statement.
             sql: the statement.
         """
         connection = self.connection
@@ -149,11 +154,11 @@ class _Watch:
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
         in_block = in_transaction(connection)
         if connection.vendor == "postgresql" and cursor.connection is not connection.connection:
-            # It outlived its connection, which says nothing about the server.
+            # The cursor belongs to an earlier connection; its end says nothing about the server now.
             if not cursor.connection.closed:
                 return False
         elif code in CONFLICTS:
-            # The server is well, also where it ended the connection for that.
+            # A recovery conflict is no failure of the server, even if it ends the connection.
             if is_lost(connection, error):
                 close_lost(connection)
         elif is_lost(connection, error):
@@ -163,104 +168,104 @@ class _Watch:
         return not self.is_master and not in_block and is_read(sql)
 
     def _note_lost(self, error: Error) -> None:
-        member, connection = get_member(self.alias), self.connection
-        # One that is older than the last failure tells of that failure.
-        is_news = opened_at(connection) >= member.failed_at
+        server, connection = get_server(self.alias), self.connection
+        # An older connection broke with the failure that was recorded already.
+        is_news = opened_at(connection) >= server.failed_at
         close_lost(connection)
         if is_news:
-            note_failure(member, connection, "it broke the connection", error)
+            note_failure(server, connection, "connection lost", error)
         if self.is_master and conf.PINDB_READ_REPLICAS_WHEN_MASTER_DOWN:
-            # The next pinned read looks whether it is there.
-            current().reads.pop(self.master, None)
+            # The next pinned read must check whether the master is up.
+            current().routes.pop(self.master, None)
 
     def rerun(self, wrapper: CursorWrapper, sql: Any, params: Any) -> bool:
-        """Run a statement elsewhere and let the caller's cursor go on there.
+        """Run a statement on another server, and let the caller's cursor continue there.
 
         Arguments:
             wrapper: the caller's cursor.
             sql, params: the statement.
 
         Returns:
-            False where there is no other member to ask.
+            False if there is no other server to try.
 
         Raises:
-            django.db.Error: what the last member failed with.
+            django.db.Error: the error of the last server.
         """
         unit = current()
         choices = unit.choices
         is_outermost = not choices.tried
         choices.tried |= {self.alias}
         try:
-            chosen = choose_again(unit, self.master, self.alias)
+            chosen = select_after_failure(unit, self.master, self.alias)
             if chosen in choices.tried:
                 return False
             count("failovers")
-            logger.debug("A statement that %r failed runs on %r.", self.alias, chosen)
+            events.STATEMENT_RERUN.log(failed=self.alias, alias=str(chosen))
             connection = get_connection(chosen)
             old = wrapper.cursor
             is_named = bool(getattr(old, "name", None))
             new = connection.chunked_cursor() if is_named else connection.cursor()
-            # Its own watch sees to it that it runs elsewhere again where it has to.
+            # If this server fails too, the guard of its connection runs the statement on the next one.
             new.execute(sql, params)
         finally:
             if is_outermost:
-                choices.tried = NONE
+                choices.tried = NO_ALIASES
         try:
             old.close()
         except Exception as error:
             drop_tracebacks(error)
         wrapper.cursor, wrapper.db = new.cursor, new.db
-        if isinstance(wrapper.cursor, Stream):
+        if isinstance(wrapper.cursor, ServerSideCursor):
             wrapper.cursor.wrapper = wrapper
         return True
 
 
-def _watch(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
-    """Stand around a connection's statements, if it is to a member of a set."""
+def _guard(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
+    """Guard a connection's statements, if it leads to a server of a DB set."""
     if not conf.PINDB_ENABLED or conf.MASTER_DATABASES is None:
         return
     try:
         master = get_sets().masters.get(connection.alias)
     except PinDbConfigError:
-        # The checks report it, some of which open a connection; the router raises it.
+        # Some system checks open a connection. They and the router report the wrong setting.
         return
     if master is None:
         return
-    if master == connection.alias and get_member(master).down_since is not None:
-        get_member(master).mark_up()
+    if master == connection.alias and get_server(master).down_since is not None:
+        get_server(master).mark_up()
     wrappers = connection.execute_wrappers
-    watches = [wrapper for wrapper in wrappers if isinstance(wrapper, _Watch)]
-    if watches:
-        # Those of the connection before this one.
-        close_left_open(watches[0])
+    guards = [wrapper for wrapper in wrappers if isinstance(wrapper, _Guard)]
+    if guards:
+        # Django has reconnected; these cursors are of the connection before.
+        close_left_open(guards[0])
         return
-    watch = _Watch(connection, master)
-    # The first one is the outermost.
-    wrappers.insert(0, watch)
-    connection.__dict__["close_if_health_check_failed"] = watch.close_if_ended
+    guard = _Guard(connection, master)
+    # The first wrapper is the outermost.
+    wrappers.insert(0, guard)
+    connection.__dict__["close_if_health_check_failed"] = guard.close_if_ended
 
 
-def watch_open_connections() -> None:
-    """Watch this thread's connections that were opened before pindb was there to see it, or was on."""
+def guard_open_connections() -> None:
+    """Guard this thread's connections that were opened before pindb was imported or enabled."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
-            _watch(connection)
+            _guard(connection)
 
 
 @on_change
 def _switch(setting: str) -> None:
-    """Watch this thread's connections while pindb is on, and only then."""
+    """Guard this thread's connections while ``PINDB_ENABLED`` is on, and only then."""
     if setting != "PINDB_ENABLED":
         return
     if conf.PINDB_ENABLED:
-        # Wrong settings are told of where they are used.
+        # Wrong settings are reported where they are used.
         with contextlib.suppress(PinDbConfigError):
-            watch_open_connections()
+            guard_open_connections()
         return
     for connection in connections.all(initialized_only=True):
-        for watch in [one for one in connection.execute_wrappers if isinstance(one, _Watch)]:
-            connection.execute_wrappers.remove(watch)
+        for guard in [one for one in connection.execute_wrappers if isinstance(one, _Guard)]:
+            connection.execute_wrappers.remove(guard)
             connection.__dict__.pop("close_if_health_check_failed", None)
 
 
-connection_created.connect(_watch, dispatch_uid="pindb.routing.reruns")
+connection_created.connect(_guard, dispatch_uid="pindb.routing.reruns")

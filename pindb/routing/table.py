@@ -1,4 +1,4 @@
-"""The settings as the routers need them, worked out once."""
+"""The routing table: all settings that decide where a query goes, read once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from django.db import DEFAULT_DB_ALIAS
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 from pindb.pins.context import PinningContext
-from pindb.routing.replicas import choose_master, choose_reached, choose_replica
-from pindb.routing.settings import greedy_models, load_delegates, unpinned_models
+from pindb.routing.atomic import is_in_atomic_block
+from pindb.routing.delegates import load_delegates
+from pindb.routing.model_lists import greedy_models, unpinned_models
+from pindb.routing.selection import select_caught_up, select_master, select_replica
 from pindb.sets.aliases import RoutedAlias
 from pindb.sets.connections import get_connection
 from pindb.sets.definitions import DatabaseSets, get_sets
@@ -24,18 +26,18 @@ __all__ = ["RoutingTable"]
 
 Ask = Callable[..., Any]
 
-#: Models of other apps that live on the master without being listed: queues, whose workers open a transaction
-#: where they read, and lock rows in it.
+#: Models of other apps that are unpinned without being listed: task queues. Their workers open a transaction
+#: on the database that they read from, and lock rows in it, which only a master can do.
 QUEUES = frozenset({"django_tasks_database.dbtaskresult"})
 
 
 class RoutingTable:
-    """What the settings say, worked out for the routers.
+    """The settings in the form that the routers need for each query.
 
     Attributes:
         sets: the DB sets.
-        ask_for_read, ask_for_write: the delegate routers as one function; None where there are none.
-        on_replicas: models known to be read from replicas.
+        ask_for_read, ask_for_write: the delegate routers as one function; None without delegates.
+        on_replicas: models that are known not to be unpinned, so that they are read from replicas.
     """
 
     def __init__(self) -> None:
@@ -63,93 +65,89 @@ class RoutingTable:
         return ask
 
     def ask(self, name: str, *args: Any, **hints: Any) -> bool | None:
-        """The first answer of the delegate routers that is not None."""
+        """Return the first answer of the delegate routers that is not None."""
         for method in self._methods(name):
             answer: bool | None = method(*args, **hints)
             if answer is not None:
                 return answer
         return None
 
-    def home(self, hints: dict[str, Any]) -> str:
-        """Where no delegate has an answer: the set of the instance at hand, else the default one."""
+    def default_alias(self, hints: dict[str, Any]) -> str:
+        """Return the set for a query that no delegate answers: the hinted instance's, else the default."""
         instance = hints.get("instance")
         alias: str = (instance is not None and instance._state.db) or DEFAULT_DB_ALIAS
         return self.sets.masters.get(alias, alias)
 
-    def member_for_read(self, context: PinningContext, alias: str, model: type[Model]) -> str:
-        """Which member of the set `alias` is read; remembered where that will do for the next read too."""
+    def select(self, context: PinningContext, alias: str, model: type[Model]) -> str:
+        """Return the alias of the server of the set `alias` that is read.
+
+        The answer is kept in the context if it also holds for the next read.
+        """
         if alias.__class__ is RoutedAlias:
-            # A delegate answered where the instance at hand was read.
+            # A delegate returned instance._state.db.
             alias = alias.master
         if alias not in self.sets.replicas or not self.enabled:
             self.refuse_replica(alias)
             return alias
-        answers = self.sets.answers
+        routed = self.sets.routed
         if model not in self.on_replicas and self.is_unpinned(model):
-            return answers[alias]
+            return routed[alias]
         position = None
         if alias in context.from_replica:
-            member = choose_replica(context, alias)
+            server = select_replica(context, alias)
         elif alias in context.pinned and (position := context.positions.get(alias)) is None:
-            member = choose_master(context, alias)
+            server = select_master(context, alias)
         elif (
             (master := get_connection(alias)).in_atomic_block
             and self.atomic_reads_master
-            and _in_explicit_block(master, context, alias)
+            and is_in_atomic_block(master, context, alias)
         ):
-            return answers[alias]
+            return routed[alias]
         elif position is not None:
-            member = choose_reached(context, alias, position)
+            server = select_caught_up(context, alias, position)
         else:
-            member = choose_replica(context, alias)
-        answer = context.reads[alias] = answers[member]
+            server = select_replica(context, alias)
+        answer = context.routes[alias] = routed[server]
         return answer
 
     def is_managed(self, alias: str) -> bool:
-        """Whether pindb routes within the set `alias`; False for databases that it leaves alone."""
+        """Return whether pindb routes the set `alias`; False for an unmanaged database."""
         if alias in self.sets.replicas:
             return self.enabled
         self.refuse_replica(alias)
         return False
 
     def refuse_replica(self, alias: str) -> None:
-        """Raise `PinDbConfigError` where `alias` is a replica's."""
+        """Raise `PinDbConfigError` if `alias` is the alias of a replica."""
         master = self.sets.masters.get(alias, alias)
         if master != alias:
             raise PinDbConfigError(
                 f"A router in PINDB_DELEGATE_ROUTERS answered {alias!r}, the alias of a replica. Delegate "
-                f"routers choose among masters: return {master!r}, and pindb picks the member of its set."
+                f"routers pick a master: return {master!r}, and pindb picks the server of its set."
             )
 
     def is_unpinned(self, model: type[Model] | None) -> bool:
-        """Whether a model lives on the master without pinning.
+        """Return whether a model is read and written on the master, without pinning.
 
-        A model counts by its name, so that its proxies and its historical versions in migrations do too.
-        The table of Django's database cache always counts: a cache that pins would pin everybody. So do
+        Models are compared by name, so proxies and the historical models of migrations are unpinned too. The
+        table of Django's database cache is always unpinned: a cache that pins would pin every visitor. So are
         `QUEUES`.
         """
         if model in self.on_replicas or model is None:
-            # Raw SQL need not be about a model.
+            # Raw SQL may come without a model.
             return False
         concrete = getattr(model._meta, "concrete_model", None)
         if concrete is None:
             return model._meta.app_label == "django_cache"
         unpinned = concrete._meta.label_lower in self.unpinned_labels
         if not unpinned and model._meta.apps is apps:
-            # Historical models come and go with their migration, and would be kept alive here.
+            # Not for historical models, which this set would keep alive after their migration.
             self.on_replicas.add(model)
         return unpinned
 
     def is_greedy(self, model: type[Model] | None) -> bool:
-        """Whether a write of a model pins under `StrictPinDbRouter` too; it counts by its name, as above."""
+        """Return whether a write of a model pins under the strict router too. Compares by name."""
         if model is None:
             return False
         meta = (model._meta.concrete_model or model)._meta
         return meta.label_lower in self.greedy_labels or meta.app_label in self.greedy_labels
-
-
-def _in_explicit_block(master: Any, context: PinningContext, alias: str) -> bool:
-    """Whether code opened a transaction on `master`, beyond what Django's own test case and
-    ``ATOMIC_REQUESTS`` opened for it."""
-    blocks = [block for block in master.atomic_blocks if not block._from_testcase]
-    return len(blocks) > (alias in context.request_blocks)

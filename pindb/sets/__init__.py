@@ -1,4 +1,4 @@
-"""The databases of each DB set, and their state: definitions, health, lag, positions.
+"""The DB sets and the state of their database servers: definitions, connections, health, lag, positions.
 
-Private: import public names from `pindb`.
+Private. The public names are imported from `pindb`.
 """

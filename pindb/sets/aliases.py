@@ -1,23 +1,27 @@
-"""Aliases that pindb chose, told apart from those that the site named."""
+"""Aliases that pindb chose, as distinct from aliases that the site's own code named."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["RoutedAlias", "release"]
+__all__ = ["DEFAULT_ALIAS", "RoutedAlias", "assign_to_master"]
+
+DEFAULT_ALIAS = "default"
 
 
 class RoutedAlias(str):
-    """The alias of a member that pindb chose for a read.
+    """The alias of a server that pindb chose for a read.
 
-    It is the text of the alias wherever one is needed. Django keeps it in querysets and in
-    ``instance._state.db``; a query that uses it there is routed again, within the same set. An alias that the
-    site names is a plain text, and is its own decision. Copies stay routed; a pickle holds the plain alias of
-    the master, which is right wherever it is loaded, and needs no pindb.
+    Django keeps the router's answer in querysets and in ``instance._state.db``. A later query that starts
+    from there is routed again within the same set, because its alias has this class. An alias that the
+    site's code names is a plain string, and pindb leaves it alone.
+
+    Copies have this class too. Pickles hold the master's alias as a plain string, so that they can be loaded
+    where replicas have other aliases, and without pindb.
 
     Attributes:
-        master: the alias of the set's master, a plain text.
-        is_master: whether it is the master's own.
+        master: the alias of the set's master, a plain string.
+        is_master: whether this alias is the master's own.
     """
 
     __slots__ = ("is_master", "master")
@@ -41,14 +45,11 @@ class RoutedAlias(str):
         return str, (self.master,)
 
 
-def release(instance: Any) -> None:
-    """Let an instance that was read from a replica belong to the master from now on, as if it had been saved.
+def assign_to_master(instance: Any) -> None:
+    """Let a model instance that was read from a replica count as read from the master.
 
-    Django compares where objects were read with the database that it writes to: before it adds them to a
-    relation, or saves only the loaded fields of a deferred instance.
-
-    Arguments:
-        instance: an instance of a model.
+    Before Django adds an instance to a relation, or saves only the loaded fields of a deferred instance, it
+    compares the database that the instance was read from with the one that it is going to write to.
     """
     alias = instance._state.db
     if alias.__class__ is RoutedAlias:

@@ -1,4 +1,4 @@
-"""This thread's connections to database servers, and what pindb notes on each of them."""
+"""Django's connections to database servers: this thread's connections, and whether they are still alive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from django.db import Error, connections
+from django.db import Error, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -14,29 +14,34 @@ from pindb._tracebacks import drop_tracebacks
 
 __all__ = [
     "close_lost",
-    "connections_here",
     "get_connection",
     "in_transaction",
     "is_closed",
+    "is_lost",
     "opened_at",
+    "thread_connections",
 ]
 
-#: This thread's connections by alias: Django's own registry takes 20 times as long to ask. Its ``__dict__``
-#: is read, which is faster than an attribute that holds a dict.
-connections_here = threading.local()
+#: This thread's connections by alias: a look-up in Django's own registry takes 20 times as long. Callers read
+#: its ``__dict__``, which is faster than a dict in an attribute.
+thread_connections = threading.local()
+
+#: MySQL's and MariaDB's error codes that mean a lost connection: the server shuts down, the connection was
+#: killed, server has gone away, connection lost, connection lost with a reason, closed after inactivity.
+LOST_CODES = frozenset({1053, 1927, 2006, 2013, 2055, 4031})
 
 
 def get_connection(alias: str) -> BaseDatabaseWrapper:
-    """This thread's connection to the server `alias`, open or not."""
-    connection: BaseDatabaseWrapper | None = connections_here.__dict__.get(alias)
+    """Return this thread's connection to a server, open or not."""
+    connection: BaseDatabaseWrapper | None = thread_connections.__dict__.get(alias)
     if connection is None:
-        # A plain text: what Django keeps as the connection's alias is not to be routed again.
-        connection = connections_here.__dict__[alias] = connections[str(alias)]
+        # str: Django keeps the key as the connection's alias, and a RoutedAlias there would be routed again.
+        connection = thread_connections.__dict__[alias] = connections[str(alias)]
     return connection
 
 
 def is_closed(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the driver knows that a connection has ended. Asks nobody else."""
+    """Return whether the driver knows that a connection has ended. Sends nothing to the server."""
     raw: Any = connection.connection
     if raw is None:
         return True
@@ -47,17 +52,30 @@ def is_closed(connection: BaseDatabaseWrapper) -> bool:
     return False
 
 
+def is_lost(connection: BaseDatabaseWrapper, error: BaseException) -> bool:
+    """Return whether a statement's error means that the connection was lost."""
+    if is_closed(connection):
+        return True
+    if connection.vendor == "mysql":
+        # PyMySQL raises a bare InterfaceError for every statement after the connection was lost.
+        code = error.args[0] if error.args else None
+        return isinstance(error, InterfaceError) or code in LOST_CODES
+    if connection.vendor == "postgresql":
+        return False
+    return not connection.in_atomic_block and not connection.is_usable()
+
+
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a transaction is open, by ``atomic`` or by ``set_autocommit(False)``."""
+    """Return whether a transaction is open, by ``atomic()`` or by ``set_autocommit(False)``."""
     return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
 
 
 def close_lost(connection: BaseDatabaseWrapper) -> None:
-    """Close a connection that has ended, so that the next statement opens another.
+    """Close a lost connection, so that the next statement opens a new one.
 
-    Not in a transaction: what comes next in it must not be committed by itself.
+    Does nothing in a transaction: the rest of the transaction must not be committed on its own.
     """
-    # Where this is another thread, the connection's own looks at it by that.
+    # In another thread than the connection's own, close() fails; this makes its own thread check it.
     connection.errors_occurred = True
     if in_transaction(connection):
         return
@@ -68,22 +86,21 @@ def close_lost(connection: BaseDatabaseWrapper) -> None:
 
 
 def opened_at(connection: BaseDatabaseWrapper) -> float:
-    """When a connection was opened (`time.monotonic`); always, where that is not known."""
+    """Return when a connection was opened (`time.monotonic`); minus infinity if unknown."""
     opened: float = connection.__dict__.get("_pindb_opened_at", float("-inf"))
     return opened
 
 
-def _note_opened(connection: Any, **kwargs: object) -> None:
-    # Django takes the alias from whoever was first to ask for the connection: the router's may be one that it
-    # would route again.
+def _reset_notes(connection: Any, **kwargs: object) -> None:
+    # Django gives a connection the alias that it was first looked up by, which may be a RoutedAlias.
     connection.alias = str(connection.alias)
-    # It may have taken the place of another one: connections[alias] can be deleted and set.
-    connections_here.__dict__.pop(connection.alias, None)
+    # The site may have replaced an entry of `connections`; look it up again.
+    thread_connections.__dict__.pop(connection.alias, None)
     raw = connection.connection
-    # A pool's connection was opened before it was handed out, and may have been asked before.
+    # A pool may have opened the connection, and pindb may have used it, before it was handed out now.
     connection._pindb_opened_at = getattr(raw, "_created_at", None) or time.monotonic()
-    connection._pindb_trust = None
+    connection._pindb_verified = None
     connection._pindb_incarnation = getattr(raw, "_pindb_incarnation", None)
 
 
-connection_created.connect(_note_opened, dispatch_uid="pindb.sets.connections")
+connection_created.connect(_reset_notes, dispatch_uid="pindb.sets.connections")

@@ -1,145 +1,149 @@
-"""Which class says the positions of a database, and what a master says of its own."""
+"""Position backends, by database vendor, and the positions of masters that they read."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from pindb import _events as events
 from pindb._stats import count
 from pindb._tracebacks import drop_tracebacks
 from pindb.conf import conf, import_entry, on_change
 from pindb.exceptions import PinDbConfigError, PositionUnavailable
 from pindb.positions import BasePositions, MariaDBPositions, MySQLPositions, PostgreSQLPositions
-from pindb.sets.definitions import DEFAULT_ALIAS, get_sets
+from pindb.sets.aliases import DEFAULT_ALIAS
+from pindb.sets.definitions import get_sets
 
 __all__ = [
+    "BACKENDS",
     "MAX_LENGTH",
-    "POSITIONS",
-    "covers",
     "current_position",
-    "find_positions",
-    "load_positions",
-    "take_position",
+    "get_backend",
+    "has_reached",
+    "load_backends",
+    "try_read_position",
 ]
 
-logger = logging.getLogger("pindb")
-
-#: A longer position (characters) would not fit into a cookie with others; the pin goes by time instead.
+#: The longest position (characters) that a pin carries: several of them have to fit into one cookie.
 MAX_LENGTH = 1000
 
-#: By kind of database: Django's name of the vendor, and ``"mariadb"``, which Django counts as MySQL.
-POSITIONS: Mapping[str, type[BasePositions]] = {
+#: By Django's name of the vendor, and ``"mariadb"``, which Django counts as ``"mysql"``.
+BACKENDS: Mapping[str, type[BasePositions]] = {
     "mariadb": MariaDBPositions,
     "mysql": MySQLPositions,
     "postgresql": PostgreSQLPositions,
 }
 
-_loaded: dict[str, BasePositions] | None = None
-# Aliases of which was said that they have no positions, and those of masters that were not there.
-_told: set[str] = set()
-_absent: set[str] = set()
+_backends: dict[str, BasePositions] | None = None
+# Masters that were logged as having no positions, and as unreachable: each is logged once.
+_logged_without: set[str] = set()
+_logged_unreadable: set[str] = set()
 
 
-def load_positions() -> dict[str, BasePositions]:
-    """What says positions, by kind of database: pindb's own, and those of ``PINDB_POSITIONS``.
+def load_backends() -> dict[str, BasePositions]:
+    """Return the position backends by vendor: pindb's own, and the entries of ``PINDB_POSITIONS``.
 
     Raises:
-        PinDbConfigError: the setting is no dict, or an entry is no such class.
+        PinDbConfigError: the setting is not a dict, or an entry is not a position backend.
     """
     entries = conf.PINDB_POSITIONS
     if not isinstance(entries, Mapping):
         raise PinDbConfigError(
-            f"PINDB_POSITIONS is {entries!r}. Write a dict: {{'postgresql': 'myapp.positions.Aurora'}}."
+            f"PINDB_POSITIONS is {entries!r}, not a dict. Write a dict: "
+            "{'postgresql': 'myapp.positions.Aurora'}."
         )
-    return {kind: _load(kind, entry) for kind, entry in {**POSITIONS, **entries}.items()}
+    return {vendor: _load(vendor, entry) for vendor, entry in {**BACKENDS, **entries}.items()}
 
 
-def _load(kind: str, entry: Any) -> BasePositions:
-    found = import_entry(f"PINDB_POSITIONS[{kind!r}]", entry, "a subclass of pindb.positions.BasePositions")
+def _load(vendor: str, entry: Any) -> BasePositions:
+    found = import_entry(f"PINDB_POSITIONS[{vendor!r}]", entry, "a subclass of pindb.positions.BasePositions")
     if isinstance(found, type) and issubclass(found, BasePositions):
         return found()
     if isinstance(found, BasePositions):
         return found
     raise PinDbConfigError(
-        f"PINDB_POSITIONS[{kind!r}] is {entry!r}. Write a subclass of pindb.positions.BasePositions, or its "
-        "dotted path."
+        f"PINDB_POSITIONS[{vendor!r}] is {entry!r}, not a position backend. Write a subclass of "
+        "pindb.positions.BasePositions, or its dotted path."
     )
 
 
-def find_positions(connection: BaseDatabaseWrapper) -> BasePositions | None:
-    """What says the positions of a connection's server; None where nothing does.
+def get_backend(connection: BaseDatabaseWrapper) -> BasePositions | None:
+    """Return the position backend for a connection's server; None if its vendor has none.
 
     Arguments:
-        connection: a connection; to a server of MySQL or MariaDB, it is opened to tell which.
+        connection: a connection. A closed one to MySQL or MariaDB is opened, to tell these two apart.
     """
-    global _loaded
-    if _loaded is None:
-        _loaded = load_positions()
-    kind = connection.vendor
-    if kind == "mysql" and getattr(connection, "mysql_is_mariadb", False):
-        kind = "mariadb"
-    return _loaded.get(kind)
+    global _backends
+    if _backends is None:
+        _backends = load_backends()
+    vendor = connection.vendor
+    if vendor == "mysql" and getattr(connection, "mysql_is_mariadb", False):
+        vendor = "mariadb"
+    return _backends.get(vendor)
 
 
-def covers(connection: BaseDatabaseWrapper, replayed: str, position: str) -> bool:
-    """Whether `replayed` has everything up to `position`; no, where one is none of this database's."""
-    positions = find_positions(connection)
+def has_reached(connection: BaseDatabaseWrapper, replayed: str, position: str) -> bool:
+    """Return whether `replayed` includes everything up to `position`.
+
+    Positions that the connection's vendor cannot read count as not reached.
+    """
+    backend = get_backend(connection)
     try:
-        return positions is not None and positions.has_reached(replayed, position)
+        return backend is not None and backend.has_reached(replayed, position)
     except ValueError:
-        logger.debug("%r or %r is no position of %r", replayed, position, connection.alias)
+        events.POSITIONS_NOT_COMPARABLE.log(alias=connection.alias, replayed=replayed, position=position)
         return False
 
 
 def read_position(connection: BaseDatabaseWrapper) -> str:
-    """Where a master is.
+    """Return the current position of a master.
 
     Raises:
-        PositionUnavailable: its kind of database has no positions, or this server has none.
-        django.db.Error: the server cannot be asked.
+        PositionUnavailable: the vendor has no position backend, or the server does not log its changes.
+        django.db.Error: the query failed.
     """
-    positions = find_positions(connection)
-    if positions is None:
+    backend = get_backend(connection)
+    if backend is None:
         raise PositionUnavailable(
-            f"pindb knows no positions of {connection.vendor!r}, the database {connection.alias!r}. It knows "
-            f"those of {', '.join(sorted(_loaded or ()))}; others are added with PINDB_POSITIONS."
+            f"The database {connection.alias!r} has the vendor {connection.vendor!r}, for which there is "
+            f"no position backend (there are: {', '.join(sorted(_backends or ()))}). Add one to "
+            "PINDB_POSITIONS, or set PINDB_CONSISTENCY = 'time'."
         )
     count("position_queries")
-    position = positions.current(connection)
+    position = backend.current(connection)
     if not position:
         raise PositionUnavailable(
-            f"The master {connection.alias!r} has no position: its binary log is off. Switch it on, or set "
-            "PINDB_CONSISTENCY = 'time'."
+            f"The master {connection.alias!r} has no position: its binary log is off. Switch the log on, or "
+            "set PINDB_CONSISTENCY = 'time'."
         )
     return position
 
 
 def current_position(alias: str = DEFAULT_ALIAS) -> str:
-    """Where the master of a set is in its replication stream. For scripts and tests.
+    """Return the current position of a master in its replication stream. For scripts and tests.
 
     Arguments:
         alias: the alias of a master.
 
     Returns:
-        A position, as text that says something to its kind of database only.
+        A position: text that only the database's own position backend understands.
 
     Raises:
-        PinDbConfigError: `alias` is not a master's.
+        PinDbConfigError: `alias` is not the alias of a master.
         PositionUnavailable: the database has no positions.
-        django.db.Error: the master cannot be asked.
+        django.db.Error: the query failed.
     """
     get_sets().check_master(alias)
     return read_position(connections[alias])
 
 
-def take_position(alias: str) -> str | None:
-    """The position that a pin of a set carries; None where it has to go by time, which is logged.
+def try_read_position(alias: str) -> str | None:
+    """Return the current position of a master; None if it cannot be read, which is logged.
 
-    None without a word where the connection has an open transaction: what is not committed has no position.
+    Also None, without a line in the log, while a transaction is open: what was not committed has no position.
     """
     connection = connections[alias]
     if connection.in_atomic_block:
@@ -149,35 +153,34 @@ def take_position(alias: str) -> str | None:
             return None
         position = read_position(connection)
     except PositionUnavailable as error:
-        _tell_once(alias, f"{error} Pins of {alias!r} go by time.")
+        _log_without_positions(alias, error)
         return None
     except Error as error:
         if connection.connection is not None and connection.is_usable():
-            _tell_once(alias, f"The master {alias!r} has no positions ({error}). Its pins go by time.")
+            _log_without_positions(alias, error)
         else:
             connection.close()
-            if alias not in _absent:
-                _absent.add(alias)
-                text = " ".join(str(error).split())
-                logger.warning("The master %r is not there to say its position: %s", alias, text)
+            if alias not in _logged_unreadable:
+                _logged_unreadable.add(alias)
+                events.MASTER_POSITION_UNREADABLE.log(alias=alias, error=error)
         drop_tracebacks(error)
         return None
-    _absent.discard(alias)
+    _logged_unreadable.discard(alias)
     if len(position) > MAX_LENGTH:
-        _tell_once(alias, f"The position of {alias!r} has {len(position)} characters. Its pins go by time.")
+        _log_without_positions(alias, f"a position of {len(position)} characters; the limit is {MAX_LENGTH}")
         return None
     return position
 
 
-def _tell_once(alias: str, text: str) -> None:
-    if alias not in _told:
-        _told.add(alias)
-        logger.warning("%s", text)
+def _log_without_positions(alias: str, error: object) -> None:
+    if alias not in _logged_without:
+        _logged_without.add(alias)
+        events.POSITIONS_UNAVAILABLE.log(alias=alias, error=error)
 
 
 @on_change
 def _forget(setting: str) -> None:
-    global _loaded
-    _loaded = None
-    _told.clear()
-    _absent.clear()
+    global _backends
+    _backends = None
+    _logged_without.clear()
+    _logged_unreadable.clear()

@@ -1,4 +1,4 @@
-"""Waiting until replicas have caught up, for scripts and tests."""
+"""Functions that wait until replicas have caught up, for scripts and tests."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from django.db import Error, connections
 
 from pindb._tracebacks import drop_tracebacks
 from pindb.exceptions import ReplicasBehind
-from pindb.sets.connections import close_lost
-from pindb.sets.definitions import DEFAULT_ALIAS, get_sets
-from pindb.sets.health import is_lost
-from pindb.sets.positions import current_position, find_positions
+from pindb.sets.aliases import DEFAULT_ALIAS
+from pindb.sets.connections import close_lost, is_lost
+from pindb.sets.definitions import get_sets
+from pindb.sets.positions import current_position, get_backend
 
 __all__ = ["acurrent_position", "await_for_replicas", "wait_for_replicas"]
 
-#: How long (seconds) to wait between two questions: at first, and at most.
+#: The pause (seconds) between two rounds of questions: the first, and the longest.
 PAUSE, LONGEST_PAUSE = 0.002, 0.05
 
 
 def wait_for_replicas(
     alias: str = DEFAULT_ALIAS, timeout: float = 10, *, position: str | None = None
 ) -> None:
-    """Wait until all replicas of a set have what is on its master now.
+    """Wait until all replicas of a set have replayed everything that is committed on the master.
 
-    Outside of transactions: what is not committed is on no replica, however long one waits.
+    Call it outside of transactions: changes that are not committed never reach a replica.
 
     Arguments:
         alias: the alias of a master.
         timeout: how long to wait, in seconds.
-        position: where the replicas have to be, as `current_position` said it; where the master is now.
+        position: the position that the replicas have to replay, as `current_position` returned it. By
+            default the master's position now.
 
     Raises:
-        ReplicasBehind: some replicas did not get there in time; the message names them.
-        PinDbConfigError: `alias` is not a master's.
+        ReplicasBehind: some replicas have not replayed the position in time; the message names them.
+        PinDbConfigError: `alias` is not the alias of a master.
         PositionUnavailable: the database has no positions.
-        ValueError: `position` is none of this kind of database.
-        django.db.Error: the master cannot be asked.
+        ValueError: `position` is not a position of this database vendor.
+        django.db.Error: the master's position could not be read.
     """
     for pause in _pauses(alias, timeout, position):
         time.sleep(pause)
@@ -48,7 +49,7 @@ def wait_for_replicas(
 async def await_for_replicas(
     alias: str = DEFAULT_ALIAS, timeout: float = 10, *, position: str | None = None
 ) -> None:
-    """`wait_for_replicas`, in async code."""
+    """Wait like `wait_for_replicas`, in async code."""
     pauses = _pauses(alias, timeout, position)
     ask = sync_to_async(lambda: next(pauses, None))
     while (pause := await ask()) is not None:
@@ -56,17 +57,17 @@ async def await_for_replicas(
 
 
 async def acurrent_position(alias: str = DEFAULT_ALIAS) -> str:
-    """`current_position`, in async code."""
+    """Return `current_position`, in async code."""
     return await sync_to_async(current_position)(alias)
 
 
 def _pauses(alias: str, timeout: float, position: str | None) -> Iterator[float]:
-    """Seconds to sleep before the replicas are asked again, until all have got there."""
+    """Ask the replicas until all have replayed the position; yield the seconds to sleep between rounds."""
     get_sets().check_master(alias)
     if position is None:
         position = current_position(alias)
     end = time.monotonic() + timeout
-    behind = dict.fromkeys(get_sets().replicas[alias], "was not asked")
+    behind = dict.fromkeys(get_sets().replicas[alias], "has not been asked")
     pause = PAUSE
     while True:
         for replica in list(behind):
@@ -79,23 +80,26 @@ def _pauses(alias: str, timeout: float, position: str | None) -> Iterator[float]
             return
         if time.monotonic() + pause > end:
             states = "; ".join(f"{replica!r} {state}" for replica, state in behind.items())
-            raise ReplicasBehind(f"After {timeout} s, not all replicas have reached {position}: {states}.")
+            raise ReplicasBehind(
+                f"After {timeout} s, not all replicas of {alias!r} have replayed {position}: {states}. Pass "
+                "a longer timeout, or check the replication."
+            )
         yield pause
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
 def _state(replica: str, position: str) -> str | None:
-    """None where a replica has got to `position`, else how it is."""
+    """Return what keeps a replica from `position`, for a message; None if the replica has replayed it."""
     connection = connections[replica]
     try:
         connection.ensure_connection()
-        positions = find_positions(connection)
-        if positions is None:
-            return f"is of a kind that has no positions ({connection.vendor})"
-        replayed = positions.replayed(connection)
+        backend = get_backend(connection)
+        if backend is None:
+            return f"has no positions, since its vendor is {connection.vendor!r}"
+        replayed = backend.replayed(connection)
     except Error as error:
         if is_lost(connection, error):
             close_lost(connection)
         drop_tracebacks(error)
-        return f"does not answer ({' '.join(str(error).split())})"
-    return None if positions.has_reached(replayed, position) else f"is at {replayed}"
+        return f"cannot be asked ({' '.join(str(error).split())})"
+    return None if backend.has_reached(replayed, position) else f"is at {replayed}"

@@ -19,10 +19,10 @@ import pindb
 from pindb._stats import Stats
 from pindb.exceptions import PositionUnavailable, ReplicasBehind
 from pindb.pins.context import Pin, current
-from pindb.pins.propagation import outgoing_pins
+from pindb.pins.propagation import export_pins
 from pindb.pins.tokens import dump_pins, load_pins
 from pindb.positions import BasePositions
-from pindb.sets.positions import POSITIONS
+from pindb.sets.positions import BACKENDS
 from pindb.signals import pinned, unpinned
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp import views
@@ -161,12 +161,12 @@ def test_two_replicas_at_different_positions(paused: PostgresReplicaSet) -> None
 def test_each_set_goes_by_a_position_of_its_own(paused: PostgresReplicaSet) -> None:
     with pindb.pinning_context():
         Article.objects.create(headline="written")
-        pins = outgoing_pins(current())
+        pins = export_pins(current())
         # Both sets are on the same servers: the article is there, the author is not.
         caught_up(paused, 0)
         paused.pause(0)
         Author.objects.create(name="written")
-        pins = {**outgoing_pins(current()), **pins}
+        pins = {**export_pins(current()), **pins}
     assert pins.keys() == {"default", "api"}
     with pindb.pinning_context():
         current().carry(pins)
@@ -520,7 +520,7 @@ def test_a_server_without_positions_is_pinned_by_time_and_that_is_logged_once(
 def test_an_unknown_kind_of_database_is_pinned_by_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delitem(POSITIONS, "postgresql")
+    monkeypatch.delitem(BACKENDS, "postgresql")
     with override_settings(PINDB_POSITIONS={}):
         client = Client()
         client.get("/write/")
@@ -529,7 +529,7 @@ def test_an_unknown_kind_of_database_is_pinned_by_time(
         with pytest.raises(PositionUnavailable, match="PINDB_POSITIONS"):
             pindb.current_position()
     (line,) = [record.getMessage() for record in caplog.records if record.name == "pindb"]
-    assert "knows no positions of 'postgresql'" in line
+    assert "vendor 'postgresql', for which there is no position backend" in line
 
 
 # ---- signals and counters ----------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 import pindb
 from pindb.pins.context import current
-from pindb.pins.propagation import outgoing_pins
+from pindb.pins.propagation import export_pins
 from pindb.pins.tokens import dump_pins, load_pins
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.conftest import SERVERS, close_all, close_everywhere
@@ -78,7 +78,7 @@ class Session:
         """What the middleware does after a request."""
         context = current()
         if context.new or context.changed:
-            self.token = dump_pins(outgoing_pins(context))
+            self.token = dump_pins(export_pins(context))
         assert self.request is not None
         self.request.__exit__(None, None, None)
         self.request = None

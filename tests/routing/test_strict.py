@@ -23,7 +23,7 @@ from django.urls import path
 
 import pindb
 from pindb.pins.context import Pin, current
-from pindb.pins.propagation import outgoing_pins
+from pindb.pins.propagation import export_pins
 from pindb.pins.tokens import dump_pins
 from pindb.stores import take_pin_headers
 from pindb.testing.postgres import PostgresReplicaSet
@@ -140,7 +140,7 @@ def test_pins_in_the_headers_of_an_answer_allow_no_writes(times: int) -> None:
         take_pin_headers({HEADER: dump_pins({"default": Pin(time.time() + 9)})})
     assert pindb.is_pinned("default")
     assert not may_write()
-    assert outgoing_pins(current()).keys() == {"default"}
+    assert export_pins(current()).keys() == {"default"}
 
 
 def test_a_site_is_tested_for_declared_writes_without_replicas(servers: PostgresReplicaSet) -> None:
@@ -282,7 +282,7 @@ def test_what_an_answer_brought_into_a_block_is_carried_on_from_there(
             take_pin_headers({HEADER: dump_pins({"default": Pin(time.time() + 9, after)})})
         assert pindb.is_pinned("default")
         assert not may_write()
-        position = outgoing_pins(current())["default"].position
+        position = export_pins(current())["default"].position
     assert before != after
     assert position == after
 
@@ -330,7 +330,7 @@ def test_to_log_an_undeclared_write_pins_and_says_where_it_is(log: pytest.LogCap
     (record,) = log.records
     assert (record.name, record.levelname) == ("pindb", "WARNING")
     assert record.getMessage() == (
-        f"undeclared write to testapp.Author on the DB set 'default' at {__file__}:{line} in {function}; "
+        f"undeclared write to testapp.Author on the DB set default at {__file__}:{line} in {function}; "
         "pinning the set"
     )
     assert place(record) == (__file__, line, function)

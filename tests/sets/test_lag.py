@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pindb
-from pindb.routing.replicas import spread
+from pindb.routing.rotation import spread
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
@@ -73,10 +73,13 @@ def test_a_replica_that_lags_is_passed_over_until_it_has_caught_up(
     read_until({SECOND})
     servers.resume(0)
     read_until({FIRST, SECOND})
-    assert told == [(FIRST, "it lags"), (FIRST, "up")]
+    assert told == [(FIRST, "replication lag"), (FIRST, "up")]
     lines = [record.getMessage() for record in caplog.records if record.name == "pindb"]
-    assert lines[0] == "'default-0' lags more than 0.2 s and is passed over."
-    assert lines[1].startswith("'default-0' has caught up and is read again, after ")
+    assert (
+        lines[0]
+        == "replica default-0 lagging: more than 0.2 s behind its master; not read until it has caught up"
+    )
+    assert lines[1].startswith("replica default-0 caught up after ")
 
 
 def test_the_master_serves_while_all_replicas_lag(paused: PostgresReplicaSet) -> None:
@@ -141,7 +144,7 @@ def test_a_master_that_is_away_is_mentioned_once(
         master.settings_dict["PORT"] = port
         master.close()
     (line,) = [record.getMessage() for record in caplog.records if record.name == "pindb"]
-    assert line.startswith("The master 'default' is not there to say its position: ")
+    assert line.startswith("master default position unreadable (")
     assert master.settings_dict["PASSWORD"] not in line
 
 

@@ -13,7 +13,7 @@ from django.test import override_settings
 import pindb
 from pindb.exceptions import ReplicasBehind
 from pindb.pins.context import Pin, current
-from pindb.pins.propagation import outgoing_pins
+from pindb.pins.propagation import export_pins
 from pindb.positions import MariaDBPositions
 from pindb.testing.mariadb import MariaDBReplicaSet
 from tests.mariadb import needs_mariadb, use_pymysql
@@ -82,7 +82,7 @@ def write(name: str) -> dict[str, Pin]:
     """The pins of whoever has written."""
     with pindb.pinning_context():
         Author.objects.create(name=name)
-        return outgoing_pins(current())
+        return export_pins(current())
 
 
 def read(pins: dict[str, Pin] | None = None) -> tuple[list[str], str]:
@@ -90,7 +90,7 @@ def read(pins: dict[str, Pin] | None = None) -> tuple[list[str], str]:
     with pindb.pinning_context():
         current().carry(pins or {})
         authors = list(Author.objects.all())
-        return [author.name for author in authors], current().reads[MASTER]
+        return [author.name for author in authors], current().routes[MASTER]
 
 
 def test_a_writer_reads_the_master_until_a_replica_has_what_it_wrote(maria: MariaDBReplicaSet) -> None:
@@ -132,7 +132,7 @@ def test_a_query_whose_replica_is_killed_gets_its_rows_elsewhere(maria: MariaDBR
     before = pindb.stats().failovers
     other = REPLICAS[1 - REPLICAS.index(replica)]
     assert Author.objects.get().name == "written"
-    assert current().reads[MASTER] == other
+    assert current().routes[MASTER] == other
     assert pindb.stats().failovers == before + 1
     assert [read() for _ in range(4)] == [(["written"], other)] * 4
 

@@ -12,7 +12,7 @@ from django.test import override_settings
 
 import pindb
 from pindb.pins.context import Pin, current
-from pindb.pins.propagation import outgoing_pins
+from pindb.pins.propagation import export_pins
 from pindb.positions import PostgreSQLPositions
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
@@ -60,7 +60,7 @@ def write(name: str) -> dict[str, Pin]:
     """The pins of whoever has written."""
     with pindb.pinning_context():
         Author.objects.create(name=name)
-        return outgoing_pins(current())
+        return export_pins(current())
 
 
 def read(pins: dict[str, Pin]) -> tuple[set[str], str]:

@@ -1,1 +1,1 @@
-"""The commands for `manage.py`."""
+"""The modules of the management commands. Private."""

@@ -1,4 +1,4 @@
-"""The command ``manage.py pindb``: what is where in a cache on many servers, and moving it."""
+"""The command ``manage.py pindb``: statistics of a sharded cache, and resharding."""
 
 from __future__ import annotations
 
@@ -10,69 +10,77 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 PLAN = """
-Print how many keys would move to other servers if the cache's settings changed: with servers added or
-removed, or with another router. Nothing changes until --move is written.
+Print how many keys would move to other servers if servers were added or removed, or the router changed.
+Changes nothing, unless you write --move.
 
---move copies the keys, with their times to live, to where the new settings look for them. The site may go on
-meanwhile; run it again for what was written since, or after an interruption. Then change the site's settings.
-Copies whose originals were deleted in the meantime are deleted when it runs again.
+--move copies these keys, with their times to live, to the servers where the new settings look for them. The
+site can stay online. Run the command again after an interruption, and once more to copy what was written
+meanwhile; then change the site's settings. Copies whose originals have been deleted meanwhile are deleted by
+the next run.
 
-Only keys of the cache count, of all versions: those that begin with its KEY_PREFIX and a colon (with the
-default KEY_FUNCTION; without a KEY_PREFIX, those that begin with a colon). --match names others.
+Only the cache's own keys count, of all versions. With the default KEY_FUNCTION these are the keys that begin
+with KEY_PREFIX and a colon, or just a colon if there is no KEY_PREFIX. --match names other keys.
 """
 
 
-#: How many failures are printed.
+#: How many failures are printed at most.
 SHOWN = 20
 
 
 class Command(BaseCommand):
-    help = "Shows what is where in a cache on many Redis servers, and moves it when servers come or go."
+    help = (
+        "Show the servers and keys of a sharded Redis cache, and move keys when servers are added or removed."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(dest="subcommand", metavar="cache | where | plan", required=True)
 
-        cache = commands.add_parser("cache", help="the servers of a cache, how full they are, and their hits")
-        cache.add_argument("alias", nargs="?", default="default", help="its name in CACHES (default)")
+        cache = commands.add_parser("cache", help="show the servers of a cache: keys, memory, hit rates")
+        cache.add_argument(
+            "alias", nargs="?", default="default", help="the alias of the cache in CACHES (default)"
+        )
 
-        where = commands.add_parser("where", help="where a key of a cache lives")
-        where.add_argument("key", help="the key, as the site's code has it")
-        where.add_argument("--cache", default="default", help="the cache's name in CACHES (default)")
-        where.add_argument("--version", type=int, dest="key_version", help="the key's version")
+        where = commands.add_parser("where", help="show which server has a key")
+        where.add_argument("key", help="the key as in the site's code, without prefix and version")
+        where.add_argument("--cache", default="default", help="the alias of the cache in CACHES (default)")
+        where.add_argument("--version", type=int, dest="key_version", help="the version of the key")
 
         plan = commands.add_parser(
             "plan",
-            help="what would move if the servers of a cache changed, and moving it",
+            help="show which keys would move if the servers of a cache changed, and move them",
             description=PLAN,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        plan.add_argument("--cache", default="default", help="the cache's name in CACHES (default)")
+        plan.add_argument("--cache", default="default", help="the alias of the cache in CACHES (default)")
         change = plan.add_argument_group("the change")
         urls: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "URL"}
-        change.add_argument("--add", help="servers to add at the end of LOCATION", **urls)
+        change.add_argument("--add", help="servers to add, at the end of LOCATION", **urls)
         change.add_argument("--remove", help="servers to remove from LOCATION", **urls)
-        change.add_argument("--router", metavar="NAME", help="another router: a short name or a dotted path")
+        change.add_argument("--router", metavar="NAME", help="another router: its short name or dotted path")
         keys = plan.add_argument_group("which keys")
-        keys.add_argument("--match", metavar="PATTERN", help="the keys of the cache, as SCAN takes a pattern")
+        keys.add_argument("--match", metavar="PATTERN", help="a pattern for SCAN: the keys of the cache")
         amount = keys.add_mutually_exclusive_group()
         amount.add_argument(
             "--limit",
             type=_positive,
             default=100_000,
             metavar="N",
-            help="look at so many keys for the plan, about (100,000)",
+            help="plan with a sample of about N keys (100,000)",
         )
-        amount.add_argument("--all", action="store_true", dest="all_keys", help="look at all keys")
+        amount.add_argument("--all", action="store_true", dest="all_keys", help="plan with all keys")
         amount.add_argument(
-            "--sample", type=_positive, metavar="N", help="make up so many keys, and ask no server"
+            "--sample",
+            type=_positive,
+            metavar="N",
+            help="plan with N made-up keys, without connecting to servers",
         )
         move = plan.add_argument_group("carrying it out")
         move.add_argument("--move", action="store_true", help="copy all keys that would move")
         move.add_argument(
             "--delete",
             action="store_true",
-            help="delete originals once they are copied, if they have not changed since: the site does not "
-            "find them until its settings change",
+            help="delete originals after copying, unless they have changed meanwhile. The site misses these "
+            "keys until its settings change",
         )
         move.add_argument(
             "--noinput",
@@ -80,7 +88,7 @@ class Command(BaseCommand):
             "--yes",
             action="store_false",
             dest="interactive",
-            help="do not ask whether to delete",
+            help="do not ask before deleting",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -98,7 +106,7 @@ class Command(BaseCommand):
         except InvalidCacheBackendError as error:
             known = ", ".join(map(repr, caches.settings))
             raise CommandError(
-                f"There is no cache {alias!r} in CACHES; there are: {known}. ({error})"
+                f"There is no cache {alias!r} in CACHES. There are: {known}. ({error})"
             ) from error
         except (ImproperlyConfigured, ImportError) as error:
             raise CommandError(str(error)) from error
@@ -124,13 +132,13 @@ class Command(BaseCommand):
         try:
             left = cluster.get_local_client(host.host_id).pttl(name)
         except RedisError as error:
-            there = f"not known: {error}"
+            there = f"unknown: {error}"
         else:
-            there = {-2: "no", -1: "yes, for ever"}.get(left, f"yes, for {left / 1000:,.1f} s more")
+            there = {-2: "no", -1: "yes, without expiry"}.get(left, f"yes, expires in {left / 1000:,.1f} s")
         for label, value in (
             ("stored as", name),
             ("server", f"{host.host_id}, {host.address}"),
-            ("is there", there),
+            ("exists", there),
         ):
             self.stdout.write(f"{label:<10} {value}")
 
@@ -145,9 +153,9 @@ class Command(BaseCommand):
         from pindb.cache.target import change_servers
 
         if not (options["add"] or options["remove"] or options["router"]):
-            raise CommandError("Nothing would change. Write --add URL, --remove URL or --router NAME.")
+            raise CommandError("There is no change to plan. Write --add URL, --remove URL or --router NAME.")
         if options["delete"] and not options["move"]:
-            raise CommandError("--delete deletes what --move has copied. Write --move, too.")
+            raise CommandError("--delete has no effect without --move. Write both, or neither.")
         settings = caches.settings[alias]
         location = settings.get("LOCATION")
         try:
@@ -167,7 +175,9 @@ class Command(BaseCommand):
         except RedisError as error:
             if options["move"]:
                 raise CommandError(f"Nothing was moved: {error}") from error
-            raise CommandError(f"{error} --sample 20000 makes a plan without asking servers.") from error
+            raise CommandError(
+                f"{error} To plan without connecting to servers, write --sample 20000."
+            ) from error
         finally:
             for cluster in clusters:
                 cluster.disconnect_pools()
@@ -190,8 +200,8 @@ class Command(BaseCommand):
         self.output.print_plan(plan, *map(_names, clusters))
         if plan.elsewhere:
             self.stdout.write(
-                f"{plan.elsewhere:,} more lie where the cache does not look for them: copies of an earlier "
-                "move, or what was written while a server was down. They do not count."
+                f"{plan.elsewhere:,} more keys are on servers where the cache does not look for them: copies "
+                "of an earlier move, or keys written while a server was down. They are not counted."
             )
 
     def _print_settings(self, location: Any, now: Any, then: Any, options: dict[str, Any]) -> None:
@@ -199,7 +209,7 @@ class Command(BaseCommand):
 
         named = isinstance(location, str) and "://" not in location
         place = f"PINDB_CLUSTERS[{location!r}]" if named else f"CACHES[{options['cache']!r}]"
-        self.stdout.write(f"The settings would be, in {place}:")
+        self.stdout.write(f"The new settings in {place}:")
         if options["add"] or options["remove"]:
             hosts = describe_hosts(then)
             start, end = ("hosts", "{}") if named else ("LOCATION", "[]")
@@ -220,9 +230,9 @@ class Command(BaseCommand):
         from pindb.cache.move import Move
 
         if options["delete"] and options["interactive"]:
-            self.stdout.write("Originals are deleted: the site does not find them until its settings change.")
-            if input("Type 'yes' to go on: ").strip().lower() != "yes":
-                raise CommandError("Nothing was moved, and nothing deleted.")
+            self.stdout.write("Originals will be deleted. The site misses them until its settings change.")
+            if input("Type 'yes' to continue: ").strip().lower() != "yes":
+                raise CommandError("Cancelled. Nothing was moved or deleted.")
         now, then = clusters
         move = Move(now, then, pattern, delete=options["delete"])
         try:
@@ -233,7 +243,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self._print_progress(move)
             raise CommandError(
-                "Interrupted. Nothing is lost: run the same command again to go on.", returncode=130
+                "Interrupted. No key is lost. To continue, run the same command again.", returncode=130
             ) from None
         self._print_progress(move)
         if not move.failures:
@@ -242,20 +252,20 @@ class Command(BaseCommand):
             self.stderr.write(str(failure))
         failed = move.progress.failed
         raise CommandError(
-            f"{failed:,} failed{f', of which the first {SHOWN} are above' if failed > SHOWN else ''}. Their "
-            "originals are where they were. Once the servers are in order, run the same command again."
+            f"{failed:,} keys failed{f'; the first {SHOWN} are above' if failed > SHOWN else ''}. Their "
+            "originals are unchanged. When the servers work again, run the same command again."
         )
 
     def _print_progress(self, move: Any) -> None:
         progress = move.progress
         parts = {
             "copied": progress.copied,
-            "there already": progress.same,
+            "already there": progress.same,
             "expired meanwhile": progress.expired,
             "originals deleted": progress.deleted,
-            "originals kept, which have changed meanwhile": progress.kept,
-            "copies taken back, whose originals are gone": progress.taken_back,
-            "copies not remembered: they stay if their originals go": progress.forgotten,
+            "originals kept, since they changed meanwhile": progress.kept,
+            "copies deleted, since their originals are gone": progress.taken_back,
+            "copies not recorded, which stay even if their originals are deleted": progress.forgotten,
             "failed": progress.failed,
         }
         shown = [f"{number:,} {name}" for name, number in parts.items() if number or name == "copied"]
@@ -263,7 +273,7 @@ class Command(BaseCommand):
 
 
 def _names(cluster: Any) -> dict[str, str]:
-    """The numbers of a cluster's hosts by their addresses."""
+    """Return the ids of a cluster's hosts by their addresses."""
     names: dict[str, str] = {}
     for host_id, host in cluster.hosts.items():
         names[host.address] = f"{names[host.address]}, {host_id}" if host.address in names else str(host_id)
@@ -273,5 +283,5 @@ def _names(cluster: Any) -> dict[str, str]:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more.")
+        raise argparse.ArgumentTypeError(f"{text} is less than 1. Write 1 or more.")
     return number

@@ -1,4 +1,7 @@
-"""The clients of a cluster: one command now, many commands at once, and commands for hosts by name."""
+"""The clients of a cluster: one command now, many commands at once, and commands for hosts by name.
+
+Private: import public names from `pindb.redis`.
+"""
 
 from __future__ import annotations
 

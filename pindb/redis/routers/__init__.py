@@ -1,4 +1,7 @@
-"""Routers: which host a command goes to."""
+"""Routers: they map a command to the host that it goes to.
+
+Private modules: the public names are in ``__all__``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with clusters and caches."""
+"""Checks of Redis clusters (``PINDB_CLUSTERS``) and of sharded caches (``CACHES``)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["check_caches", "check_clusters"]
 
 @register("pindb")
 def check_clusters(**kwargs: Any) -> list[CheckMessage]:
-    """The clusters: E008. Nothing is connected to."""
+    """Check the clusters, without connecting to them: E008."""
     if conf.PINDB_CLUSTERS == {}:
         return []
     try:
-        # Only here: a site without clusters need not have redis-py.
+        # Not at the top: a site without clusters need not have redis-py.
         from pindb.redis import ClusterConfigError, Connections
     except ImportError as error:
-        hint = "Install it, or drop the setting."
+        hint = "Install the package, or remove the setting."
         return [Error(f"PINDB_CLUSTERS is set, but {error}", hint=hint, id="pindb.E008")]
-    hint = "See the chapter on create_cluster in pindb's documentation."
+    hint = "See the settings of create_cluster in pindb's documentation."
     errors: list[CheckMessage] = []
     clusters = Connections(conf.PINDB_CLUSTERS)
     try:
         for name in clusters:
             try:
                 clusters[name]
-            except Exception as error:  # from a router or backend of the site's own, too
+            except Exception as error:  # a router or backend of the site may raise anything
                 errors.append(Error(f"PINDB_CLUSTERS: {error}", hint=hint, id="pindb.E008"))
     except ClusterConfigError as error:
         errors.append(Error(str(error), hint=hint, id="pindb.E008"))
@@ -42,12 +42,12 @@ def check_clusters(**kwargs: Any) -> list[CheckMessage]:
 
 @register("pindb")
 def check_caches(**kwargs: Any) -> list[CheckMessage]:
-    """The caches that are pindb's: E009. Nothing is connected to."""
+    """Check pindb's caches, without connecting to them: E009."""
     caches: Any = settings.CACHES
     if not isinstance(caches, Mapping):  # Django reports it
         return []
     errors: list[CheckMessage] = []
-    hint = "See the chapter on the cache in pindb's documentation."
+    hint = "See the options of caches in pindb's documentation."
     for alias, cache in caches.items():
         if not _is_sharded(cache):
             continue
@@ -55,7 +55,7 @@ def check_caches(**kwargs: Any) -> list[CheckMessage]:
             _try_cache(cache)
         except (ImproperlyConfigured, ImportError) as error:
             errors.append(Error(f"CACHES[{alias!r}]: {error}", hint=hint, id="pindb.E009"))
-        except Exception as error:  # from a router, pool or serializer of the site's own, too
+        except Exception as error:  # a router, pool or serializer of the site may raise anything
             why = f"{type(error).__name__}: {error}"
             errors.append(Error(f"CACHES[{alias!r}]: {why}", hint=hint, id="pindb.E009"))
     return errors
@@ -70,8 +70,8 @@ def _is_sharded(cache: Any) -> bool:
 
 
 def _try_cache(cache: Mapping[str, Any]) -> None:
-    """Make a cache, as Django does, with its client, and all that is made at first use otherwise."""
-    # Only here: a site without such a cache need not have django-redis.
+    """Make a cache as Django does, and all objects that the cache would make at its first use."""
+    # Not at the top: a site without such a cache need not have django-redis.
     from pindb.cache.options import read_options
     from pindb.cache.shards import Shards
 

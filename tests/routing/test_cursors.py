@@ -18,7 +18,7 @@ from django.test import override_settings
 
 import pindb
 from pindb._tracebacks import drop_tracebacks
-from pindb.routing.reruns import _Watch
+from pindb.routing.reruns import _Guard
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.breaking import NAMES
 from tests.conftest import close_all, close_everywhere
@@ -200,7 +200,7 @@ def test_what_is_handled_further_out_keeps_its_traceback() -> None:
 
 def is_watched(alias: str) -> bool:
     connection = connections[alias]
-    return any(isinstance(wrapper, _Watch) for wrapper in connection.execute_wrappers)
+    return any(isinstance(wrapper, _Guard) for wrapper in connection.execute_wrappers)
 
 
 def test_nothing_is_watched_while_pindb_is_off() -> None:

@@ -1,12 +1,12 @@
-"""Hooks in Django's ORM, where it keeps an alias, or asks for one without writing.
+"""Hooks in Django's ORM, for two of its habits that do not suit replicas.
 
-Django asks a router once and holds on to the answer: the manager of a generic relation keeps the answer of
-``db_for_read`` for its writes, too (ticket 36389), and a generic foreign key reads wherever its instance was
-read, by ``instance._state.db``. With replicas both are wrong: a replica refuses writes, may be down by now,
-and knows nothing of what was written since. A `RoutedAlias` that comes back in such a place is routed again.
+First, Django calls the router once and keeps the answer. The manager of a generic relation uses the answer of
+``db_for_read`` for its writes too (ticket 36389), and a generic foreign key reads the database that its
+instance was read from (``instance._state.db``). But a replica refuses writes, may be down by now, and may not
+have what was written since. So wherever Django uses a kept `RoutedAlias`, the query is routed again.
 
-And Django asks ``db_for_write`` for the database of an object that is validated, or assigned to a relation;
-the write itself, if there is one, asks again.
+Second, Django calls ``db_for_write`` to look up the database of an object that it validates, or that it
+assigns to a relation. These look-ups must not pin; if a write follows, Django calls the router again.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from django.db.models.fields.related_descriptors import ForwardManyToOneDescript
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
-from pindb.pins.context import asks_only
-from pindb.sets.aliases import RoutedAlias, release
+from pindb.pins.context import is_lookup_only
+from pindb.sets.aliases import RoutedAlias, assign_to_master
 
 __all__ = ["install"]
 
@@ -33,11 +33,11 @@ _installed = False
 
 
 def install(route: Route) -> None:
-    """Put the hooks in place, once for each process.
+    """Install the hooks, once per process.
 
     Arguments:
-        route: routes again. Takes a model, the alias of a master, and whether it is for a write; returns the
-            alias to use.
+        route: routes a query again. Takes a model, the alias of a master, and whether the query is a write;
+            returns the alias to use.
     """
     global _installed
     if not _installed:
@@ -48,7 +48,7 @@ def install(route: Route) -> None:
         _hook_transactions()
         if apps.is_installed("django.contrib.contenttypes"):
             _hook_generic_relations()
-        _hook_questions()
+        _hook_lookups()
 
 
 def _hook_querysets(route: Route) -> None:
@@ -60,7 +60,7 @@ def _hook_querysets(route: Route) -> None:
     def resolve_expression(self: Any, *args: Any, **kwargs: Any) -> Any:
         query = resolve(self, *args, **kwargs)
         if query._db.__class__ is RoutedAlias:
-            # As a part of another query it runs where that does; Django compares the aliases of both.
+            # A subquery runs on the server of its outer query. Django refuses subqueries with another alias.
             query._db = None
         return query
 
@@ -75,14 +75,14 @@ def _hook_querysets(route: Route) -> None:
 
 
 def _hook_db(queryset: Any, route: Route) -> None:
-    ask = queryset.db.fget
+    get_db = queryset.db.fget
 
     def db(self: Any) -> str:
         alias = self._db
         if alias.__class__ is RoutedAlias:
-            # Raw SQL is a read, whatever it does.
+            # Raw querysets have no _for_write: they count as reads.
             return route(self.model, alias.master, getattr(self, "_for_write", False))
-        answer: str = ask(self)
+        answer: str = get_db(self)
         return answer
 
     queryset.db = property(db, doc=queryset.db.__doc__)
@@ -100,9 +100,9 @@ def _hook_managers() -> None:
     def db_manager_routed(self: Any, using: Any = None, hints: Any = None) -> Any:
         manager = db_manager(self, using, hints)
         if using.__class__ is RoutedAlias:
-            # Managers of trees run SQL of their own on connections[manager._db], or where the router says if
-            # that is None: let them ask, where that leads to the same set.
-            answer = _ask(router.db_for_write, manager.model, **manager._hints)
+            # Managers of tree packages run their own SQL on connections[manager._db], or ask the router if
+            # _db is None. None is right if the router picks the same set.
+            answer = _look_up(router.db_for_write, manager.model, **manager._hints)
             manager._db = None if answer == using.master else RoutedAlias(using.master, using.master)
         return manager
 
@@ -114,7 +114,7 @@ def _hook_transactions() -> None:
 
     @wraps(get_connection)
     def get_connection_routed(using: Any = None) -> Any:
-        # A transaction where an instance was read is one for what is written there.
+        # A transaction on the server that an instance was read from is opened for writes.
         return get_connection(using.master if using.__class__ is RoutedAlias else using)
 
     transaction.get_connection = get_connection_routed
@@ -139,38 +139,38 @@ def _hook_instances(route: Route) -> None:
 
 
 def _hook_generic_relations() -> None:
-    # Only where the app is installed can it be imported.
+    # The module can only be imported while the app is installed.
     from django.contrib.contenttypes import fields
 
     create: Any = fields.create_generic_related_manager
 
     @wraps(create)
-    def create_releasing(superclass: Any, rel: Any) -> Any:
+    def create_assigning(superclass: Any, rel: Any) -> Any:
         manager = create(superclass, rel)
         add = manager.add
 
         @wraps(add)
-        def add_released(self: Any, *objs: Any, **kwargs: Any) -> Any:
+        def add_assigned(self: Any, *objs: Any, **kwargs: Any) -> Any:
             for obj in objs:
                 if isinstance(obj, Model):
-                    release(obj)
+                    assign_to_master(obj)
             return add(self, *objs, **kwargs)
 
-        manager.add = add_released
+        manager.add = add_assigned
         return manager
 
-    fields.create_generic_related_manager = create_releasing
+    fields.create_generic_related_manager = create_assigning
     for model in apps.get_models() if apps.models_ready else ():
         for field in model._meta.private_fields:
             descriptor = vars(model).get(field.name)
             if isinstance(descriptor, fields.ReverseGenericManyToOneDescriptor):
-                # It may have made its manager already.
+                # Drop a manager class that was made before the hook was installed.
                 vars(descriptor).pop("related_manager_cls", None)
 
 
-def _hook_questions() -> None:
+def _hook_lookups() -> None:
     model: Any = Model
-    model.validate_constraints = _asking(model.validate_constraints)
+    model.validate_constraints = _as_lookup(model.validate_constraints)
     descriptor: Any
     for descriptor in (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor):
         _hook_assignment(descriptor)
@@ -180,26 +180,26 @@ def _hook_assignment(descriptor: Any) -> None:
     assign = descriptor.__set__
 
     @wraps(assign)
-    def assign_released(self: Any, instance: Any, value: Any) -> None:
-        # Relations add objects by assigning to them, and then look where they were read.
-        release(instance)
-        _ask(assign, self, instance, value)
+    def assign_on_master(self: Any, instance: Any, value: Any) -> None:
+        # Related managers assign to the objects that they add, and then check where each was read from.
+        assign_to_master(instance)
+        _look_up(assign, self, instance, value)
 
-    descriptor.__set__ = assign_released
+    descriptor.__set__ = assign_on_master
 
 
-def _asking(function: Any) -> Any:
+def _as_lookup(function: Any) -> Any:
     @wraps(function)
-    def asking(*args: Any, **kwargs: Any) -> Any:
-        return _ask(function, *args, **kwargs)
+    def look_up(*args: Any, **kwargs: Any) -> Any:
+        return _look_up(function, *args, **kwargs)
 
-    return asking
+    return look_up
 
 
-def _ask(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function in which nothing is written of what ``db_for_write`` is asked for."""
-    token = asks_only.set(True)
+def _look_up(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that calls ``db_for_write``, but does not write."""
+    token = is_lookup_only.set(True)
     try:
         return function(*args, **kwargs)
     finally:
-        asks_only.reset(token)
+        is_lookup_only.reset(token)
