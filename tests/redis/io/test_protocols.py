@@ -246,8 +246,9 @@ def test_everything_works_without_hiredis(servers: TestSetup) -> None:
 import sys
 sys.modules["hiredis"] = None
 import inspect, math, redis
-from pindb.redis import Cluster, resp
-assert resp.hiredis is None
+from pindb.redis import Cluster
+from pindb.redis.core import packing
+assert packing.hiredis is None
 {inspect.getsource(tour)}
 for protocol in (2, 3):
     cluster = Cluster({servers.hosts!r}, pool_options={{"decode_responses": True, "protocol": protocol}})
