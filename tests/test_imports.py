@@ -25,6 +25,14 @@ FLOORS = [
     ["routing"],
     ["stores"],
     ["celery", "middleware", "tasks", "urls", "management.pinned"],
+    ["redis.exceptions"],
+    ["redis.core"],
+    ["redis.io"],
+    ["redis.topology"],
+    ["redis.routers"],
+    ["redis.clients"],
+    ["redis.cluster"],
+    ["redis.backends", "redis.facade"],
     ["redis"],
     ["cache"],
     ["checks", "testing"],
@@ -94,6 +102,33 @@ def floor_of(name: str) -> int:
 def test_imports_run_downwards(name: str) -> None:
     upwards = {other for other in imports(MODULES[name]) if floor_of(other) > floor_of(name)}
     assert upwards == set()
+
+
+#: Modules for I/O, for threads, and for the time.
+IO = {
+    "_thread",
+    "asyncio",
+    "queue",
+    "select",
+    "selectors",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("pindb.redis.core")])
+def test_the_core_of_the_redis_half_does_no_io(name: str) -> None:
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    assert {module.partition(".")[0] for module in found} & IO == set()
+    assert not any(module.startswith("redis.") and "connection" in module for module in found)
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -620,8 +620,8 @@ def test_many_threads_wait_for_a_server_that_hangs_once_each(
 
     def use(_: int) -> float:
         # Each has a connection of its own.
-        host, pool, _ = cache.client.cluster.get_endpoint(DEAD)
-        connection = get_connection(pool, host)
+        pool = cache.client.cluster.get_pool_for_host(DEAD)
+        connection = get_connection(pool)
         ready.wait(10)
         pool.release(connection)
         ready.wait(10)

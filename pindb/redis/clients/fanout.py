@@ -8,9 +8,9 @@ from typing import Any
 
 from pindb.redis.clients.base import ClientsCluster
 from pindb.redis.clients.promising import PromisingClient, each
-from pindb.redis.core.batches import Command
 from pindb.redis.core.keys import check_command
 from pindb.redis.core.names import with_plain_name
+from pindb.redis.core.pending import Command
 from pindb.redis.core.promises import Promise
 from pindb.redis.exceptions import UnroutableCommand
 

@@ -11,14 +11,14 @@ from redis.exceptions import DataError, RedisError
 
 from pindb.redis.clients.base import ClientsCluster
 from pindb.redis.clients.promising import PromisingClient
-from pindb.redis.core.batches import Command, Entry, Run
+from pindb.redis.core.errors import NamedHost
 from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.names import read_word, with_plain_name
+from pindb.redis.core.pending import Command, CommandRun, Entry
 from pindb.redis.core.promises import Promise, reject_all
 from pindb.redis.core.retries import is_callers, too_many_retries, was_refused
 from pindb.redis.core.splitting import Part, can_split, check_words, merge_replies, split
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
-from pindb.redis.topology.hosts import Host
 
 __all__ = ["MappingClient"]
 
@@ -262,7 +262,7 @@ class MappingClient(PromisingClient):
             self._late_round = None
         return super()._send(timeout)
 
-    def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
+    def _take_back(self, host: NamedHost, entries: list[Entry], error: RedisError) -> RedisError | None:
         is_out = self._cluster.note_outage(host.host_id, error)
         if not self._router.retryable or not isinstance(error, (HostConnectionError, HostTimeoutError)):
             return error
@@ -298,7 +298,7 @@ class MappingClient(PromisingClient):
 
     def _route_again(self, entry: Entry) -> None:
         router = self._router
-        if isinstance(entry, Run):
+        if isinstance(entry, CommandRun):
             groups = self._group_run(entry.keys, entry.values, entry.tail)
             self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges, entry.tail)
         elif len(entry.words) > 2 and router.by_key and can_split(entry.words[0]):
@@ -308,6 +308,6 @@ class MappingClient(PromisingClient):
             host_id = router.get_host_for_command(entry.words[0], entry.words[1:])
             self._buffers.add(host_id, entry)
 
-    def _heard_from(self, host: Host) -> None:
+    def _heard_from(self, host: NamedHost) -> None:
         if self._router.down_connections:
             self._router.heard_from(host.host_id)

@@ -12,13 +12,14 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from pindb.redis.clients.base import BaseClient, ClientsCluster, refused
-from pindb.redis.core.batches import Entry
+from pindb.redis.core.batches import HostBatch
 from pindb.redis.core.buffers import Buffers
+from pindb.redis.core.errors import NamedHost
 from pindb.redis.core.options import shown
-from pindb.redis.core.promises import Promise, reject_all
+from pindb.redis.core.pending import Entry
+from pindb.redis.core.promises import Promise, for_each, reject_all
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
-from pindb.redis.io.exchange import finish
-from pindb.redis.topology.hosts import Host
+from pindb.redis.io.exchange import exchange, finish
 
 __all__ = ["PromisingClient", "each"]
 
@@ -208,7 +209,6 @@ class PromisingClient(BaseClient):
     def _send(self, timeout: float | None) -> bool:
         """Send what waits, and what callbacks call meanwhile; whether nothing failed."""
         end = None if timeout is None or timeout > LONGEST_WAIT else time.monotonic() + timeout
-        find_host = self._cluster.get_endpoint
         sending = self._sending
         is_inner, already = sending.is_under_way, len(self._sent)
         try:
@@ -218,9 +218,7 @@ class PromisingClient(BaseClient):
                 self._round += 1
                 self._sent += self._issued
                 self._issued.clear()
-                fine &= self._buffers.send(
-                    find_host, end, self.max_concurrency, self._take_back, self._heard_from
-                )
+                fine &= self._exchange(end)
                 fine &= self._gather()
         except BaseException:
             # A callback's, or a signal handler's (a soft time limit, say), which strikes anywhere.
@@ -231,6 +229,37 @@ class PromisingClient(BaseClient):
             if not is_inner:
                 failed, sending.has_failed = sending.has_failed, False
         return fine and (is_inner or not failed)
+
+    def _exchange(self, end: float | None) -> bool:
+        """Send what is in the buffers, and settle its promises; whether nothing failed."""
+        parts: list[tuple[HostBatch, Any]] = []
+        fine = True
+        for host_id, entries in self._buffers.take():
+            try:
+                host, pool, callbacks = self._cluster.get_endpoint(host_id)
+            except RedisError as error:
+                # The host was removed in the meantime, say.
+                reject_all(chain.from_iterable(entry.promises for entry in entries), error)
+                fine = False
+            else:
+                parts.append((HostBatch(entries, host, callbacks, end), pool))
+        try:
+            exchange(parts, end, self.max_concurrency)
+        finally:
+            for_each(self._settle, parts)
+        return fine and all(batch.is_fine for batch, _ in parts)
+
+    def _settle(self, batch: HostBatch, pool: Any) -> None:
+        """Settle what a host got; keep what it has to give back for another one, or reject that."""
+        if batch.has_answered:
+            self._heard_from(batch.host)
+        try:
+            batch.settle()
+        finally:
+            for returned in batch.returned:
+                error = self._take_back(batch.host, *returned)
+                if error is not None:
+                    batch.reject(returned, error)
 
     def _interrupted(self, already: int = 0) -> None:
         """Leave no promise pending after an exception; see `_reject_all`."""
@@ -246,12 +275,12 @@ class PromisingClient(BaseClient):
             with suppress(Exception):
                 promise.reject(error)
 
-    def _take_back(self, host: Host, entries: list[Entry], error: RedisError) -> RedisError | None:
+    def _take_back(self, host: NamedHost, entries: list[Entry], error: RedisError) -> RedisError | None:
         """Keep what a host did not get, for another one; or the error, where there is no other."""
         self._cluster.note_outage(host.host_id, error)
         return error
 
-    def _heard_from(self, host: Host) -> None:
+    def _heard_from(self, host: NamedHost) -> None:
         """A host answered."""
 
     scan_iter = refused("scan_iter", ONE_AFTER_THE_OTHER)

@@ -13,7 +13,7 @@ from pindb.redis.clients.base import BaseClient, ClientsCluster
 from pindb.redis.clients.fanout import FanoutClient
 from pindb.redis.clients.locks import RoutedLock
 from pindb.redis.clients.mapping import MappingClient
-from pindb.redis.core.batches import located
+from pindb.redis.core.errors import at_host, located
 from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.names import with_plain_name
 from pindb.redis.core.outages import BLOCKING, find_outage
@@ -21,7 +21,6 @@ from pindb.redis.core.promises import get_settled
 from pindb.redis.core.retries import may_retry, reads_only, too_many_retries, was_refused
 from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
-from pindb.redis.io.pools import at_host
 
 __all__ = ["RoutingClient"]
 

@@ -1,284 +1,326 @@
-"""What waits to be sent, how it looks on the wire, and what becomes of its replies."""
+"""One server's part of a batch: which bytes to send, and what becomes of the bytes that come back.
+
+A driver opens a connection and calls `HostBatch.start`. Then it sends what is in `unsent`, tells `note_sent`
+how many bytes went, and gives what it reads to `receive`, until `is_done`. It calls `fail` if the connection
+cannot be made, `break_off` if the connection breaks, and `check_time` as time passes. At the end, whatever
+has happened, the client calls `settle`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, NamedTuple
 
-from redis.client import EMPTY_RESPONSE, NEVER_DECODE
-from redis.exceptions import RedisError, ResponseError
+from redis.client import NEVER_DECODE
+from redis.exceptions import DataError, RedisError
 
-from pindb.redis.core.cluster_mode import name_mode
-from pindb.redis.core.names import read_word
-from pindb.redis.core.outages import Refused, find_outage
+from pindb.redis.core.errors import NamedHost, at_host, located, undecodable
+from pindb.redis.core.outages import find_outage
 from pindb.redis.core.packing import Packer
-from pindb.redis.core.promises import Promise, for_each, reject_all, settle_all
-from pindb.redis.core.retries import reads_only
-from pindb.redis.core.splitting import LONGEST, no_reply
-from pindb.redis.io.exchange import undecodable
-from pindb.redis.topology.hosts import Host
+from pindb.redis.core.pending import Callbacks, Command, Entry, MergedReply, PendingReply, Refused
+from pindb.redis.core.promises import reject_all
+from pindb.redis.core.replies import NOT_ENOUGH, PUSH, UNREADABLE, holds_part, make_reader, unreadable
+from pindb.redis.exceptions import CommandCancelled, HostConnectionError, HostTimeoutError
 
-__all__ = ["Callbacks", "Command", "Entry", "Expected", "Run", "Together", "located"]
+__all__ = ["ENOUGH", "HostBatch", "Returned"]
 
-Callbacks = Mapping[str, Callable[..., Any]]
+#: So many bytes are progress: the timeout starts anew.
+ENOUGH = 16 * 1024
 
-
-class Expected(Protocol):
-    """Replies to come.
-
-    Attributes:
-        count: how many.
-    """
-
-    count: int
-
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
-        """Make of `count` replies what the caller is waiting for; False where that is an error.
-
-        What a server refused because it serves nobody now is not settled.
-        """
-
-    def fail(self, error: BaseException) -> None:
-        """There are no replies."""
-
-    def unanswered(self, replies: int) -> Entry | None:
-        """What to send once more when only so many `replies` came; None where that may do harm."""
+#: What packing raises for words that cannot be sent. Other exceptions are a signal handler's, for example.
+UNPACKABLE = (RedisError, TypeError, ValueError, OverflowError)
 
 
-class Command:
-    """One command, as it is."""
+class Returned(NamedTuple):
+    """Commands that may be sent to another server.
 
-    __slots__ = ("options", "promise", "words")
-
-    count = 1
-
-    def __init__(self, words: Sequence[Any], options: dict[str, Any], promise: Promise) -> None:
-        self.words = words
-        self.options = options
-        self.promise = promise
-
-    @property
-    def promises(self) -> list[Promise]:
-        return [self.promise]
-
-    def commands(self) -> Iterator[Command]:
-        """The commands that it stands for, one by one."""
-        yield self
-
-    def pack(self, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
-        """Bytes for the wire, with the replies that they will have."""
-        name = self.words[0]
-        if (" " in name) if isinstance(name, str) else (isinstance(name, bytes) and b" " in name):
-            # redis-py writes some commands of two words as one.
-            yield pack((*name.split(), *self.words[1:])), self
-        else:
-            yield pack(self.words), self
-
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
-        (reply,) = replies
-        options = self.options
-        if isinstance(reply, RedisError):
-            if find_outage(reply):
-                return Refused(self, reply)
-            if EMPTY_RESPONSE not in options or not isinstance(reply, ResponseError):
-                self.promise.reject(located(reply, host, self.words[:2]))
-                return False
-            self.promise.resolve(options[EMPTY_RESPONSE])
-            return True
-        name = self.words[0]
-        callback = callbacks.get(name) or callbacks.get(str(name).upper())
-        if callback is not None:
-            if options:
-                options = {name: option for name, option in options.items() if name not in OWN_OPTIONS}
-            try:
-                reply = callback(reply, **options)
-            except Exception as error:
-                self.promise.reject(error)
-                return False
-        settle_all((self.promise,), (reply,))
-        return True
-
-    def fail(self, error: BaseException) -> None:
-        self.promise.reject(error)
-
-    def unanswered(self, replies: int) -> Entry | None:
-        return self if reads_only(self.words[0]) else None
-
-
-#: Options that are not the callbacks': what redis-py takes out itself.
-OWN_OPTIONS = frozenset({EMPTY_RESPONSE, NEVER_DECODE, "keys"})
-
-
-class Run:
-    """A run of plain GETs, or of SETs. Where it `merges`, it is sent as MGETs or MSETs.
+    They certainly did not run, or they only read; their promises are pending.
 
     Attributes:
-        keys: their keys.
-        values: what is set; empty for GETs.
-        promises: their promises.
-        tail: more words for each SET, which keep it from being merged: ``("PX", 5000)``.
+        entries: the commands; none where the server failed and nothing may be sent again.
+        error: why the server did not answer them.
     """
 
-    __slots__ = ("keys", "merges", "promises", "tail", "values")
-
-    def __init__(self, merges: bool, tail: tuple[Any, ...] = ()) -> None:
-        self.tail = tail
-        self.keys: list[Any] = []
-        self.values: list[Any] = []
-        self.promises: list[Promise] = []
-        self.merges = merges
-
-    @classmethod
-    def of_gets(cls, keys: list[Any], promises: list[Promise], merges: bool) -> Run:
-        """A run of GETs that is there already."""
-        run = cls(merges)
-        run.keys, run.promises = keys, promises
-        return run
-
-    def commands(self) -> Iterator[Command]:
-        if self.values:
-            for key, value, promise in zip(self.keys, self.values, self.promises, strict=True):
-                yield Command(("SET", key, value, *self.tail), {}, promise)
-        else:
-            for key, promise in zip(self.keys, self.promises, strict=True):
-                yield Command(("GET", key), {}, promise)
-
-    def pack(self, pack: Packer) -> Iterator[tuple[bytes, Expected]]:
-        keys, values, promises = self.keys, self.values, self.promises
-        if not self.merges or self.tail or len(keys) == 1:
-            if values:
-                packed = pack.many(repeat("SET"), keys, values, *map(repeat, self.tail))
-            else:
-                packed = pack.many(repeat("GET"), keys)
-            yield packed, _Each(self)
-            return
-        for start in range(0, len(keys), LONGEST):
-            end = start + LONGEST
-            part = keys[start:end]
-            if values:
-                pairs = chain.from_iterable(zip(part, values[start:end], strict=True))
-                yield pack(("MSET", *pairs)), Together("MSET", part, promises[start:end], values[start:end])
-            else:
-                yield pack(("MGET", *part)), Together("MGET", part, promises[start:end])
-
-    def some(self, places: Sequence[int]) -> Run:
-        """The run of the keys at some places of this one."""
-        run = Run(self.merges, self.tail)
-        run.keys = [self.keys[place] for place in places]
-        run.promises = [self.promises[place] for place in places]
-        run.values = [self.values[place] for place in places] if self.values else []
-        return run
+    entries: list[Entry]
+    error: RedisError
 
 
-class _Each:
-    """The replies to a run that was sent as it is."""
+class HostBatch:
+    """Commands for one server and the protocol with that server, without I/O and without a clock.
 
-    __slots__ = ("count", "keys", "promises", "run", "sets")
+    Arguments:
+        entries: the commands, in order.
+        host: the server.
+        callbacks: redis-py's response callbacks.
+        end: the time at which the caller gives up; None: never.
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.keys = run.keys
-        self.promises = run.promises
-        self.sets = bool(run.values)
-        self.count = len(run.promises)
+    Attributes:
+        host: the server.
+        unsent: the bytes to send next.
+        replies: the replies so far, in order; an error reply is an exception.
+        error: why not all replies came; None where they did.
+        returned: after `settle`: what may be sent to another server.
+        is_fine: after `settle`: whether nothing failed.
+    """
 
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
-        # As many as there are: the connection may have broken in the middle.
-        promises = self.promises[: len(replies)]
-        failed = any(issubclass(kind, RedisError) for kind in set(map(type, replies)))
-        if failed:
-            name = "SET" if self.sets else "GET"
-            refused = [place for place, reply in enumerate(replies) if find_outage(reply)]
-
-            def settle(key: Any, promise: Promise, reply: Any) -> None:
-                if refused and find_outage(reply):
-                    return
-                if isinstance(reply, RedisError):
-                    promise.reject(located(reply, host, (name, key)))
-                else:
-                    promise.resolve(True if self.sets else reply)
-
-            for_each(settle, zip(self.keys, promises, replies, strict=False))
-            if refused:
-                return Refused(self.run.some(refused), replies[refused[0]])
-        else:
-            settle_all(promises, repeat(True) if self.sets else replies)
-        return not failed
-
-    def fail(self, error: BaseException) -> None:
-        reject_all(self.promises, error)
-
-    def unanswered(self, replies: int) -> Entry | None:
-        return None if self.sets else Run.of_gets(self.keys[replies:], self.promises[replies:], False)
-
-
-class Together:
-    """The one reply to a run that was merged: a list of values, or OK."""
-
-    __slots__ = ("decode", "keys", "name", "promises", "values")
-
-    count = 1
+    __slots__ = (
+        "_callbacks",
+        "_end",
+        "_entries",
+        "_expected",
+        "_is_started",
+        "_pending",
+        "_progress",
+        "_quiet_until",
+        "_reader",
+        "_timeout",
+        "_undecoded",
+        "_unpackable",
+        "error",
+        "host",
+        "is_fine",
+        "replies",
+        "returned",
+        "unsent",
+    )
 
     def __init__(
-        self, name: str, keys: list[Any], promises: list[Promise], values: Sequence[Any] = ()
+        self, entries: list[Entry], host: NamedHost, callbacks: Callbacks, end: float | None = None
     ) -> None:
-        self.name = name
-        self.keys = keys
-        self.promises = promises
-        self.values = values
-        #: What decodes the values, where the reply comes undecoded: each may fail for itself.
-        self.decode: Callable[[Any], Any] | None = None
+        self.host = host
+        self.unsent = memoryview(b"")
+        self.replies: list[Any] = []
+        self.error: RedisError | None = None
+        self.returned: list[Returned] = []
+        self.is_fine = True
+        self._entries = entries
+        self._callbacks = callbacks
+        self._end = end
+        self._is_started = False
+        self._pending: list[PendingReply] = []
+        self._unpackable: list[tuple[Command, RedisError]] = []
+        self._expected = 0
+        # The places of the replies that the reader must not decode.
+        self._undecoded: set[int] = set()
+        self._reader: Any = None
+        self._timeout: float | None = None
+        self._quiet_until: float | None = None
+        self._progress = 0
 
-    def settle(self, replies: list[Any], host: Host, callbacks: Callbacks) -> bool | Refused:
-        (reply,) = replies
-        if isinstance(reply, RedisError):
-            if find_outage(reply):
-                run = Run.of_gets(self.keys, self.promises, True)
-                run.values = list(self.values)
-                return Refused(run, reply)
-            self.fail(located(reply, host, (self.name, self.keys[0])))
-            return False
-        if self.name == "MSET":
-            reply = repeat(True)
-        elif type(reply) is not list or len(reply) != len(self.keys):
-            self.fail(located(no_reply(len(self.keys), reply), host, (self.name, self.keys[0])))
-            return False
-        elif self.decode is not None:
+    # ---- sending and receiving -----------------------------------------------------------------
+
+    def start(
+        self, encoder: Any, parse_error: Callable[[str], Exception], timeout: float | None, now: float
+    ) -> None:
+        """Pack the commands for the connection that there is now.
+
+        Arguments:
+            encoder: redis-py's encoder of the connection.
+            parse_error: redis-py's function that makes exceptions of error replies.
+            timeout: for how long the server may make no progress, in seconds; None: for ever.
+            now: the time.
+        """
+        pack = Packer(encoder)
+        data: list[bytes] = []
+        expected = 0
+        for entry in self._entries:
+            if isinstance(entry, Command) and NEVER_DECODE in entry.options:
+                self._undecoded.add(expected)
             try:
-                reply = list(map(self.decode, reply))
-            except UnicodeDecodeError:
-                return self._settle_singly(reply, host, self.decode)
-        settle_all(self.promises, reply)
-        return True
+                packed = list(entry.pack(pack))
+            except UNPACKABLE:
+                packed = list(self._pack_singly(entry, pack))
+            for part, pending in packed:
+                if encoder.decode_responses and isinstance(pending, MergedReply) and pending.name == "MGET":
+                    self._undecoded.add(expected)
+                    pending.decode = encoder.decode
+                data.append(part)
+                self._pending.append(pending)
+                expected += pending.count
+        self._reader = make_reader(encoder, parse_error)
+        self._timeout = timeout
+        self._quiet_until = None if timeout is None else now + timeout
+        self._expected = expected
+        self.unsent = memoryview(b"".join(data))
+        self._is_started = True
 
-    def _settle_singly(self, values: list[Any], host: Host, decode: Callable[[Any], Any]) -> bool:
-        """Settle with values of which some cannot be decoded."""
-
-        def settle(key: Any, promise: Promise, value: Any) -> None:
+    def _pack_singly(self, entry: Entry, pack: Packer) -> Iterator[tuple[bytes, PendingReply]]:
+        """Pack the commands of an entry that can be packed; the others are rejected at the end."""
+        for command in entry.commands():
             try:
-                value = decode(value)
-            except UnicodeDecodeError as error:
-                promise.reject(located(undecodable(error), host, ("GET", key)))
+                packed = list(command.pack(pack))
+            except UNPACKABLE as error:
+                # redis-py's encoder has an exception of its own for types that it does not take.
+                reason = error if isinstance(error, RedisError) else DataError(str(error))
+                self._unpackable.append((command, located(reason, self.host, command.words[:2])))
             else:
-                promise.resolve(value)
+                yield from packed
 
-        for_each(settle, zip(self.keys, self.promises, values, strict=True))
-        return False
+    def note_sent(self, number: int) -> None:
+        """Note that so many bytes of `unsent` are on their way."""
+        self.unsent = self.unsent[number:]
+        # When all bytes are gone, the server's time begins.
+        self._progress += number if self.unsent else ENOUGH
 
-    def fail(self, error: BaseException) -> None:
-        reject_all(self.promises, error)
+    def receive(self, data: Any, length: int) -> None:
+        """Read replies from the first bytes of `data`."""
+        reader, replies = self._reader, self.replies
+        reader.feed(data, 0, length)
+        number = len(replies)
+        try:
+            if self._undecoded:
+                self._read_singly(reader.gets)
+            else:
+                self._read(reader.gets)
+        except UNREADABLE as error:
+            self.break_off(str(unreadable(error)))
+        # A server that sends replies is not silent, however short they are.
+        self._progress += length if len(replies) == number else ENOUGH
 
-    def unanswered(self, replies: int) -> Entry | None:
-        return Run.of_gets(self.keys, self.promises, True) if self.name == "MGET" else None
+    def _read(self, gets: Callable[[], Any]) -> None:
+        read: list[Any] = []
+        try:
+            while True:
+                try:
+                    read += iter(gets, NOT_ENOUGH)
+                    break
+                except UnicodeDecodeError as error:
+                    # The replies before this one are in the list, and more may follow.
+                    read.append(undecodable(error))
+        finally:
+            if not PUSH.isdisjoint(map(type, read)):
+                read = [reply for reply in read if type(reply) not in PUSH]
+            self.replies += read
 
+    def _read_singly(self, gets: Callable[[bool], Any]) -> None:
+        """Read replies, some of which are not decoded."""
+        replies, undecoded = self.replies, self._undecoded
+        while True:
+            try:
+                reply = gets(len(replies) not in undecoded)
+            except UnicodeDecodeError as error:
+                reply = undecodable(error)
+            if reply is NOT_ENOUGH:
+                return
+            if type(reply) not in PUSH:
+                replies.append(reply)
 
-def located(error: RedisError, host: Host, words: Sequence[Any]) -> RedisError:
-    """`error` with the command and its host in front of its message."""
-    command = " ".join(read_word(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
-    if error.args and isinstance(error.args[0], str):
-        error.args = (f"{command} on {host}: {name_mode(error, error.args[0])}", *error.args[1:])
-    return error
+    # ---- ends ----------------------------------------------------------------------------------
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all replies came, or no more will come."""
+        return self.error is not None or len(self.replies) >= self._expected
 
-Entry = Command | Run
+    @property
+    def is_clean(self) -> bool:
+        """Whether the connection may be used again: it owes no reply, and holds no part of one."""
+        return (
+            self.error is None
+            and len(self.replies) == self._expected
+            and (self._reader is None or not holds_part(self._reader))
+        )
+
+    @property
+    def deadline(self) -> float | None:
+        """The time at which to give up; None: never."""
+        mine, end = self._quiet_until, self._end
+        return min(mine, end) if mine is not None and end is not None else (mine or end)
+
+    def note_progress(self, now: float) -> None:
+        """Start the server's timeout anew where there was progress; a few bytes are none."""
+        if self._progress >= ENOUGH:
+            self._progress = 0
+            self._quiet_until = None if self._timeout is None else now + self._timeout
+
+    def check_time(self, now: float) -> None:
+        """Give up at the deadline."""
+        deadline = self.deadline
+        if deadline is not None and now >= deadline and not self.is_done:
+            self.give_up(by_caller=self._end is not None and now >= self._end)
+
+    def give_up(self, by_caller: bool) -> None:
+        """Note that the time is up: the caller's own, or that of the server."""
+        if self._is_started:
+            missing = self._expected - len(self.replies)
+            text = f"{missing} of {self._expected} replies did not come in time."
+        else:
+            text = "there was no connection in time."
+        self.error = error = HostTimeoutError(f"{self.host}: {text}")
+        error.sent = self._is_started
+        error.by_caller = by_caller
+
+    def break_off(self, reason: str) -> None:
+        """Note why the connection cannot be used any more."""
+        self.error = HostConnectionError(f"{self.host}: {reason}")
+
+    def fail(self, error: Exception) -> None:
+        """Note why there is no connection: redis-py's error, or an `OSError`."""
+        self.error = at_host(error, self.host)
+        self.error.__cause__ = error
+
+    # ---- promises ------------------------------------------------------------------------------
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the server answers commands."""
+        if not self.replies:
+            return False
+        last = self.replies[-1]
+        return not (isinstance(last, RedisError) and find_outage(last))
+
+    def settle(self) -> None:
+        """Settle the promises with the replies; reject those without one that cannot be sent again.
+
+        Raises:
+            Exception: the first exception of callers' callbacks, when all promises are settled.
+        """
+        error = self.error or CommandCancelled("The command was interrupted.")
+        if not self._is_started:
+            self.returned.append(Returned(self._entries, error))
+            return
+        replies = self.replies
+        is_repeatable = isinstance(error, (HostConnectionError, HostTimeoutError))
+        raised: Exception | None = None
+        unanswered: list[Entry] = []
+        refused: list[Refused] = []
+        start = 0
+        for pending in self._pending:
+            end = start + pending.count
+            try:
+                if start < len(replies):
+                    settled = pending.settle(replies[start:end], self.host, self._callbacks)
+                    if isinstance(settled, Refused):
+                        refused.append(settled)
+                    else:
+                        self.is_fine &= settled
+                if end > len(replies):
+                    again = pending.find_repeatable(max(len(replies) - start, 0)) if is_repeatable else None
+                    if again is not None:
+                        unanswered.append(again)
+                    else:
+                        self.is_fine = False
+                        pending.fail(error)
+            except Exception as error_of_callback:
+                raised = raised or error_of_callback
+            start = end
+        for command, reason in self._unpackable:
+            self.is_fine = False
+            try:
+                command.fail(reason)
+            except Exception as error_of_callback:
+                raised = raised or error_of_callback
+        if refused:
+            entries = list(chain.from_iterable(some.entries for some in refused))
+            self.returned.append(Returned(entries, at_host(refused[-1].error, self.host)))
+        if self.error is not None:
+            self.returned.append(Returned(unanswered, error))
+        if raised is not None:
+            raise raised
+
+    def reject(self, returned: Returned, error: RedisError) -> None:
+        """Reject the promises of commands that no other server gets."""
+        if returned.entries:
+            self.is_fine = False
+            reject_all(chain.from_iterable(entry.promises for entry in returned.entries), error)

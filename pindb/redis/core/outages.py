@@ -8,7 +8,7 @@ has to change is always an error.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, RedisError, ResponseError
 
@@ -19,7 +19,6 @@ __all__ = [
     "BLOCKING",
     "FULL",
     "REPLIES",
-    "Refused",
     "Reply",
     "find_outage",
     "make_table",
@@ -101,18 +100,6 @@ _KINDS: tuple[tuple[type[RedisError], str, type[HostUnavailableError]], ...] = (
 )
 
 
-class Refused(NamedTuple):
-    """Commands that a server did not run, because it serves nobody now.
-
-    Attributes:
-        entry: what can be sent again.
-        error: the reply.
-    """
-
-    entry: Any
-    error: RedisError
-
-
 def find_outage(error: BaseException) -> str | None:
     """The code of an error reply that stands for a server that is down; None for any other error."""
     if isinstance(error, HostUnavailableError):
@@ -126,7 +113,7 @@ def find_outage(error: BaseException) -> str | None:
     return None
 
 
-def unavailable(error: BaseException, host: Any) -> HostUnavailableError | None:
+def unavailable(error: BaseException, host: object) -> HostUnavailableError | None:
     """The error, with the host, for a server that is down by its own words; None for any other error."""
     code = find_outage(error)
     if code is None:

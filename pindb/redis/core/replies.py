@@ -19,7 +19,6 @@ __all__ = [
     "UNREADABLE",
     "ErrorParser",
     "PythonReader",
-    "holds_bytes",
     "holds_part",
     "make_reader",
     "unreadable",
@@ -78,10 +77,14 @@ class ErrorParser:
             return ResponseError(text)
 
 
-def make_reader(connection: Any) -> Any:
-    """A reader (``feed(buffer, start, length)``, ``gets()``) for the replies on a redis-py connection."""
-    encoder = connection.encoder
-    parse_error = ErrorParser(connection._parser.parse_error)
+def make_reader(encoder: Any, parse_error: Callable[[str], Exception]) -> Any:
+    """A reader (``feed(buffer, start, length)``, ``gets()``) for the replies on a connection.
+
+    Arguments:
+        encoder: redis-py's encoder of the connection.
+        parse_error: redis-py's function that makes exceptions of error replies.
+    """
+    parse_error = ErrorParser(parse_error)
     encoding = encoder.encoding if encoder.decode_responses else None
     if hiredis is None:
         return PythonReader(parse_error, encoding, encoder.encoding_errors)
@@ -109,16 +112,6 @@ def holds_part(reader: Any) -> bool:
     except Exception:
         return True
     return type(reply) is not int or reply != 7
-
-
-def holds_bytes(connection: Any) -> bool:
-    """Whether redis-py's own parser has read the beginning of something that nobody has asked for."""
-    parser = connection._parser
-    reader = getattr(parser, "_reader", None)
-    if reader is not None:
-        return holds_part(reader)
-    buffer = getattr(parser, "_buffer", None)
-    return buffer is not None and buffer.unread_bytes() > 0
 
 
 #: The types of replies that have a length, and bytes or other replies after it.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import DataError, InvalidResponse, RedisError
 
 from pindb.redis.core.names import read_word
 from pindb.redis.core.packing import Packer
-from pindb.redis.routers import BaseRouter
 
 __all__ = ["LONGEST", "Part", "can_split", "check_words", "merge_replies", "split"]
 
@@ -30,6 +29,16 @@ SENDABLE = frozenset({str, bytes, int, float})
 LONGEST = 1000
 
 
+class KeyRouter(Protocol):
+    """The part of a router that says which host has each key."""
+
+    goes_by_command: bool
+
+    def group_keys(self, keys: Sequence[Any]) -> Mapping[int, list[int]]: ...
+
+    def group_commands(self, command: Any, args: Sequence[Sequence[Any]]) -> Mapping[int, list[int]]: ...
+
+
 @dataclass(frozen=True)
 class Part:
     """What one host gets of a command; it may get several.
@@ -45,7 +54,7 @@ class Part:
     places: list[int]
 
 
-def split(router: BaseRouter, name: str, args: Sequence[Any]) -> list[Part]:
+def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
     """Cut a command by host.
 
     Arguments:

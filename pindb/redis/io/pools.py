@@ -13,59 +13,19 @@ from weakref import ref
 from redis.connection import BlockingConnectionPool, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.core.outages import FULL, unavailable
-from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
 from pindb.redis.io.connections import get_end
-from pindb.redis.topology.hosts import Host
 
-__all__ = ["adapt_pool", "at_host", "close_pool", "get_connection"]
+__all__ = ["adapt_pool", "close_pool", "get_connection"]
 
 # redis-py before 5.3 wants the name of the command that the connection is for.
 _name = signature(ConnectionPool.get_connection).parameters.get("command_name")
 POOL_ARGUMENTS = ("pindb",) if _name is not None and _name.default is Parameter.empty else ()
 
 
-def get_connection(pool: Any, host: Host) -> Any:
-    """Return a connection from the pool of `host`; a stale one was replaced.
-
-    Raises:
-        redis.RedisError: there was none to be had; the message names the host.
-    """
-    try:
-        return pool.get_connection(*POOL_ARGUMENTS)
-    except (RedisError, OSError) as error:
-        raise at_host(error, host) from error
-
-
-def at_host(error: Exception, host: Host) -> RedisError:
-    """Return what became of a connection as an error that names the host."""
-    outage = unavailable(error, host)
-    if outage is not None:
-        return outage
-    kind: type[Any] = type(error)
-    if FULL in str(error):
-        return PoolExhausted(
-            f"{host}: the server takes no more connections ({error}). Raise its maxclients, or lower the "
-            "max_connections of its clients."
-        )
-    if getattr(error, "is_exhausted", False):
-        return PoolExhausted(
-            f"{host}: all connections of its pool are in use. Raise max_connections, or use the host from "
-            "fewer threads at once."
-        )
-    if isinstance(error, RedisTimeoutError):
-        kind = HostTimeoutError
-    elif kind is RedisConnectionError or not isinstance(error, RedisError):
-        kind = HostConnectionError
-    # Others are of their own kind: AuthenticationError, BusyLoadingError ...
-    told: RedisError = kind(f"{host}: {error}")
-    if isinstance(told, (HostConnectionError, HostTimeoutError)):
-        told.sent = getattr(error, "sent", True)
-        if isinstance(told, HostTimeoutError):
-            told.by_caller = getattr(error, "by_caller", False)
-    return told
+def get_connection(pool: Any) -> Any:
+    """Take a connection from a pool; redis-py's error where there is none."""
+    return pool.get_connection(*POOL_ARGUMENTS)
 
 
 class _Lent:

@@ -7,11 +7,9 @@ import ssl
 from time import monotonic
 from typing import Any
 
-__all__ = ["ENOUGH", "GreetingSocket", "PatientSocket", "make_patient"]
+from pindb.redis.core.batches import ENOUGH
 
-#: So many bytes are progress: whoever waits for the rest of a reply waits anew.
-ENOUGH = 16 * 1024
-
+__all__ = ["GreetingSocket", "PatientSocket", "make_patient"]
 
 #: `_Patience.reply_until` after the first read.
 BEGUN = 0.0

@@ -168,7 +168,7 @@ def test_a_connection_that_somebody_lost_is_replaced(make_cluster: Make) -> None
     """An exception from a signal handler may strike between a connection's pool and its user."""
     cluster = make_cluster(pool_options={"max_connections": 1})
     pool = cluster.get_pool_for_host(0)
-    taken = get_connection(pool, cluster.hosts[0])
+    taken = get_connection(pool)
     assert list(pool._in_use_connections) == [taken]
     del taken
     assert held(cluster)[0] == 0
@@ -177,7 +177,7 @@ def test_a_connection_that_somebody_lost_is_replaced(make_cluster: Make) -> None
 
 def test_an_exception_that_is_not_redis_py_s_closes_the_connection(cluster: Cluster) -> None:
     pool = cluster.get_pool_for_host(0)
-    connection = get_connection(pool, cluster.hosts[0])
+    connection = get_connection(pool)
     connection.send_command("GET", "a")
     with pytest.raises(KeyboardInterrupt), ExitStack() as stack:  # noqa: PT012
         stack.callback(pool.release, connection)

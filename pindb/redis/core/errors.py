@@ -1,0 +1,71 @@
+"""Errors that name the server, and the command, that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from pindb.redis.core.cluster_mode import name_mode
+from pindb.redis.core.names import read_word
+from pindb.redis.core.outages import FULL, unavailable
+from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
+
+__all__ = ["NamedHost", "at_host", "located", "undecodable"]
+
+
+class NamedHost(Protocol):
+    """A server as this package knows it: by its id, and by its `str`, which stands in messages."""
+
+    @property
+    def host_id(self) -> int: ...
+
+
+def at_host(error: Exception, host: object) -> RedisError:
+    """Return the error of a connection as one that names the host.
+
+    Arguments:
+        error: redis-py's error, or an `OSError`.
+        host: the host.
+    """
+    outage = unavailable(error, host)
+    if outage is not None:
+        return outage
+    kind: type[Any] = type(error)
+    if FULL in str(error):
+        return PoolExhausted(
+            f"{host}: the server takes no more connections ({error}). Raise its maxclients, or lower the "
+            "max_connections of its clients."
+        )
+    if getattr(error, "is_exhausted", False):
+        return PoolExhausted(
+            f"{host}: all connections of its pool are in use. Raise max_connections, or use the host from "
+            "fewer threads at once."
+        )
+    if isinstance(error, RedisTimeoutError):
+        kind = HostTimeoutError
+    elif kind is RedisConnectionError or not isinstance(error, RedisError):
+        kind = HostConnectionError
+    # Others keep their type: AuthenticationError, for example.
+    told: RedisError = kind(f"{host}: {error}")
+    if isinstance(told, (HostConnectionError, HostTimeoutError)):
+        told.sent = getattr(error, "sent", True)
+        if isinstance(told, HostTimeoutError):
+            told.by_caller = getattr(error, "by_caller", False)
+    return told
+
+
+def located(error: RedisError, host: object, words: Sequence[Any]) -> RedisError:
+    """Put the command, by its first words, and its host in front of an error's message."""
+    command = " ".join(read_word(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
+    if error.args and isinstance(error.args[0], str):
+        error.args = (f"{command} on {host}: {name_mode(error, error.args[0])}", *error.args[1:])
+    return error
+
+
+def undecodable(error: UnicodeDecodeError) -> RedisError:
+    """Return the error for a reply that is not in the encoding of its connection."""
+    return InvalidResponse(f"decode_responses does not suit the reply: {error}")
