@@ -296,12 +296,13 @@ class HostBatch:
                     else:
                         self.is_fine &= settled
                 if end > len(replies):
-                    again = pending.find_repeatable(max(len(replies) - start, 0)) if is_repeatable else None
+                    came = max(len(replies) - start, 0)
+                    again = pending.find_repeatable(came) if is_repeatable else None
                     if again is not None:
                         unanswered.append(again)
                     else:
                         self.is_fine = False
-                        pending.fail(error)
+                        pending.fail(error, came)
             except Exception as error_of_callback:
                 raised = raised or error_of_callback
             start = end

@@ -52,8 +52,8 @@ class PendingReply(Protocol):
             now, whose promises stay pending.
         """
 
-    def fail(self, error: BaseException) -> None:
-        """Reject the promises that are pending."""
+    def fail(self, error: BaseException, replies: int = 0) -> None:
+        """Reject the promises, but for those to which there were so many `replies`."""
 
     def find_repeatable(self, replies: int) -> Entry | None:
         """Return what may be sent again after only so many `replies` came; None where that may do harm."""
@@ -118,7 +118,7 @@ class Command:
         settle_all((self.promise,), (reply,))
         return True
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException, replies: int = 0) -> None:
         self.promise.reject(error)
 
     def find_repeatable(self, replies: int) -> Entry | None:
@@ -205,8 +205,8 @@ class CommandRun:
             return Refused(list(compress(self.commands(), refused)), next(compress(replies, refused)))
         return False
 
-    def fail(self, error: BaseException) -> None:
-        reject_all(self.promises, error)
+    def fail(self, error: BaseException, replies: int = 0) -> None:
+        reject_all(self.promises[replies:], error)
 
     def find_repeatable(self, replies: int) -> Entry | None:
         return None if self.values else self.part(slice(replies, None))
@@ -267,7 +267,7 @@ class MergedReply:
         for_each(settle, zip(self._run.keys, self._run.promises, values, strict=True))
         return False
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException, replies: int = 0) -> None:
         self._run.fail(error)
 
     def find_repeatable(self, replies: int) -> Entry | None:
