@@ -1,4 +1,4 @@
-"""One Redis server and database of a cluster: its address, and the pool of connections to it."""
+"""Hosts of a cluster: the address of one Redis server and database, and the pool of connections to it."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ except ImportError:
     MaintNotificationsConfig = None
 
 
-#: How long a server may be silent, and connecting to it may take, in seconds, unless somebody says otherwise.
+#: The default of ``socket_timeout`` and ``socket_connect_timeout``, in seconds.
 TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a cluster. Never changes; its `repr` shows no password.
+    """One host of a cluster. Immutable; its `repr` shows no password.
 
     Attributes:
-        host_id: its number in the cluster.
-        host, port, db: its TCP address and database.
+        host_id: the number of the host in the cluster.
+        host, port, db: the TCP address, and the number of the database.
         username, password: for ``AUTH``.
-        unix_socket_path: its socket, instead of host and port.
+        unix_socket_path: the path of a Unix socket, instead of host and port.
         ssl: connect with TLS.
         ssl_options: redis-py's ``ssl_*`` options, with or without that prefix.
-        timeout: how long to wait for it, while connecting and for a reply, in seconds; None: as the cluster's
-            ``pool_options`` have it.
-        name: what it is called on a hash ring, where it should not be its address.
-        options: more arguments for its connections, from the query of its URL.
+        timeout: how long to wait for a connection and for a reply, in seconds; None: as in the cluster's
+            ``pool_options``.
+        name: the name of the host on a hash ring; None: the address.
+        options: more arguments for connections, from the query of the URL.
     """
 
     host_id: int
@@ -66,7 +66,7 @@ class Host:
 
     @classmethod
     def from_config(cls, host_id: Any, config: Any, defaults: Mapping[str, Any] | None = None) -> Host:
-        """A host from a dict of options, which may have a ``url`` in place of its address.
+        """Return a host from a dict of options, which may have a ``url`` in place of an address.
 
         Raises:
             ClusterConfigError: the id is no integer, an option is unknown, or options contradict each other.
@@ -91,9 +91,7 @@ class Host:
         url = options.pop("url", None)
         if url is not None:
             if "unix_socket_path" in config or "host" in config or "port" in config:
-                raise ClusterConfigError(
-                    f"Host {host_id} has a url and an address beside it. Write one of them."
-                )
+                raise ClusterConfigError(f"Host {host_id} has a url and an address. Write only one of them.")
             for name in ("host", "port", "unix_socket_path"):
                 options.pop(name, None)
             options |= _from_url(host_id, url)
@@ -119,7 +117,7 @@ class Host:
 
     @property
     def identifier(self) -> str:
-        """What it is called on a hash ring."""
+        """The name of the host on a hash ring."""
         return self.name or self.address
 
     def __str__(self) -> str:
@@ -130,24 +128,24 @@ class Host:
         where = f"pool_options, or options of {self},"
         kind = options["connection_class"]
         if not isinstance(kind, type):
-            raise ClusterConfigError(f"{where} have a connection_class that is a {type(kind).__name__}.")
+            raise ClusterConfigError(f"{where} have an invalid connection_class: {shown(kind)}. Use a class.")
         for name, method in METHODS.items():
             value = options.get(name)
             if value is not None and not hasattr(value, method):
                 raise ClusterConfigError(
-                    f"{where} have a {name} that is a {type(value).__name__}. Write one of redis-py's kind, "
-                    f"with {method}()."
+                    f"{where} have an invalid {name}: {type(value).__name__} has no {method}(). "
+                    "Use a class of redis-py, or one like it."
                 )
         try:
             codecs.lookup(options.get("encoding", "utf-8"))
             codecs.lookup_error(options.get("encoding_errors", "strict"))
         except (LookupError, TypeError) as error:
-            raise ClusterConfigError(f"{where} have an encoding that is none: {error}.") from error
+            raise ClusterConfigError(f"{where} have an invalid encoding: {error}.") from error
 
     def make_pool(
         self, pool_cls: type[Any], pool_options: Mapping[str, Any], breaker: HostBreaker | None = None
     ) -> Any:
-        """A pool of connections to this host: an instance of `pool_cls`.
+        """Return a pool of connections to this host: an instance of `pool_cls`.
 
         Arguments:
             pool_cls: the class.
@@ -167,7 +165,7 @@ class Host:
         options |= {**self.options, **pool_options}
         if self.timeout is not None:
             options |= {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout}
-        # The same with every redis-py; the defaults of some wait for ever.
+        # Some versions of redis-py wait forever by default.
         timeout = options.setdefault("socket_timeout", TIMEOUT)
         if options.get("socket_connect_timeout") is None:
             options["socket_connect_timeout"] = timeout or TIMEOUT
@@ -184,31 +182,31 @@ class Host:
         encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
         is_redis_pys = isinstance(pool_cls, type) and issubclass(pool_cls, ConnectionPool)
         if MaintNotificationsConfig is not None and is_redis_pys:
-            # With them, redis-py's pools hand out connections on which there is what nobody has asked for.
+            # These notifications arrive on connections in the pool, where nobody expects them.
             options.setdefault("maint_notifications_config", MaintNotificationsConfig(enabled=False))
-        # redis-py's own writes UTF-8 with hiredis, whatever the encoding is.
+        # With hiredis, redis-py's own packer writes UTF-8, whatever the encoding is.
         options.setdefault("command_packer", Serializer(Encoder(encoding, errors, False)))  # type: ignore[no-untyped-call]
         try:
             pool = pool_cls(**options)
             if hasattr(pool, "connection_class") and hasattr(pool, "connection_kwargs"):
-                # The pool itself looks at the options of connections when it needs the first one.
+                # Finds invalid options now. The pool would find them at the first command.
                 pool.connection_class(**pool.connection_kwargs)
         except TypeError as error:
             raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {error}") from error
         except Exception as error:
-            # Of redis-py's own kinds, or of a class of the site's own.
+            # Pools and connections of any class may raise any error.
             why = f"{type(error).__name__}: {error}"
             raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {why}") from error
         if not hasattr(pool, "get_connection"):
             raise ClusterConfigError(
-                f"pool_cls is {pool_cls!r}, which makes no pool of connections. Write "
+                f"pool_cls is {pool_cls!r}, which is no class of connection pools. Use "
                 "redis.ConnectionPool, redis.BlockingConnectionPool, or a class derived from them."
             )
         return pool
 
     def _check_times(self, options: Mapping[str, Any]) -> None:
-        """Raise `ClusterConfigError` for a time that would fail the first command, and not with this."""
-        # What redis-py makes seconds of, from a URL, it does itself.
+        """Raise `ClusterConfigError` for an invalid time, which would fail the first command otherwise."""
+        # redis-py converts the times of a URL itself.
         for name in ("socket_timeout", "socket_connect_timeout", "timeout", "health_check_interval"):
             seconds = options.get(name)
             may_be_none = name in ("timeout", "health_check_interval") and seconds in (0, False)
@@ -219,7 +217,7 @@ class Host:
                 )
 
 
-#: What options that are objects have to have; redis-py looks for it when it needs it.
+#: The methods that options have to have; redis-py calls them when it needs them.
 METHODS = {
     "retry": "call_with_retry",
     "credential_provider": "get_credentials",
@@ -236,9 +234,9 @@ def _from_url(host_id: int, url: Any) -> dict[str, Any]:
         parsed: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
         _check_parts(url)
     except (ValueError, AttributeError, TypeError) as error:
-        # Not the error's own words: they may hold the URL, and that a password.
+        # The error's own text may contain the URL, and so a password.
         raise ClusterConfigError(
-            f"Host {host_id} has a url that is none ({type(error).__name__}). Write "
+            f"Host {host_id} has an invalid URL ({type(error).__name__}). Use "
             "redis://[user:password@]host:port/db, rediss://... or unix:///path?db=0."
         ) from None
     found: dict[str, Any] = {}
@@ -254,13 +252,12 @@ def _from_url(host_id: int, url: Any) -> dict[str, Any]:
 
 
 def _check_address(host_id: int, options: dict[str, Any]) -> None:
-    """Raise `ClusterConfigError` where the address or the name of a host is not what it should be.
-
-    What is None is left out. Numbers as digits, from an environment variable say, become numbers.
+    """Raise `ClusterConfigError` if the address or the name of a host is invalid.
 
     Arguments:
         host_id: the number of the host.
-        options: its options; changed.
+        options: the options of the host. Those that are None are removed; digits, which may come from an
+            environment variable, become numbers.
     """
     for name in ("host", "port", "db", "name", "unix_socket_path"):
         if options.get(name) is None:
@@ -288,7 +285,7 @@ def _check_address(host_id: int, options: dict[str, Any]) -> None:
 
 
 def check_host(host_id: int, host: str) -> None:
-    """Raise `ClusterConfigError` where the name of a machine is a URL, which may hold a password."""
+    """Raise `ClusterConfigError` if the name of a machine is a URL, which may contain a password."""
     if any(mark in host for mark in "/@?"):
         raise ClusterConfigError(
             f"Host {host_id} has the host {shown(host)}. Write the name or the address of a machine alone; "
@@ -297,10 +294,10 @@ def check_host(host_id: int, host: str) -> None:
 
 
 def _check_parts(url: str) -> None:
-    """Raise `ValueError` for what redis-py's parser passes over.
+    """Raise `ValueError` for a URL that redis-py's parser would cut in the wrong place.
 
-    Where a password has a plain ``/``, ``?`` or ``#``, the URL's host or path is a part of it, and messages
-    have those.
+    If a password contains a plain ``/``, ``?`` or ``#``, the URL's host or path is a part of the password,
+    and messages show hosts and paths.
     """
     parts = urlsplit(url)
     named = parse_qs(parts.query, keep_blank_values=True)
@@ -315,12 +312,12 @@ def _check_parts(url: str) -> None:
 
 
 def is_positive(value: Any) -> bool:
-    """Whether it is a finite number above 0, and not True."""
+    """Return whether a value is a finite number above 0, and not True."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def no_such_host(host_id: Any, hosts: Mapping[int, Any]) -> ClusterConfigError:
-    """The error for the id of a host that is not there."""
+    """Return the error for the id of a host that does not exist."""
     return ClusterConfigError(
         f"There is no host {shown(host_id)}; there are {', '.join(map(str, hosts)) or 'none'}."
     )

@@ -229,7 +229,7 @@ def test_settings_that_were_read_show_no_password() -> None:
         ({"hosts": {0: {"host_id": 1}}}, ["Host 0 has the host_id 1 too"]),
         ({"hosts": {0: {"prt": 1}}}, ["Host 0 has unknown options: prt", "identifier", "unix_socket_path"]),
         ({"hosts": {0: {"timeout": 0}}}, ["Host 0 has the timeout 0"]),
-        ({"hosts": ["nonsense://:geheim@h"]}, ["Host 0 has a url that is none", "redis://"]),
+        ({"hosts": ["nonsense://:geheim@h"]}, ["Host 0 has an invalid URL", "redis://"]),
         ({"hosts": [{"identifier": "a", "name": "b"}]}, ["identifier 'a' and the name 'b'"]),
         ({"hosts": TWO, "defaults": {"prt": 1}}, ["defaults has unknown options: prt", "There are: db, "]),
         ({"hosts": TWO, "defaults": {"identifier": "a"}}, ["defaults has unknown options: identifier"]),
