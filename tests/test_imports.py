@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -17,7 +18,7 @@ PACKAGE = Path(pindb.__file__).parent
 #: The floors of the house, from the bottom up: a module imports from its own floor and those below. A folder
 #: stands for all modules in it that no other line names.
 FLOORS = [
-    ["_forks", "_tracebacks", "exceptions", "signals"],
+    ["_events", "_forks", "_jitter", "_tracebacks", "exceptions", "signals"],
     ["_circuit", "_stats", "conf", "hashing"],
     ["positions"],
     ["sets"],
@@ -40,11 +41,10 @@ FLOORS = [
 ]
 FLOOR = {f"pindb.{name}".rstrip("."): floor for floor, names in enumerate(FLOORS) for name in names}
 
-#: Folders and modules whose names users type; docs/reference/api has them. All others are private.
+#: Folders and modules whose names users type. All others are private.
 PUBLIC = {
     "pindb",
     "pindb.apps",
-    "pindb.backends",
     "pindb.cache",
     "pindb.celery",
     "pindb.conf",
@@ -134,6 +134,29 @@ def test_the_core_of_the_redis_half_does_no_io(name: str) -> None:
 def test_no_module_imports_itself_in_a_circle() -> None:
     circles = TopologicalSorter({name: imports(path) - {name} for name, path in MODULES.items()})
     circles.prepare()
+
+
+REFERENCE = "".join(page.read_text() for page in (PACKAGE.parent / "docs" / "reference").glob("*.md"))
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_public_module_is_in_the_reference(name: str) -> None:
+    assert name in MODULES
+    assert re.search(rf"\b{re.escape(name)}\b", REFERENCE)
+
+
+def says_private(folder: str) -> bool:
+    """Whether the docstring of a folder has a line that begins with "Private"."""
+    docstring = ast.get_docstring(ast.parse(MODULES[folder].read_text()), clean=True) or ""
+    return any(line.startswith("Private") for line in docstring.splitlines())
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - PUBLIC))
+def test_private_module_shows_that_it_is(name: str) -> None:
+    parts = name.split(".")
+    folders = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    shown_by_name = any(part.startswith("_") for part in parts)
+    assert shown_by_name or any(map(says_private, MODULES.keys() & set(folders)))
 
 
 def run(code: str) -> str:

@@ -3,6 +3,8 @@
 ``Cluster`` holds the hosts; ``cluster.get_routing_client()`` sends one command now, ``cluster.map()`` many at
 once, ``cluster.fanout()`` to hosts by name. ``create_cluster`` makes a cluster of one dict, which takes any
 command as a method; ``connections`` has those of the settings by name.
+
+Private modules: all but `exceptions`, `routers` and `backends`.
 """
 
 from __future__ import annotations

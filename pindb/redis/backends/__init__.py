@@ -1,4 +1,7 @@
-"""What `create_cluster` can make clusters of. A site's own kind of server derives from `BaseConnection`."""
+"""The backends of `create_cluster`. A site's own kind of server derives from `BaseConnection`.
+
+Private modules: all but `redis`, `memcached` and `cassandra`.
+"""
 
 from __future__ import annotations
 
