@@ -77,10 +77,26 @@ def stale_reads_by_writers(output: str) -> int:
     return int(found[1])
 
 
+def in_the_readme() -> list[str]:
+    """The lines that the README says the demo prints."""
+    shown = re.search(
+        r"^\$ python3 testproject/demo\.py\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    assert shown is not None
+    return [line for line in shown[1].splitlines() if line != "..."]
+
+
+def without_counts(text: str) -> list[str]:
+    """The lines of an output, without what differs from run to run."""
+    text = re.sub(r"(reads|default-[01]): \d+", r"\1: N", text)
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
 def test_walk(temporary: Path) -> None:
     done = walk(temporary)
     assert done.returncode == 0, done.stdout + done.stderr
     assert stale_reads_by_writers(done.stdout) == 0
+    assert set(without_counts("\n".join(in_the_readme()))) <= set(without_counts(done.stdout))
     assert "WRONG" not in done.stdout
     # The lag is real: the reader met it.
     assert re.search(r"^reader .* default-1 .* STALE, 1 missing", done.stdout, re.MULTILINE)
