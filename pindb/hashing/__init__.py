@@ -1,6 +1,6 @@
-"""Where a key goes: partitions, hash rings and hash slots. Pure: nothing here does input or output.
+"""Placement of keys on servers: modulo partitioning, consistent hashing, hash slots. Does no I/O.
 
-All keys are text (hashed as UTF-8), bytes, or integers (hashed as decimal text).
+Keys are text (hashed as UTF-8), bytes, or integers (hashed as decimal text).
 
 Private modules: the public names are in ``__all__``.
 """

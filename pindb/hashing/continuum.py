@@ -1,6 +1,6 @@
-"""`Continuum`: python-continuum's interface and placement.
+"""Consistent hashing with the interface and the placement of python-continuum.
 
-python-continuum is a ketama ring as well, with other names and numbers of points than `Ketama`.
+python-continuum is a ketama ring too, but names and counts its points differently than `Ketama`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _changing = Lock()
 
 @dataclass(frozen=True, repr=False)
 class Server:
-    """A server on a `Continuum`. Two of the same address are equal.
+    """Server on a `Continuum`. Servers with the same address are equal.
 
     Attributes:
-        hostname: the name or address of its machine.
-        port: the port there.
-        capacity: how large a part of the keys it is to get, beside the other servers' capacities.
+        hostname: the name or address of the machine.
+        port: the port.
+        capacity: the share of keys that it gets, relative to the capacities of the other servers.
     """
 
     hostname: str
@@ -38,15 +38,15 @@ class Server:
 
 
 class Continuum:
-    """A ring of servers, which places keys as python-continuum does.
+    """Consistent hash ring of servers that places keys as python-continuum does.
 
-    May be used and changed by many threads: `resolve` sees the ring from before a change or from after it.
+    Safe under threads: `resolve` sees the ring as it was before a change, or as it is after it.
 
     Arguments:
-        totaldots: how many points all servers have together, rounded down for each server. With few, a
-            server of little capacity may get none.
-        autogenerate: make the ring anew whenever a server is added or removed. Switch it off to add many
-            servers, and call `generate` after the last.
+        totaldots: the number of points of all servers together, rounded down for each server. If it is small,
+            a server with a small capacity may get no points, and so no keys.
+        autogenerate: rebuild the ring whenever a server is added or removed. To add many servers, switch this
+            off and call `generate` after the last one.
 
     Raises:
         ValueError: `totaldots` is less than 1.
@@ -54,7 +54,7 @@ class Continuum:
 
     def __init__(self, totaldots: int = 1000, autogenerate: bool = True) -> None:
         if totaldots < 1:
-            raise ValueError(f"totaldots is {totaldots!r}; it must be 1 or more.")
+            raise ValueError(f"totaldots is {totaldots!r}. Write 1 or more.")
         self.totaldots = totaldots
         self.autogenerate = autogenerate
         self._servers: tuple[Server, ...] = ()
@@ -64,19 +64,19 @@ class Continuum:
         """Add a server.
 
         Arguments:
-            hostname: the name or address of its machine.
-            port: the port there.
-            capacity: how large a part of the keys it is to get, beside the other servers' capacities.
+            hostname: the name or address of the machine.
+            port: the port.
+            capacity: the share of keys that it gets, relative to the capacities of the other servers.
 
         Returns:
-            The server: what `resolve` returns for its keys, and what `remove_server` takes.
+            The server, as `resolve` returns it and `remove_server` takes it.
 
         Raises:
-            TypeError: a server of this address was added already.
+            TypeError: the ring already has a server with this address.
             ValueError: `capacity` is not above 0.
         """
         if not 0 < capacity < math.inf:
-            raise ValueError(f"capacity is {capacity!r}; it must be above 0, and finite.")
+            raise ValueError(f"capacity is {capacity!r}. Write a finite number above 0.")
         server = Server(hostname, port, capacity)
         with _changing.get():
             if server in self._servers:
@@ -88,24 +88,24 @@ class Continuum:
         """Remove a server.
 
         Arguments:
-            server: what `add_server` returned, or a `Server` of the same address.
+            server: a server that `add_server` returned, or a `Server` with the same address.
 
         Raises:
-            ValueError: it is not one of the servers.
+            ValueError: the ring does not have this server.
         """
         with _changing.get():
             if server not in self._servers:
-                raise ValueError(f"{server!r} is not one of the servers.")
+                raise ValueError(f"The ring has no {server!r}.")
             self._change(tuple(other for other in self._servers if other != server))
 
     def resolve(self, key: Key) -> Server:
-        """The server of `key`.
+        """Return the server of `key`.
 
         Arguments:
-            key: what is placed; see `key_bytes`.
+            key: the key; see `key_bytes`.
 
         Raises:
-            IndexError: there are no servers, or `generate` was not called since the first was added.
+            IndexError: there are no servers, or `generate` was not called after the first was added.
             TypeError: `key` is not text, bytes or an integer.
         """
         table, known, points, owners = self._ring
@@ -121,7 +121,7 @@ class Continuum:
         return server
 
     def generate(self) -> None:
-        """Make the ring anew from the servers as they are now."""
+        """Rebuild the ring from the current servers."""
         servers = self._servers
         total = float(add_up(server.capacity for server in servers))
         self._ring = make_ring(
@@ -151,10 +151,10 @@ class Continuum:
 
 
 def _points(server: Server, count: int) -> Iterator[int]:
-    """Where the points of a server are: four for a digest, and those that are left over at 0, 1 and 2.
+    """Yield the points of a server: four per digest, and up to three remaining ones at 0, 1 and 2.
 
-    The latter is what python-continuum does, and decides where the keys beyond the last point go: to the
-    server that was added first of those with a remainder.
+    python-continuum places the remaining points like this. So keys beyond the last point go to the first
+    added server with a remainder.
     """
     digests, remainder = divmod(count, POINTS_A_DIGEST)
     for i in range(digests):

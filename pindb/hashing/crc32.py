@@ -1,7 +1,7 @@
-"""Placement by remainder: the signed CRC-32 of a key modulo the number of hosts.
+"""Modulo partitioning: the signed CRC-32 of a key modulo the number of hosts.
 
-The CRC is zlib's (ISO 3309). rb and Nydus take it as a signed number, as Python 2 gave it, so it is signed
-here too: both place each key on the same host as `partition` does.
+The CRC is zlib's (ISO 3309). It is taken as a signed number, as in Python 2, so that `partition` places each
+key on the same host as rb and Nydus do.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["partition", "partition_groups", "partition_many"]
 
 
 def partition(key: Key, n: int) -> int:
-    """Which of `n` hosts has `key`.
+    """Return the host of `key`.
 
-    When `n` changes, most keys move. On a `Ketama` ring few do.
+    Most keys move if `n` changes. With a `Ketama` ring, few keys move.
 
     Arguments:
-        key: what is placed; see `key_bytes`.
+        key: the key; see `key_bytes`.
         n: the number of hosts.
 
     Returns:
-        0 ... `n` - 1.
+        The host, as a number from 0 to `n` - 1.
 
     Raises:
         TypeError: `key` is not text, bytes or an integer.
@@ -32,25 +32,25 @@ def partition(key: Key, n: int) -> int:
     """
     if n < 1:
         raise _no_hosts(n)
-    # Whoever routes many keys calls this for each, so a call of key_bytes is saved for what most keys are.
+    # Called for every single command: most keys are a str or bytes, and skip the call of key_bytes().
     if type(key) is str:
         key = key.encode()
     elif type(key) is not bytes:
         key = key_bytes(key)
     crc = crc32(key)
-    # In 32 signed bits the upper half of the numbers are the negative ones.
+    # The upper half of the unsigned numbers stands for the negative ones.
     return (crc - 0x100000000) % n if crc > 0x7FFFFFFF else crc % n
 
 
 def partition_many(keys: Iterable[Key], n: int) -> list[int]:
-    """`partition` of each of many keys, faster than so many calls.
+    """Return the host of each key, faster than calls of `partition`.
 
     Arguments:
-        keys: what is placed.
+        keys: the keys.
         n: the number of hosts.
 
     Returns:
-        For each key which host has it, in the order of the keys.
+        The hosts, in the order of the keys.
 
     Raises:
         TypeError: a key is not text, bytes or an integer.
@@ -68,14 +68,14 @@ def partition_many(keys: Iterable[Key], n: int) -> list[int]:
 
 
 def partition_groups(keys: Sequence[Key], n: int) -> list[list[int]]:
-    """`partition` of each of many keys, as what each host has: the fastest way to cut a batch by host.
+    """Group keys by host: the fastest way to split a batch.
 
     Arguments:
-        keys: what is placed. Keys that are all text are the fastest.
+        keys: the keys. It is fastest if all of them are text.
         n: the number of hosts.
 
     Returns:
-        For each of the `n` hosts the places in `keys` of the keys that it has, in order.
+        For each of the `n` hosts, the indexes in `keys` of its keys, in ascending order.
 
     Raises:
         TypeError: a key is not text, bytes or an integer.
@@ -96,12 +96,12 @@ def _groups(crcs: Iterable[int], n: int) -> list[list[int]]:
         for place, crc in enumerate(crcs):
             add[crc % n if crc <= 0x7FFFFFFF else (crc - 0x100000000) % n](place)
     else:
-        # A power of two: signed and unsigned numbers have the same remainder. (A mask takes longer: most of
-        # the numbers are too large for Python's fast path.)
+        # Modulo a power of two, signed and unsigned numbers have the same remainder. (A bit mask is slower:
+        # most of the numbers are too large for Python's fast path.)
         for place, crc in enumerate(crcs):
             add[crc % n](place)
     return groups
 
 
 def _no_hosts(n: int) -> ValueError:
-    return ValueError(f"There must be at least 1 host to place keys on, not {n!r}.")
+    return ValueError(f"n is {n!r}. Write the number of hosts: 1 or more.")

@@ -1,7 +1,7 @@
-"""The ketama ring: consistent hashing on points of MD5.
+"""Consistent hashing with a ketama ring, whose points come from MD5.
 
-The algorithm is libketama's, from Last.fm (https://github.com/RJ/ketama), with the names of points that rb
-and Nydus use: both place each key on the same node as `Ketama` does with its defaults.
+The algorithm is libketama's, by Last.fm (https://github.com/RJ/ketama). Points are named as in rb and Nydus,
+so `Ketama` with its defaults places each key on the same node as they do.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ __all__ = ["Ketama"]
 
 Node = TypeVar("Node", bound=Hashable)
 
-# One lock for the changes of all rings: they are rare, and a ring without a lock can be copied and pickled.
+# One lock for changes of all rings: changes are rare, and rings without a lock can be copied and pickled.
 _changing = Lock()
 
 
 class Ketama(Generic[Node]):
-    """A ring of nodes: each key belongs to a node, and few keys move when nodes come and go.
+    """Consistent hash ring of nodes: few keys move when a node is added or removed.
 
-    Each node has points on the ring, 160 on average, more of them if its weight is larger. A look-up hashes
-    the key and takes the node of the first point beyond. Many threads may use and change a ring: a look-up
-    sees it as it was before a change or as it is after it, never in between.
+    Each node has points on the ring: 160 on average, and more with a larger weight. A key belongs to the node
+    of the first point after the key's hash. Safe under threads: a look-up sees the ring as it was before a
+    change, or as it is after it.
 
     Arguments:
-        nodes: anything hashable. The text of a node (`str`) is in the names of its points, so it has to be
-            the same in every process, and no two nodes may have the same.
-        weights: for some of the nodes how large a part of the keys each is to get, beside 1 for the others.
-        point_name: the names of points: a format with ``{node}`` and ``{i}``, or what is called with a node
-            and a number and returns the name. libketama's own is ``"{node}-{i}"``.
-        digests: how many digests, of four points each, a node has on average. More make shares more even
-            and the ring larger.
-        steady: the points of a node depend on its own weight alone, so that the other nodes' keys stay where
-            they are when a node comes or goes. By default, as in libketama and rb, they depend on all
-            weights: that is the same while all weights are equal. If they are not, some keys move between
-            other nodes too, and a node with a very small part of the weight may get no points.
+        nodes: hashable objects. A node's text (`str`) is part of the names of its points, so it has to be
+            unique and the same in every process.
+        weights: weights by node, relative to each other; 1 for nodes without one.
+        point_name: the name of a point: a format with ``{node}`` and ``{i}``, or a function of the node and
+            the number. libketama's own is ``"{node}-{i}"``.
+        digests: the average number of digests per node, with four points each. More digests make the shares
+            more even, and the ring larger.
+        steady: let the points of a node depend on its own weight only, so that adding or removing a node
+            moves no keys between other nodes. By default, as in libketama and rb, they depend on all weights.
+            This makes no difference while all weights are equal. If they are not, some keys move between
+            other nodes too, and a node with a very small share of the weight may get no points.
 
     Raises:
-        ValueError: a node is there twice, two points have the same name, or a weight is not above 0 or is for
-            none of the nodes.
-        TypeError: a weight is not a number, or a node has no text but its address in memory.
+        ValueError: a node is there twice, two points have the same name, a weight is not above 0, or a weight
+            is for an unknown node.
+        TypeError: a weight is not a number, or the text of a node is its address in memory.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Ketama(Generic[Node]):
         steady: bool = False,
     ) -> None:
         if digests < 1:
-            raise ValueError(f"A node needs at least 1 digest, not {digests!r}.")
+            raise ValueError(f"digests is {digests!r}. Write 1 or more.")
         self._point_name = point_name
         self._digests = digests
         self._steady = steady
@@ -67,23 +67,23 @@ class Ketama(Generic[Node]):
         weighted = _merged({}, [(node, weights.get(node, 1)) for node in nodes])
         for node in weights:
             if node not in weighted:
-                raise ValueError(f"There is a weight for {node!r}, which is not among the nodes.")
+                raise ValueError(f"weights has {node!r}, which is not one of the nodes.")
         self._set(weighted)
 
     def get_node(self, key: Key) -> Node | None:
-        """The node of `key`.
+        """Return the node of `key`.
 
         Arguments:
-            key: what is placed; see `key_bytes`.
+            key: the key; see `key_bytes`.
 
         Returns:
-            The node, or None when the ring is empty.
+            The node; None if the ring is empty.
 
         Raises:
             TypeError: `key` is not text, bytes or an integer.
         """
         table, known, points, owners = self._ring
-        # A call of key_bytes is saved for what most keys are.
+        # Most keys are a str or bytes, and skip the call of key_bytes().
         if type(key) is str:
             key = key.encode()
         elif type(key) is not bytes:
@@ -93,13 +93,13 @@ class Ketama(Generic[Node]):
         return known[index] if index else owners[bisect(points, first_point(digest)[0])]
 
     def get_node_many(self, keys: Iterable[Key]) -> list[Node | None]:
-        """`get_node` of each of many keys, all on the same state of the ring.
+        """Return the node of each key, all by the same state of the ring.
 
         Arguments:
-            keys: what is placed.
+            keys: the keys.
 
         Returns:
-            For each key its node, in the order of the keys; None for each when the ring is empty.
+            The nodes, in the order of the keys; None for each key if the ring is empty.
 
         Raises:
             TypeError: a key is not text, bytes or an integer.
@@ -114,59 +114,59 @@ class Ketama(Generic[Node]):
         ]
 
     def get_nodes(self, key: Key, count: int) -> list[Node]:
-        """The nodes that follow `key` on the ring: its own, the one that has it when that is gone, and so on.
+        """Return the node of `key`, and the nodes that would have it if the nodes before them were removed.
 
         Arguments:
-            key: what is placed; see `key_bytes`.
-            count: how many nodes to return at the most.
+            key: the key; see `key_bytes`.
+            count: the maximum number of nodes.
 
         Returns:
-            Different nodes in the order of the ring. They are fewer than `count` where there are no more.
+            Different nodes, in the order of the ring.
 
         Raises:
             TypeError: `key` is not text, bytes or an integer.
             ValueError: `count` is negative.
         """
         if count < 0:
-            raise ValueError(f"count is {count!r}; it must be 0 or more.")
+            raise ValueError(f"count is {count!r}. Write 0 or more.")
         _, _, points, owners = self._ring
         start = bisect(points, first_point(md5(key_bytes(key)).digest())[0])
         found: dict[Node, None] = {}
         for index in range(start, start + len(points)):
             if len(found) >= count:
                 break
-            # Owners of a ring with points are nodes; None stands only for an empty one.
+            # A ring with points has nodes as owners: only an empty ring has None.
             found[owners[index % len(points)]] = None  # type: ignore[index]
         return list(found)
 
     def add_node(self, node: Node, weight: float = 1) -> None:
-        """Put a node on the ring. The keys that it gets are the only ones that move; but see `steady`.
+        """Add a node. Only the keys that it gets move, with equal weights or `steady`.
 
         Arguments:
             node: the new node.
-            weight: how large a part of the keys it is to get, beside the other nodes' weights.
+            weight: its weight, relative to the other nodes.
 
         Raises:
-            ValueError: `node`, or one whose points have the same names, is on the ring; or `weight` is not
+            ValueError: the ring has `node`, or a node whose points have the same names; or `weight` is not
                 above 0.
-            TypeError: `weight` is not a number, or `node` has no text but its address in memory.
+            TypeError: `weight` is not a number, or the text of `node` is its address in memory.
         """
         with _changing.get():
             self._set(_merged(self._weights, [(node, weight)]))
 
     def remove_node(self, node: Node) -> None:
-        """Take a node off the ring. The keys that it had are the only ones that move; but see `steady`.
+        """Remove a node. Only the keys that it had move, with equal weights or `steady`.
 
         Arguments:
             node: one of the nodes.
 
         Raises:
-            ValueError: `node` is not on the ring.
+            ValueError: the ring does not have `node`.
         """
         with _changing.get():
             weighted = dict(self._weights)
             if weighted.pop(node, None) is None:
-                raise ValueError(f"{node!r} is not on the ring.")
+                raise ValueError(f"The ring has no node {node!r}.")
             self._set(weighted)
 
     @property
@@ -192,13 +192,13 @@ class Ketama(Generic[Node]):
         return f"<{type(self).__name__} of {len(self)} nodes>"
 
     def _set(self, weighted: dict[Node, float]) -> None:
-        """Make the ring of these nodes. What look-ups read is replaced in one step, and never changed."""
+        """Build the ring of these nodes. Look-ups need no lock: the ring is replaced in one step."""
         names = {
             node: [self._name(node, i) for i in range(digests)]
             for node, digests in self._digests_of(weighted)
         }
         _check_names(names)
-        # A point that two nodes have goes to the same one in whatever order the nodes came.
+        # If two nodes share a point, its owner must not depend on the order in which they were added.
         ranks = {node: rank for rank, node in enumerate(sorted(names, key=names.__getitem__))}
         self._ring: Ring[Node] = make_ring(
             (point, ranks[node], node) for node in names for name in names[node] for point in points_of(name)
@@ -206,8 +206,8 @@ class Ketama(Generic[Node]):
         self._weights = weighted
 
     def _digests_of(self, weighted: Mapping[Node, float]) -> Iterator[tuple[Node, int]]:
-        # The originals add weights in the order of a set of text, which is another one in every process. By
-        # size, the sum is the same in whatever order the nodes came, and theirs where all orders agree.
+        # rb and libketama add weights in the order of a set, which varies by process. Adding them by size
+        # makes the sum independent of the order, and equal to theirs wherever the order does not matter.
         total = add_up(sorted(weighted.values()))
         for node, weight in weighted.items():
             if self._steady:
@@ -222,40 +222,39 @@ class Ketama(Generic[Node]):
             return self._point_name.format(node=node, i=i)
         except (LookupError, ValueError) as error:
             raise ValueError(
-                f"The format of points' names {self._point_name!r} is wrong ({error}). "
-                "It takes {node} and {i}."
+                f"point_name is {self._point_name!r}, an invalid format ({error}). "
+                "Write a format with {node} and {i}."
             ) from error
 
 
 def _merged(weighted: Mapping[Node, float], added: Iterable[tuple[Node, float]]) -> dict[Node, float]:
-    """A copy of `weighted` with more nodes and their weights."""
+    """Return a copy of `weighted` with more nodes and their weights."""
     merged = dict(weighted)
     for node, weight in added:
         if node in merged:
-            raise ValueError(f"{node!r} is on the ring already.")
+            raise ValueError(f"The ring already has the node {node!r}.")
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise TypeError(f"The weight of {node!r} is of type {type(weight).__name__}, not a number.")
+            raise TypeError(f"The weight of {node!r} is a {type(weight).__name__}. Write a number above 0.")
         if not 0 < weight < math.inf:
-            raise ValueError(f"The weight of {node!r} is {weight!r}; it must be above 0, and finite.")
+            raise ValueError(f"The weight of {node!r} is {weight!r}. Write a finite number above 0.")
         merged[node] = weight
     return merged
 
 
 def _check_names(names: Mapping[Node, list[str]]) -> None:
-    """Refuse names of points that are not unique, or not the same in every process."""
+    """Raise an error unless the names of points are unique and the same in every process."""
     owners: dict[str, Node] = {}
     for node, of_node in names.items():
-        # What has no text of its own has its address in memory for one.
+        # Without a __str__ of its own, the text of an object contains its address in memory.
         if of_node and f"{id(node):x}" in of_node[0].lower():
             raise TypeError(
-                f"A node of type {type(node).__name__} has its address in memory in the names of its points "
-                f"({of_node[0]!r}), which is another one in every process. Take text for a node, define "
-                "__str__, or give a point_name."
+                f"The points of a {type(node).__name__} are named by its address in memory ({of_node[0]!r}), "
+                "which differs in every process. Use text as the node, define __str__, or pass point_name."
             )
         for name in of_node:
             if name in owners:
                 raise ValueError(
-                    f"The name {name!r} stands for a point of {owners[name]!r} and for another of {node!r}. "
-                    "Each point needs a name of its own: use both {node} and {i} in the format of names."
+                    f"Two points have the name {name!r}: one of {owners[name]!r} and one of {node!r}. Use "
+                    "both {node} and {i} in point_name."
                 )
             owners[name] = node

@@ -1,4 +1,4 @@
-"""What a key is: the bytes that are hashed."""
+"""Types of keys, and the bytes that are hashed for them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TypeAlias
 
 __all__ = ["Key", "key_bytes"]
 
-#: What can be placed. A `bool` cannot, although it is an `int`.
+#: The types of keys. `bool` is not one of them, although it is an `int`.
 Key: TypeAlias = str | bytes | bytearray | memoryview | int
 
 
 def key_bytes(key: Key) -> bytes:
-    """The bytes that stand for `key` wherever a key is hashed.
+    """Return the bytes that are hashed for `key`.
 
     Arguments:
         key: text, bytes (`bytes`, `bytearray`, `memoryview`), or an integer.
@@ -21,18 +21,18 @@ def key_bytes(key: Key) -> bytes:
 
     Raises:
         TypeError: `key` is of another type. A `bool` is refused: it could mean ``1`` or ``True``.
-        UnicodeEncodeError: text with lone surrogates has no UTF-8.
+        UnicodeEncodeError: the text has lone surrogates, which UTF-8 cannot encode.
     """
     if isinstance(key, str):
         return key.encode()
     if isinstance(key, bytes):
         return key
     if isinstance(key, int) and not isinstance(key, bool):
-        # A subclass such as IntEnum may have a text of its own; the number counts.
+        # Subclasses such as IntEnum may define another text; the number counts.
         return int.__repr__(key).encode()
     if isinstance(key, (bytearray, memoryview)):
         return bytes(key)
     raise TypeError(
-        f"A key is str, bytes, bytearray, memoryview or int, not {type(key).__name__}. "
-        "Convert it first, for example with str(key)."
+        f"A key must be str, bytes, bytearray, memoryview or int, not {type(key).__name__}. Convert it, for "
+        "example with str(key)."
     )

@@ -1,4 +1,4 @@
-"""The hash slots of Redis Cluster: CRC-16/XMODEM of the key modulo 16384, as in its specification."""
+"""Hash slots of Redis Cluster: CRC-16/XMODEM of the key modulo 16384, as in its specification."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pindb.hashing.keys import Key, key_bytes
 
 __all__ = ["SLOTS", "hash_tag", "slot"]
 
-#: How many slots a Redis Cluster has.
+#: The number of slots of a Redis Cluster.
 SLOTS = 16384
 
-# A number is looked up in bytes several times as fast as bytes are.
+# Looking up a number in bytes is several times as fast as looking up bytes.
 _BRACE = ord("{")
 
 
 def slot(key: Key) -> int:
-    """The hash slot of `key` in a Redis Cluster.
+    """Return the hash slot of `key` in a Redis Cluster.
 
     Arguments:
-        key: what is placed; see `key_bytes`.
+        key: the key; see `key_bytes`.
 
     Returns:
-        0 ... 16383: what ``CLUSTER KEYSLOT`` answers. Keys with the same hash tag share a slot.
+        A number from 0 to 16383, as ``CLUSTER KEYSLOT`` returns it. Keys with the same hash tag share a slot.
 
     Raises:
         TypeError: `key` is not text, bytes or an integer.
@@ -38,14 +38,13 @@ def slot(key: Key) -> int:
 
 
 def hash_tag(key: Key) -> bytes:
-    """The part of `key` that decides where it goes.
+    """Return the part of `key` that decides about its placement.
 
     Arguments:
-        key: text, bytes or an integer; see `key_bytes`.
+        key: the key; see `key_bytes`.
 
     Returns:
-        What stands between the first ``{`` and the first ``}`` after it, where that is not empty; else the
-        whole key.
+        The bytes between the first ``{`` and the first ``}`` after it; the whole key if there are none.
 
     Raises:
         TypeError: `key` is not text, bytes or an integer.

@@ -144,7 +144,7 @@ def test_servers_of_the_same_address_are_equal() -> None:
 
 def test_an_unknown_server_cannot_be_removed() -> None:
     continuum = make(("a", 1, 1))
-    with pytest.raises(ValueError, match='<Server "a:2", capacity=1> is not one of the servers'):
+    with pytest.raises(ValueError, match='The ring has no <Server "a:2", capacity=1>'):
         continuum.remove_server(Server("a", 2))
     assert len(continuum) == 1
 

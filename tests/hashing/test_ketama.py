@@ -292,14 +292,14 @@ def test_a_format_may_take_a_part_of_a_node() -> None:
 
 @pytest.mark.parametrize("name", ["{node}-{i}-{salt}", "{}-{}", "{node", "{node:d}-{i}"])
 def test_a_wrong_format_is_an_error(name: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"{name!r} is wrong")) as caught:
+    with pytest.raises(ValueError, match=re.escape(f"point_name is {name!r}")) as caught:
         Ketama("ab", point_name=name)
     assert "{node} and {i}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["{node}", "{i}", "point"])
 def test_points_need_names_of_their_own(name: str) -> None:
-    with pytest.raises(ValueError, match="needs a name of its own"):
+    with pytest.raises(ValueError, match="Two points have the name"):
         Ketama("ab", point_name=name)
 
 
@@ -314,24 +314,24 @@ def test_a_copy_is_a_ring_of_its_own(copied: Any) -> None:
 
 
 def test_a_node_is_on_the_ring_once() -> None:
-    with pytest.raises(ValueError, match="'a' is on the ring already"):
+    with pytest.raises(ValueError, match="already has the node 'a'"):
         Ketama(["a", "b", "a"])
     ring = Ketama(["a"])
-    with pytest.raises(ValueError, match="'a' is on the ring already"):
+    with pytest.raises(ValueError, match="already has the node 'a'"):
         ring.add_node("a", 2)
     assert ring.weights == {"a": 1}
 
 
 def test_two_nodes_of_the_same_name_are_an_error() -> None:
-    with pytest.raises(ValueError, match="'1-0-salt' stands for a point of 1 and for another of '1'"):
+    with pytest.raises(ValueError, match="Two points have the name '1-0-salt': one of 1 and one of '1'"):
         Ketama([1, "1"])
     ring: Ketama[Any] = Ketama([1])
-    with pytest.raises(ValueError, match="'1-0-salt' stands for a point of 1 and for another of '1'"):
+    with pytest.raises(ValueError, match="Two points have the name '1-0-salt': one of 1 and one of '1'"):
         ring.add_node("1")
 
 
 def test_an_unknown_node_cannot_be_removed() -> None:
-    with pytest.raises(ValueError, match="'b' is not on the ring"):
+    with pytest.raises(ValueError, match="no node 'b'"):
         Ketama("a").remove_node("b")
 
 
@@ -347,12 +347,12 @@ def test_a_weight_is_above_0(weight: float) -> None:
 
 @pytest.mark.parametrize("weight", ["2", None, True])
 def test_a_weight_is_a_number(weight: Any) -> None:
-    with pytest.raises(TypeError, match=f"weight of 'b' is of type {type(weight).__name__}"):
+    with pytest.raises(TypeError, match=f"weight of 'b' is a {type(weight).__name__}"):
         Ketama("a").add_node("b", weight)
 
 
 def test_a_weight_for_no_node_is_an_error() -> None:
-    with pytest.raises(ValueError, match="weight for 'c'"):
+    with pytest.raises(ValueError, match="weights has 'c'"):
         Ketama("ab", {"c": 2})
 
 
@@ -360,7 +360,7 @@ def test_a_node_without_a_name_is_an_error() -> None:
     class Host:
         pass
 
-    with pytest.raises(TypeError, match="type Host has its address in memory"):
+    with pytest.raises(TypeError, match="points of a Host are named by its address in memory"):
         Ketama([Host()])
     hosts = [Host(), Host()]
     ring = Ketama(hosts, point_name=lambda node, i: f"{hosts.index(node)}-{i}")
@@ -368,7 +368,7 @@ def test_a_node_without_a_name_is_an_error() -> None:
 
 
 def test_a_node_has_digests() -> None:
-    with pytest.raises(ValueError, match="at least 1 digest, not 0"):
+    with pytest.raises(ValueError, match="digests is 0"):
         Ketama("ab", digests=0)
 
 
