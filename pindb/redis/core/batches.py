@@ -8,7 +8,7 @@ has happened, the client calls `settle`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -128,9 +128,9 @@ class HostBatch:
             if isinstance(entry, Command) and NEVER_DECODE in entry.options:
                 self._undecoded.add(expected)
             try:
-                packed = list(entry.pack(pack))
+                packed = entry.pack(pack)
             except UNPACKABLE:
-                packed = list(self._pack_singly(entry, pack))
+                packed = self._pack_singly(entry, pack)
             for part, pending in packed:
                 if encoder.decode_responses and isinstance(pending, MergedReply) and pending.name == "MGET":
                     self._undecoded.add(expected)
@@ -145,17 +145,17 @@ class HostBatch:
         self.unsent = memoryview(b"".join(data))
         self._is_started = True
 
-    def _pack_singly(self, entry: Entry, pack: Packer) -> Iterator[tuple[bytes, PendingReply]]:
+    def _pack_singly(self, entry: Entry, pack: Packer) -> list[tuple[bytes, PendingReply]]:
         """Pack the commands of an entry that can be packed; the others are rejected at the end."""
+        packed: list[tuple[bytes, PendingReply]] = []
         for command in entry.commands():
             try:
-                packed = list(command.pack(pack))
+                packed += command.pack(pack)
             except UNPACKABLE as error:
                 # redis-py's encoder has an exception of its own for types that it does not take.
                 reason = error if isinstance(error, RedisError) else DataError(str(error))
                 self._unpackable.append((command, located(reason, self.host, command.words[:2])))
-            else:
-                yield from packed
+        return packed
 
     def note_sent(self, number: int) -> None:
         """Note that so many bytes of `unsent` are on their way."""

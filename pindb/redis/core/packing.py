@@ -37,8 +37,15 @@ class Packer:
         is_utf8 = encoder.encoding.replace("-", "").lower() == "utf8" and encoder.encoding_errors == "strict"
         self._fast = hiredis.pack_command if hiredis is not None and is_utf8 else None
 
+    def command(self, words: Sequence[Any]) -> bytes:
+        """Pack a command as redis-py writes it: some names are two words in one."""
+        name = words[0] if isinstance(words[0], str) else bytes(words[0])
+        if (" " in name) if isinstance(name, str) else (b" " in name):
+            words = (*name.split(), *words[1:])
+        return self(words)
+
     def __call__(self, words: Sequence[Any]) -> bytes:
-        """One command."""
+        """Pack a command."""
         if self._fast is None:
             return pack_words(words, self._encode)
         others = set(map(type, words)) - TEXT
@@ -97,11 +104,8 @@ class Serializer:
         self._pack = Packer(encoder)
 
     def pack(self, *words: Any) -> list[bytes]:
-        """Pack a command, whose name may be two words in one."""
-        name = words[0] if isinstance(words[0], str) else bytes(words[0])
-        if (" " in name) if isinstance(name, str) else (b" " in name):
-            words = (*name.split(), *words[1:])
-        return [self._pack(words)]
+        """Pack a command."""
+        return [self._pack.command(words)]
 
 
 def pack_words(words: Sequence[Any], encode: Encode) -> bytes:

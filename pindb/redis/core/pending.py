@@ -85,14 +85,9 @@ class Command:
         """The command itself, as of a `CommandRun`."""
         yield self
 
-    def pack(self, pack: Packer) -> Iterator[tuple[bytes, PendingReply]]:
+    def pack(self, pack: Packer) -> list[tuple[bytes, PendingReply]]:
         """The bytes to send, with the replies that they will have."""
-        name = self.words[0]
-        if (" " in name) if isinstance(name, str) else (isinstance(name, bytes) and b" " in name):
-            # redis-py writes some commands of two words as one.
-            yield pack((*name.split(), *self.words[1:])), self
-        else:
-            yield pack(self.words), self
+        return [(pack.command(self.words), self)]
 
     def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Refused:
         (reply,) = replies
@@ -168,22 +163,21 @@ class CommandRun:
         run.values = self.values[places]
         return run
 
-    def pack(self, pack: Packer) -> Iterator[tuple[bytes, PendingReply]]:
+    def pack(self, pack: Packer) -> list[tuple[bytes, PendingReply]]:
         """The bytes to send, with the replies that they will have."""
         keys, values = self.keys, self.values
         if not self.merges or self.tail or len(keys) == 1:
             if values:
-                yield pack.many(repeat("SET"), keys, values, *map(repeat, self.tail)), self
-            else:
-                yield pack.many(repeat("GET"), keys), self
-            return
-        for start in range(0, len(keys), LONGEST):
-            part = self.part(slice(start, start + LONGEST))
-            if values:
-                pairs = chain.from_iterable(zip(part.keys, part.values, strict=True))
-                yield pack(("MSET", *pairs)), MergedReply(part)
-            else:
-                yield pack(("MGET", *part.keys)), MergedReply(part)
+                return [(pack.many(repeat("SET"), keys, values, *map(repeat, self.tail)), self)]
+            return [(pack.many(repeat("GET"), keys), self)]
+        parts = [self.part(slice(start, start + LONGEST)) for start in range(0, len(keys), LONGEST)]
+        return [(pack(part.merged()), MergedReply(part)) for part in parts]
+
+    def merged(self) -> Sequence[Any]:
+        """The words of the one command for the whole run."""
+        if self.values:
+            return ("MSET", *chain.from_iterable(zip(self.keys, self.values, strict=True)))
+        return ("MGET", *self.keys)
 
     def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Refused:
         promises = self.promises[: len(replies)]
