@@ -121,7 +121,7 @@ class HostBatch:
             timeout: for how long the server may make no progress, in seconds; None: for ever.
             now: the time.
         """
-        pack = Packer(encoder)
+        pack, decodes = Packer(encoder), encoder.decode_responses
         data: list[bytes] = []
         expected = 0
         for entry in self._entries:
@@ -132,7 +132,7 @@ class HostBatch:
             except UNPACKABLE:
                 packed = self._pack_singly(entry, pack)
             for part, pending in packed:
-                if encoder.decode_responses and isinstance(pending, MergedReply) and pending.name == "MGET":
+                if decodes and isinstance(pending, MergedReply) and pending.name == "MGET":
                     self._undecoded.add(expected)
                     pending.decode = encoder.decode
                 data.append(part)

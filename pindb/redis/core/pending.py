@@ -110,7 +110,11 @@ class Command:
             except Exception as error:
                 self.promise.reject(error)
                 return False
-        settle_all((self.promise,), (reply,))
+        if type(self.promise) is Promise:
+            # As `settle_all` does; nobody waits for it.
+            self.promise.value = reply
+        else:
+            self.promise.resolve(reply)
         return True
 
     def fail(self, error: BaseException, replies: int = 0) -> None:
