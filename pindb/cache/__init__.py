@@ -1,6 +1,6 @@
-"""Django's cache on many Redis servers, through the routers of `pindb.redis`. Needs django-redis.
+"""Sharded Redis cache for Django, on the routers of `pindb.redis`. Needs django-redis.
 
-Either ``"BACKEND": "pindb.cache.ShardedRedisCache"``, or django-redis's own backend with
+Use ``"BACKEND": "pindb.cache.ShardedRedisCache"``, or django-redis's own backend with
 ``"OPTIONS": {"CLIENT_CLASS": "pindb.cache.ShardedClient"}``.
 
 Private modules: the public names are in ``__all__``.

@@ -1,4 +1,4 @@
-"""Django's cache backend on many Redis servers."""
+"""Cache backend for many Redis servers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CLIENT = "pindb.cache.ShardedClient"
 
 
 class ShardedRedisCache(RedisCache):  # type: ignore[misc]
-    """django-redis's backend with `ShardedClient`, without having to name that.
+    """django-redis's cache backend, with `ShardedClient` as its client.
 
-    Its asynchronous methods do what the others do, in a thread: many keys are one command for each server,
-    and counting is atomic. (Those that Django gives every backend take keys one by one, and no arguments of
-    django-redis's own.)
+    The asynchronous methods run the synchronous ones in a thread. So ``aget_many`` sends one command per
+    server, ``aincr`` is atomic, and all of them take django-redis's extra arguments; Django's own versions
+    handle keys one by one, with Django's arguments only.
 
     Arguments:
         server: the cache's ``LOCATION``: URLs of Redis servers, or the name of a cluster in
@@ -40,12 +40,12 @@ def _asynchronous(name: str) -> Callable[..., Any]:
         return await sync_to_async(getattr(self, name), thread_sensitive=True)(*args, **kwargs)
 
     call.__name__ = call.__qualname__ = f"a{name}"
-    call.__doc__ = f"`{name}` for asynchronous code."
+    call.__doc__ = f"Asynchronous version of `{name}`."
     return call
 
 
-#: The methods that Django makes of single gets and sets, or gives fewer arguments; and those that only
-#: django-redis has.
+#: The methods whose asynchronous version in Django goes key by key or takes fewer arguments, and
+#: django-redis's additional methods.
 ASYNCHRONOUS = (
     "get set add touch delete clear "
     "get_many set_many delete_many has_key incr decr incr_version decr_version close "

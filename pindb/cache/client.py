@@ -1,4 +1,4 @@
-"""The client of django-redis that knows many servers."""
+"""Client class for django-redis that spreads keys over many servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb import _events as events
 from pindb.cache.delete_pattern import delete_matching
-from pindb.cache.options import CONNECTING, load_option
+from pindb.cache.options import CONNECTION_OPTIONS, load_option
 from pindb.cache.set_operations import SetOperations
 from pindb.cache.shards import Shards, get_shards
 from pindb.redis import MappingClient, UnroutableCommand
@@ -28,24 +28,24 @@ from pindb.redis import MappingClient, UnroutableCommand
 __all__ = ["ShardedClient"]
 
 
-#: More seconds than a key can live for.
-LONGEST = 2**52
+#: The limit of timeouts, in seconds: the server adds the time of day, in fewer than 64 bits.
+MAX_TIMEOUT = 2**52
 
-#: What django-redis's backend ignores with ``IGNORE_EXCEPTIONS``, once it is wrapped.
+#: Errors that are raised as `ConnectionInterrupted`, which ``IGNORE_EXCEPTIONS`` ignores.
 INTERRUPTIONS = (RedisConnectionError, RedisTimeoutError, ResponseError, OSError)
 
 
 class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
-    """A cache whose keys are spread over Redis servers by a router of `pindb.redis`.
+    """Cache client whose keys are spread over Redis servers by a router of `pindb.redis`.
 
-    It is django-redis's own client on one that sends each command to the server that has its key, so that
-    everything that django-redis does works over all servers. Threads share the connections, which are
-    also safe in forked processes.
+    It is django-redis's own client on top of a client that sends each command to the server of its key, so
+    every feature of django-redis works on many servers. Threads share the connections, which are also safe in
+    forked processes.
 
     Arguments:
         server: the cache's ``LOCATION``: URLs of Redis servers, or the name of a cluster in
             ``PINDB_CLUSTERS``.
-        params: the cache's other settings; pindb's own are in ``OPTIONS``: ``ROUTER``, ``ROUTER_OPTIONS``,
+        params: the cache's other settings; pindb reads these ``OPTIONS``: ``ROUTER``, ``ROUTER_OPTIONS``,
             ``HASH_TAGS``, ``ON_DOWN`` and ``RETRY_TIMEOUT``.
         backend: the cache.
 
@@ -53,7 +53,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         shards: the servers.
 
     Raises:
-        ImproperlyConfigured: a setting is not what it should be; the message lists what is allowed.
+        ImproperlyConfigured: a setting is invalid; the message lists the allowed values.
     """
 
     def __init__(self, server: Any, params: dict[str, Any], backend: Any) -> None:
@@ -66,10 +66,10 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
                 )
             load_option(options, name)
         self.cluster = self.shards.cluster
-        # One "server", which has no replicas: the client that knows all of them.
-        own = {name: value for name, value in options.items() if name not in CONNECTING}
-        own["REPLICA_READ_ONLY"] = True
-        super().__init__(["pindb"], {**params, "OPTIONS": own}, backend)
+        # django-redis sees one server without replicas; `connect` returns the client of all servers.
+        remaining = {name: value for name, value in options.items() if name not in CONNECTION_OPTIONS}
+        remaining["REPLICA_READ_ONLY"] = True
+        super().__init__(["pindb"], {**params, "OPTIONS": remaining}, backend)
         compresses = self._has_compression_enabled()
         self._loads = self._decompress_and_load if compresses else self._serializer.loads
         self._dumps = self._dump_and_compress if compresses else self._serializer.dumps
@@ -83,7 +83,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         return self.shards.client
 
     def disconnect(self, index: int = 0, client: Any = None) -> None:
-        # Other threads share the connections, and are not done with theirs.
+        # Other threads share the pools, and may be using their connections.
         self.cluster.disconnect_pools(idle_only=True)
 
     def do_close_clients(self) -> None:
@@ -92,7 +92,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
     # ---- one key -------------------------------------------------------------------------------
 
     def get(self, key: Any, default: Any = None, version: int | None = None, client: Any = None) -> Any:
-        """The value of a key, or the default where there is none."""
+        """Return the value of a key, or `default` if there is none."""
         try:
             value = (self.shards.client if client is None else client).get(self._name(key, version))
         except INTERRUPTIONS as error:
@@ -109,7 +109,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         nx: bool = False,
         xx: bool = False,
     ) -> Any:
-        """Set a key, for `timeout` seconds; see django-redis's method."""
+        """Set a key for `timeout` seconds; see django-redis's method."""
         milliseconds = self._milliseconds(timeout)
         if client is not None or nx or xx:
             return super().set(key, value, timeout, version, client, nx, xx)
@@ -125,12 +125,12 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
     def touch(
         self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, client: Any = None
     ) -> bool:
-        """Let a key live for `timeout` seconds from now on; False where there is none."""
+        """Let a key expire `timeout` seconds from now. Return False if there is no such key."""
         self._milliseconds(timeout)
         return bool(super().touch(key, timeout, version, client))
 
     def _name(self, key: Any, version: int | None) -> str:
-        """What a key is stored under: plain text, which is hashed faster than django-redis's `CacheKey`."""
+        """Return the name of a key on the server, as a plain `str`: hashed faster than a `CacheKey`."""
         if type(key) is CacheKey:
             return str(key)
         backend = self._backend
@@ -138,7 +138,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         return name
 
     def _names(self, keys: Iterable[Any], version: int | None) -> list[str]:
-        """`_name` of each of many keys."""
+        """Return the `_name` of each key."""
         backend = self._backend
         if backend.key_func is not default_key_func:
             return [self._name(key, version) for key in keys]
@@ -152,25 +152,24 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
             return None
         is_number = isinstance(timeout, (int, float, Decimal, Real))
         if not is_number:
-            # Text has a product, too.
-            raise TypeError(f"timeout is {timeout!r:.60}. Write a number of seconds, or None for no end.")
-        # Servers take fewer than 64 bits, with the time of day in them.
-        if not -LONGEST < timeout < LONGEST:
-            raise ValueError(f"timeout is {timeout!r}. Write seconds, or None for no end.")
+            # A str would be repeated 1,000 times below.
+            raise TypeError(f"timeout is {timeout!r:.60}. Write a number of seconds, or None for no expiry.")
+        if not -MAX_TIMEOUT < timeout < MAX_TIMEOUT:
+            raise ValueError(f"timeout is {timeout!r}. Write seconds, or None for no expiry.")
         return int(timeout * 1000)
 
     def encode(self, value: Any, *, allow_int: bool = True) -> Any:
-        """What is stored for an object: integers as they are, so that servers can count with them."""
+        """Serialize a value. Integers are stored as they are, so that INCR works."""
         kind = type(value)
         if kind is int and allow_int:
             return value
-        # Enumerations and booleans are integers too: django-redis tells them apart.
+        # Subclasses of int, such as bool and IntEnum, are left to django-redis.
         return super().encode(value, allow_int=allow_int) if issubclass(kind, int) else self._dumps(value)
 
     def decode(self, value: Any) -> Any:
-        """The object that a stored value stands for."""
-        # Pickles begin with this byte, and no number does. To find that out by int() takes longer than to
-        # load a short pickle.
+        """Deserialize a stored value."""
+        # Pickles begin with this byte, numbers do not. Trying int() first takes longer than loading a short
+        # pickle.
         if type(value) is bytes and value[:1] == b"\x80":
             return self._loads(value)
         return super().decode(value)
@@ -179,13 +178,13 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         return self._compressor.compress(self._serializer.dumps(value))
 
     def _decompress_and_load(self, value: bytes) -> Any:
-        # Short values are stored as they are.
+        # Compressors leave short values uncompressed.
         with suppress(CompressorError):
             value = self._compressor.decompress(value)
         return self._serializer.loads(value)
 
     def incr_version(self, key: Any, delta: int = 1, version: int | None = None, client: Any = None) -> int:
-        """Move a value to another version of its key, with the time that it has left.
+        """Move a value to another version of its key, with its remaining time to live.
 
         Raises:
             ValueError: there is no such key.
@@ -199,7 +198,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         value, left = batch.execute(raise_on_error=False)
         for error in (value, left):
             if isinstance(error, RedisError):
-                self.shards.lost(error, "GET")
+                self.shards.handle_failure(error, "GET")
                 value = None
                 break
         if value is None:
@@ -212,7 +211,7 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
     # ---- many keys -----------------------------------------------------------------------------
 
     def get_many(self, keys: Iterable[Any], version: int | None = None, client: Any = None) -> dict[Any, Any]:
-        """The values of those of the keys that there are: one command for each server, all at once."""
+        """Return the values of the keys that exist: one command per server, to all servers at once."""
         keys = list(dict.fromkeys(keys))
         batch = self._batch()
         batch.get_many(self._names(keys, version))
@@ -223,9 +222,10 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
                 continue
             if not isinstance(value, RedisError):
                 found[key] = decode(value)
-            # The only key of a server is a GET. Several are an MGET, for which a set, say, is none.
+            # MGET returns None for a key of another type. A server's only key is read by GET, which raises
+            # WRONGTYPE: ignore that too.
             elif not (isinstance(value, ResponseError) and ": WRONGTYPE " in str(value)):
-                self.shards.lost(value, "GET")
+                self.shards.handle_failure(value, "GET")
         return found
 
     def set_many(
@@ -235,10 +235,10 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         version: int | None = None,
         client: Any = None,
     ) -> list[Any]:
-        """Set all keys, on all servers at once.
+        """Set many keys, on all servers at once.
 
         Returns:
-            The keys that could not be set, because their server was down, say.
+            The keys that could not be set, for example because their server is down.
         """
         milliseconds = self._milliseconds(timeout)
         names = self._names(data, version)
@@ -257,10 +257,10 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         return failed
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None, client: Any = None) -> int | None:
-        """Delete keys: one command for each server, all at once.
+        """Delete keys: one command per server, to all servers at once.
 
         Returns:
-            How many there were; None where none were named.
+            The number of keys that existed; None if `keys` is empty.
         """
         names = self._names(keys, version)
         if not names:
@@ -273,11 +273,11 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
             if promise.is_resolved:
                 deleted += promise.value
             else:
-                self.shards.lost(promise.reason, "DEL", len(part.places))
+                self.shards.handle_failure(promise.reason, "DEL", len(part.places))
         return deleted
 
     def _delete_each(self, names: list[str]) -> list[Any]:
-        """Delete keys: True for each, or why it could not be deleted."""
+        """Delete keys. Return True for each key, or the error that kept it from being deleted."""
         batch = self._batch()
         parts = batch.delete_many(names)
         batch.execute(raise_on_error=False)
@@ -295,12 +295,12 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
 
     def clear(self, client: Any = None) -> None:
         """Empty the databases of all servers."""
-        self.shards.everywhere("FLUSHDB")
+        self.shards.send_to_all("FLUSHDB")
 
     def keys(self, search: str, version: int | None = None, client: Any = None) -> list[Any]:
-        """The keys that match a pattern, of all servers. It keeps them busy: `iter_keys` does not."""
+        """Return the keys of all servers that match a pattern. Blocks the servers: prefer `iter_keys`."""
         pattern = self.make_pattern(search, version=version)
-        found = self.shards.everywhere("KEYS", pattern).values()
+        found = self.shards.send_to_all("KEYS", pattern).values()
         return [self.reverse_key(name.decode()) for names in found for name in names]
 
     def iter_keys(
@@ -310,16 +310,16 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         client: Any = None,
         version: int | None = None,
     ) -> Iterator[Any]:
-        """The keys that match a pattern, one server after the other."""
+        """Iterate over the keys that match a pattern, one server after the other."""
         pattern = self.make_pattern(search, version=version)
         if self.shards.on_down == "rehash":
-            # The servers are asked one by one: some may be down, but not all.
-            self.shards.everywhere("PING")
+            # The loop below skips servers that are down. This raises if all of them are.
+            self.shards.send_to_all("PING")
         for host_id in self.cluster.hosts:
             cursor = None
             while cursor != 0:
                 words = ("SCAN", cursor or 0, "MATCH", pattern, *(("COUNT", itersize) if itersize else ()))
-                replies = self.shards.at_hosts({host_id: words})
+                replies = self.shards.send_to({host_id: words})
                 if host_id not in replies:
                     break
                 cursor, names = replies[host_id]
@@ -333,21 +333,23 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         client: Any = None,
         itersize: int | None = None,
     ) -> int:
-        """Delete the keys that match a pattern, on all servers at once, wherever they are.
+        """Delete the keys that match a pattern, on all servers at once.
+
+        Also deletes matching keys on servers where the router does not look for them.
 
         Arguments:
             pattern: with ``*``, ``?`` and ``[...]``, as in `keys`.
-            version, prefix: of the keys.
-            itersize: has no effect: see `delete_matching` for how much a server does at a time.
+            version, prefix: the version and the prefix of the keys.
+            itersize: has no effect: a server scans 10,000 keys at a time.
 
         Returns:
-            How many were deleted.
+            The number of deleted keys.
         """
         return delete_matching(self.shards, self.make_pattern(pattern, version=version, prefix=prefix))
 
 
 def _interrupting(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method with errors of servers as the exception that ``IGNORE_EXCEPTIONS`` is about."""
+    """Return the method, with server errors raised as `ConnectionInterrupted`."""
 
     @functools.wraps(method)
     def call(self: ShardedClient, *args: Any, **kwargs: Any) -> Any:
@@ -361,13 +363,14 @@ def _interrupting(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-#: The methods that do not do that themselves. Generators raise the errors as they are.
-INTERRUPTED = (
+#: The methods that do not raise `ConnectionInterrupted` themselves. Generators raise server errors as they
+#: are.
+INTERRUPTING = (
     "add clear decr delete delete_many delete_pattern expire expire_at get_many has_key hdel hexists "
     "hkeys hlen hset incr incr_version keys persist pexpire pexpire_at pttl sadd scard sdiff "
     "sdiffstore set_many sinter sinterstore sismember smembers smismember smove spop srandmember "
     "srem sscan sunion sunionstore touch ttl zadd zcard zcount zincrby zpopmax zpopmin zrange "
     "zrangebyscore zrank zrem zremrangebyscore zrevrange zrevrangebyscore zscore "
 )
-for _name in INTERRUPTED.split():
+for _name in INTERRUPTING.split():
     setattr(ShardedClient, _name, _interrupting(getattr(ShardedClient, _name)))

@@ -1,7 +1,9 @@
-"""What moves have copied: a repeated move takes back at the target what is gone at the source since.
+"""Record of the copies that moves have written, kept on the target servers.
 
-Each target has a hash for each source, which expires a week after the last move: for each key that was copied
-a mark of the copy, by which it is told apart from what the site itself writes there.
+When a move is repeated, it deletes at the targets the copies whose originals have been deleted meanwhile. For
+this, each target has one hash per source, which expires a week after the last move. The hash has a
+fingerprint for each copied key: a copy is deleted only if its fingerprint still matches, so nothing that the
+site itself has written is deleted.
 """
 
 from __future__ import annotations
@@ -18,25 +20,25 @@ from pindb.cache.plan import find_hosts
 from pindb.redis import Cluster
 from pindb.redis.topology.hosts import Host
 
-__all__ = ["PREFIX", "Copies", "Gone"]
+__all__ = ["DELETE_COPY", "PREFIX", "CopyRecords", "RecordedCopy"]
 
-#: How the keys of the hashes begin, which are no cache's.
+#: The prefix of the hashes' keys, to tell them from the cache's keys.
 PREFIX = b"pindb-copies:"
 
-#: How many copies of one server's keys a target remembers: the memory for them has an end.
-LIMIT = 1_000_000
+#: The size limit of one hash, in copies, to bound the memory.
+MAX_RECORDS = 1_000_000
 
-#: How long a target remembers, in seconds from the last copy on.
-FOR = 7 * 24 * 3600
+#: The time to live of the records, in seconds after the last copy.
+RECORDS_TTL = 7 * 24 * 3600
 
-#: How long it remembers that an original was deleted by a move: longer than another one that runs at the same
-#: time holds a value that it has read.
-DELETED_FOR = 600
+#: The time to live of the record that a move has deleted an original, in seconds: longer than a concurrent
+#: move takes between reading a value and writing its copy.
+DELETED_TTL = 600
 
-#: The mark of a copy. Moments are of the server's clock, in milliseconds. Hash tables that are large have no
-#: order that stays, so their members are sorted.
-MARK = """
-local function moment()
+#: Computes the fingerprint of a copy. Times are of the server's clock, in milliseconds. Large hash tables are
+#: dumped in varying order, so their members are sorted first.
+FINGERPRINT = """
+local function now_ms()
     local time = redis.call('TIME')
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
@@ -44,7 +46,7 @@ local function expiry(key)
     local at = redis.pcall('PEXPIRETIME', key)
     if type(at) ~= 'number' then
         at = redis.call('PTTL', key)
-        if at >= 0 then at = at + moment() end
+        if at >= 0 then at = at + now_ms() end
     end
     return at
 end
@@ -69,10 +71,11 @@ local function digest(key)
 end
 """
 
-#: Writes a value unless it is there already, which makes 0 of 1; how long it lives is set anyway. Remembers
-#: the copy, unless its original is to be deleted, or was by another move.
+#: Writes a value and its time to live, and records the copy, unless this move deletes the original or another
+#: one has deleted it. Returns 1 if the value was written, 0 if the same value existed; plus 2 if the hash of
+#: records is full.
 WRITE = (
-    MARK
+    FINGERPRINT
     + """
 local key, copies, deleted = KEYS[1], KEYS[2], KEYS[3]
 local value, left = ARGV[1], tonumber(ARGV[2])
@@ -95,60 +98,63 @@ if ARGV[3] == '1' then
 end
 if redis.call('HEXISTS', deleted, key) == 1 then return written end
 if not is_known and redis.call('HLEN', copies) >= tonumber(ARGV[4]) then return written + 2 end
-local mark, time = digest(key), redis.call('TIME')
-if mark then
-    -- No two are alike: another move may write the same value again.
-    redis.call('HSET', copies, key, string.format('%s:%.0f:%s.%s', mark, expiry(key), time[1], time[2]))
+local value_digest, time = digest(key), redis.call('TIME')
+if value_digest then
+    -- The time makes fingerprints unique: another move may write the same value again.
+    local fingerprint = string.format('%s:%.0f:%s.%s', value_digest, expiry(key), time[1], time[2])
+    redis.call('HSET', copies, key, fingerprint)
     redis.call('EXPIRE', copies, ARGV[5])
 end
 return written
 """
 )
 
-#: Takes a copy back, if it is the one that was remembered so: 1. It has changed since, or is gone: 0.
-TAKE_BACK = (
-    MARK
+#: Deletes a copy if its fingerprint still matches the record. Returns 1 if so, 0 if the copy has changed or
+#: is gone.
+DELETE_COPY = (
+    FINGERPRINT
     + """
 local key, copies = KEYS[1], KEYS[2]
 if redis.call('HGET', copies, key) ~= ARGV[1] then return 0 end
 redis.call('HDEL', copies, key)
 local now = expiry(key)
-local mark, was = string.match(ARGV[1], '^(%x+):(-?%d+):')
-if not mark or math.abs(now - tonumber(was)) > 20 or (now < 0) ~= (tonumber(was) < 0) then return 0 end
-if digest(key) ~= mark then return 0 end
+local value_digest, was = string.match(ARGV[1], '^(%x+):(-?%d+):')
+if not value_digest then return 0 end
+if math.abs(now - tonumber(was)) > 20 or (now < 0) ~= (tonumber(was) < 0) then return 0 end
+if digest(key) ~= value_digest then return 0 end
 redis.call('UNLINK', key)
 return 1
 """
 )
 
 
-class Gone(NamedTuple):
-    """A copy whose original may be gone.
+class RecordedCopy(NamedTuple):
+    """Copy of a key, as recorded at its target.
 
     Attributes:
         name: the key.
-        source, target: hosts of the servers that had the original and have the copy, by their ids in the old
-            and in the new settings.
-        hash: where the copy is remembered.
-        mark: how.
+        source: the host of the original, by its id in the current settings.
+        target: the host of the copy, by its id in the new settings.
+        hash: the key of the hash with the record.
+        fingerprint: the recorded fingerprint.
     """
 
     name: bytes
     source: int
     target: int
     hash: bytes
-    mark: bytes
+    fingerprint: bytes
 
 
-class Copies:
-    """What the targets of a move remember.
+class CopyRecords:
+    """Records of copies on the targets of a move.
 
     Arguments:
-        now: the servers with the settings that the site uses.
-        then: the servers with the settings that it is to use.
-        sources, targets: what tells their databases apart, by the hosts' ids.
-        pattern: which keys are the cache's. Another pattern's copies are another's.
-        batch: how many are under way at a time.
+        now: the servers by the current settings of the site.
+        then: the servers by the new settings.
+        sources, targets: what identifies the databases of `now` and of `then`, by host id.
+        pattern: the pattern of the cache's keys. Each pattern has records of its own.
+        batch: how many records are read at a time.
     """
 
     def __init__(
@@ -167,23 +173,21 @@ class Copies:
         self._batch = batch
         digest = hashlib.sha1(pattern.encode(), usedforsecurity=False).hexdigest()[:12]
         self._hashes = {
-            host_id: PREFIX + f"{digest}:{_place(host)}".encode() for host_id, host in now.hosts.items()
+            host_id: PREFIX + f"{digest}:{_global_address(host)}".encode()
+            for host_id, host in now.hosts.items()
         }
 
     def write(self, source: int, name: bytes, value: bytes, left: int, delete: bool) -> tuple[Any, ...]:
-        """The command that writes a copy at its target, which replies with 0 or 1: whether it was written.
-
-        And 2 more where there is no room to remember it.
-        """
+        """Return the command that writes a copy at its target and records it; see `WRITE` for the reply."""
         copies = self._hashes[source]
         keys = (name, copies, copies + b":deleted")
-        return ("EVAL", WRITE, 3, *keys, value, left, int(delete), LIMIT, FOR, DELETED_FOR)
+        return ("EVAL", WRITE, 3, *keys, value, left, int(delete), MAX_RECORDS, RECORDS_TTL, DELETED_TTL)
 
-    def find(self) -> Iterator[tuple[list[Gone], dict[int, RedisError]]]:
-        """What is remembered, in rounds: copies with their marks, and what targets could not say.
+    def find(self) -> Iterator[tuple[list[RecordedCopy], dict[int, RedisError]]]:
+        """Iterate over the records, in batches of copies and of errors by target.
 
-        A key that the site does not look for at the source of the copy, or would not at its target, is passed
-        over: there may have been another change in between.
+        Skips keys that the current settings do not place at the source of the copy, or the new settings not
+        at its target: the settings may have changed in between.
         """
         targets = {place: host_id for host_id, place in self._targets.items()}
         cursors: dict[tuple[int, int], Any] = {
@@ -198,35 +202,34 @@ class Copies:
                 (target, ("HSCAN", self._hashes[source], cursors[target, source], "COUNT", self._batch))
                 for target, source in pairs
             ]
-            found: list[Gone] = []
+            found: list[RecordedCopy] = []
             failed: dict[int, RedisError] = {}
             for (target, source), reply in zip(pairs, send_to_hosts(self._then, commands), strict=True):
                 if isinstance(reply, RedisError):
                     failed[target] = reply
                     del cursors[target, source]
                     continue
-                cursors[target, source], marks = reply
+                cursors[target, source], fingerprints = reply
                 if not cursors[target, source]:
                     del cursors[target, source]
-                found += self._of(source, target, marks)
+                found += self._relevant(source, target, fingerprints)
             if failed:
                 yield [], failed
             for start in range(0, len(found), self._batch):
                 yield found[start : start + self._batch], {}
 
-    def _of(self, source: int, target: int, marks: Mapping[bytes, bytes]) -> list[Gone]:
-        names = list(marks)
+    def _relevant(self, source: int, target: int, fingerprints: Mapping[bytes, bytes]) -> list[RecordedCopy]:
+        names = list(fingerprints)
         places = zip(names, find_hosts(self._now, names), find_hosts(self._then, names), strict=True)
         return [
-            Gone(name, source, target, self._hashes[source], marks[name])
-            for name, home, next_home in places
-            if self._sources[home] == self._sources[source]
-            and self._targets[next_home] == self._targets[target]
+            RecordedCopy(name, source, target, self._hashes[source], fingerprints[name])
+            for name, current, new in places
+            if self._sources[current] == self._sources[source] and self._targets[new] == self._targets[target]
         ]
 
 
-def _place(host: Host) -> str:
-    """What a server is called by every machine that moves its keys."""
+def _global_address(host: Host) -> str:
+    """Return an address of a server that means the same on every machine."""
     if host.unix_socket_path is not None or host.host in ("localhost", "::1") or host.host.startswith("127."):
         return f"{socket.gethostname()}:{host.address}"
     return host.address

@@ -1,4 +1,4 @@
-"""Deletes keys by a pattern, on all servers at once."""
+"""Deletion of keys by a pattern, on all servers at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pindb.cache.shards import Shards
 
 __all__ = ["delete_matching"]
 
-#: How many keys a server looks at in one go, while all else waits: some milliseconds' work.
-AT_ONCE = 10_000
+#: How many keys a server scans per call: it serves no other client for these few milliseconds.
+BATCH = 10_000
 
-#: Looks at so many keys from a cursor on, deletes those that match, and returns the next cursor and how many
-#: were deleted. Not more than COUNT keys, or some more, come from a SCAN, so that unpack() takes them.
+#: Scans a number of keys from a cursor on, deletes the matches, and returns the next cursor and the number of
+#: deleted keys. COUNT is small, because Lua's unpack() takes only some thousands of values.
 DELETE = """
 local cursor, seen, deleted = ARGV[1], 0, 0
 repeat
@@ -27,25 +27,25 @@ return {cursor, deleted}
 
 
 def delete_matching(shards: Shards, pattern: str) -> int:
-    """Delete the keys that match a pattern; a server that holds few keys needs one round trip.
+    """Delete the keys that match a pattern.
 
-    Each server looks at 10,000 keys at a time, and does what else it is asked for in between.
+    A round trip scans 10,000 keys on each server; in between, the servers serve other clients.
 
     Arguments:
         shards: the servers.
-        pattern: as SCAN takes it.
+        pattern: a pattern for SCAN.
 
     Returns:
-        How many were deleted.
+        The number of deleted keys.
 
     Raises:
-        redis.RedisError: a server could not do it.
+        redis.RedisError: a server has failed.
     """
     deleted = 0
     cursors: dict[int, Any] = dict.fromkeys(shards.cluster.hosts, 0)
     while cursors:
-        replies = shards.at_hosts(
-            {host_id: ("EVAL", DELETE, 0, cursor, pattern, AT_ONCE) for host_id, cursor in cursors.items()}
+        replies = shards.send_to(
+            {host_id: ("EVAL", DELETE, 0, cursor, pattern, BATCH) for host_id, cursor in cursors.items()}
         )
         deleted += sum(number for _, number in replies.values())
         cursors = {host_id: cursor for host_id, (cursor, _) in replies.items() if int(cursor)}

@@ -1,4 +1,4 @@
-"""Commands for servers that are named, all servers at once."""
+"""Commands for given hosts, sent to all of them at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ __all__ = ["send_to_hosts"]
 
 
 def send_to_hosts(cluster: Cluster, commands: Iterable[tuple[int, tuple[Any, ...]]]) -> list[Any]:
-    """Send commands to hosts by their ids, all hosts at once.
+    """Send commands to hosts, all hosts at once.
+
+    Arguments:
+        cluster: the cluster.
+        commands: pairs of a host's id and the words of a command.
 
     Returns:
-        For each command its reply, or the `redis.RedisError` in place of it.
+        The reply to each command, or the `redis.RedisError` in its place.
     """
     fanout = FanoutClient(cluster, max_concurrency=None)
     host_ids = []

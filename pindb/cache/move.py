@@ -1,4 +1,4 @@
-"""Moves the keys of a cache to where other settings look for them, while the site goes on."""
+"""Resharding of a cache: moves keys to the servers of new settings while the site is online."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
-from pindb.cache.copies import PREFIX, TAKE_BACK, Copies, Gone
+from pindb.cache.copies import DELETE_COPY, PREFIX, CopyRecords, RecordedCopy
 from pindb.cache.fanout import send_to_hosts
 from pindb.cache.plan import find_hosts
 from pindb.cache.scan import get_sizes, scan
@@ -17,20 +17,20 @@ from pindb.redis import Cluster
 
 __all__ = ["Failure", "Move", "Progress"]
 
-#: How many values are under way at a time, of all servers together.
-AT_ONCE = 500
+#: How many keys are moved at a time, of all servers together.
+BATCH = 500
 
-#: How many failures are remembered; all are counted.
-REMEMBERED = 100
+#: How many failures are kept at most; all are counted.
+MAX_FAILURES = 100
 
-#: A value, and how long it lives; nothing where it is gone.
+#: Reads a value and its time to live in milliseconds; None if the key is gone.
 READ = """
 local value = redis.call('DUMP', KEYS[1])
 if not value then return false end
 return {value, redis.call('PTTL', KEYS[1])}
 """
 
-#: Deletes a key if it has the value that was read, and does not live longer than it was to live then.
+#: Deletes a key, unless its value has changed or its expiry has been extended since it was read.
 DELETE = """
 local value = redis.call('DUMP', KEYS[1])
 if not value then return 1 end
@@ -43,12 +43,13 @@ return 1
 
 
 class Failure(NamedTuple):
-    """Something that was not moved.
+    """Error of a move.
 
     Attributes:
-        address: the server that did not do its part.
-        key: the key, as it is stored; None: none of the server's keys that were not moved yet.
-        error: why.
+        address: the server that has failed.
+        key: the key on the server that was not moved; None: all keys of the server that were still to be
+            moved.
+        error: the error.
     """
 
     address: str
@@ -57,26 +58,26 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         what = "" if self.key is None else f"{self.key.decode(errors='backslashreplace')!r:.200}: "
-        # The server is in front already, and the script says nothing to a reader.
-        why = str(self.error)
-        return f"{self.address}: {what}{why.partition(f'({self.address}): ')[2] or why}"
+        # The message repeats the address, after the name of the script.
+        reason = str(self.error)
+        return f"{self.address}: {what}{reason.partition(f'({self.address}): ')[2] or reason}"
 
 
 @dataclass
 class Progress:
-    """How far a move is.
+    """Progress of a move.
 
     Attributes:
-        total: how many keys the servers have, those of others included, about.
-        seen: how many of them were looked at, about.
+        total: the approximate number of keys on the servers, including keys that are not the cache's.
+        seen: the approximate number of keys scanned so far.
         copied: keys that were copied.
-        same: keys whose copies were there already.
+        same: keys whose copies already existed.
         expired: keys that were gone before they could be copied.
         deleted: originals that were deleted.
-        kept: originals that were to be deleted, but have changed since they were copied.
+        kept: originals that were not deleted, because they have changed since they were copied.
         taken_back: copies of an earlier move that were deleted, because their originals are gone.
-        forgotten: copies that there was no room to remember: they stay if their originals go.
-        failed: how much was not moved; see `Move.failures`.
+        forgotten: copies that could not be recorded: a later move does not delete them if their originals go.
+        failed: the number of failures; see `Move.failures`.
     """
 
     total: int = 0
@@ -104,32 +105,32 @@ class _Copy(NamedTuple):
 
 
 class Move:
-    """Copies keys to the servers that other settings look for them on.
+    """Move of a cache's keys to the servers where new settings look for them.
 
-    It may be interrupted at any time, and run again: then keys whose copies are there are passed over. (Large
-    sets and hashes are copied again, for each server keeps them in an order of its own.) What is written
-    while it runs may be copied or not: run it again.
+    A move can be interrupted at any time and run again: keys with an identical copy are skipped. (Large sets
+    and hashes are copied again, because each server stores them in an order of its own.) Keys written while a
+    move runs may be missed: run it again to copy them.
 
-    Copies that an earlier move has written, and whose originals are gone since, are deleted first; not what
-    the site itself has written there, nor what it has changed. See `Copies`.
+    First, a move deletes copies of earlier moves whose originals are gone; but nothing that the site has
+    written or changed. See `CopyRecords`.
 
-    No original is deleted unless that is asked for. Then it is deleted after its copy was written, and only
-    if it has not changed since. Keys that lie where the old settings do not look for them are left alone.
+    Originals stay unless `delete` is set. With it, an original is deleted after its copy was written, if it
+    has not changed meanwhile. Keys on servers where the current settings do not look for them are not moved.
 
     Arguments:
-        now: the servers with the settings that the site uses.
-        then: the servers with the settings that it is to use.
-        pattern: which keys are the cache's, as SCAN takes it.
+        now: the servers by the current settings of the site.
+        then: the servers by the new settings.
+        pattern: the pattern of the cache's keys, for SCAN.
         delete: delete originals.
-        batch: how many values are under way at a time.
+        batch: how many keys are moved at a time.
 
     Attributes:
-        progress: how far it is.
-        failures: the first hundred things that failed.
+        progress: the progress so far.
+        failures: the first hundred failures.
     """
 
     def __init__(
-        self, now: Cluster, then: Cluster, pattern: str, *, delete: bool = False, batch: int = AT_ONCE
+        self, now: Cluster, then: Cluster, pattern: str, *, delete: bool = False, batch: int = BATCH
     ) -> None:
         self._now = now
         self._then = then
@@ -140,21 +141,23 @@ class Move:
         self.failures: list[Failure] = []
 
     def run(self) -> Iterator[Progress]:
-        """Do it, and say how far it is after each step: always the same object.
+        """Run the move. Yield the progress after each step, always as the same object.
 
         Raises:
-            redis.RedisError: a server did not answer at the beginning: nothing was moved. Later errors are
-                in `failures`, and all that they are not about is moved.
+            redis.RedisError: a server does not answer at the start, and nothing was moved. Later errors are
+                in `failures`, and do not stop the move of other keys.
         """
         self._sources = _identify(self._now)
         self._targets = _identify(self._then)
         self.progress.total = sum(get_sizes(self._now).values())
-        self._copies = Copies(self._now, self._then, self._sources, self._targets, self._pattern, self._batch)
-        # First: what the site writes again meanwhile is found when the keys are looked through.
-        for gone, unknown in self._copies.find():
-            for host_id, error in unknown.items():
+        self._records = CopyRecords(
+            self._now, self._then, self._sources, self._targets, self._pattern, self._batch
+        )
+        # Before the scan: it copies keys again that the site writes meanwhile.
+        for copies, errors in self._records.find():
+            for host_id, error in errors.items():
                 self._fail(self._then, host_id, None, error)
-            self._take_back(gone)
+            self._delete_orphans(copies)
             yield self.progress
         rounds = scan(self._now, self._pattern, count=max(self._batch, 10))
         seen = 0
@@ -174,7 +177,7 @@ class Move:
         self.progress.seen = self.progress.total
 
     def _leaving(self, host_id: int, names: list[bytes]) -> list[_Key]:
-        """The keys that a server has, and is not to have."""
+        """Return the keys that belong to another server by the new settings."""
         here = self._sources[host_id]
         places = zip(names, find_hosts(self._now, names), find_hosts(self._then, names), strict=True)
         return [
@@ -183,17 +186,20 @@ class Move:
             if self._sources[source] == here and self._targets[target] != here and not name.startswith(PREFIX)
         ]
 
-    def _take_back(self, copies: list[Gone]) -> None:
-        """Delete those of the copies whose originals are gone."""
-        there = send_to_hosts(self._now, ((copy.source, ("EXISTS", copy.name)) for copy in copies))
-        gone = []
-        for copy, reply in zip(copies, there, strict=True):
+    def _delete_orphans(self, copies: list[RecordedCopy]) -> None:
+        """Delete the copies whose originals are gone."""
+        originals = send_to_hosts(self._now, ((copy.source, ("EXISTS", copy.name)) for copy in copies))
+        orphans = []
+        for copy, reply in zip(copies, originals, strict=True):
             if isinstance(reply, RedisError):
                 self._fail(self._now, copy.source, copy, reply)
             elif not reply:
-                gone.append(copy)
-        commands = ((copy.target, ("EVAL", TAKE_BACK, 2, copy.name, copy.hash, copy.mark)) for copy in gone)
-        for copy, reply in zip(gone, send_to_hosts(self._then, commands), strict=True):
+                orphans.append(copy)
+        commands = (
+            (copy.target, ("EVAL", DELETE_COPY, 2, copy.name, copy.hash, copy.fingerprint))
+            for copy in orphans
+        )
+        for copy, reply in zip(orphans, send_to_hosts(self._then, commands), strict=True):
             if isinstance(reply, RedisError):
                 self._fail(self._then, copy.target, copy, reply)
             else:
@@ -217,15 +223,15 @@ class Move:
         return copies
 
     def _copy(self, copies: list[_Copy]) -> list[_Copy]:
-        """Write copies, and return those that are there now."""
+        """Write copies, and return those that exist now."""
         replies = send_to_hosts(
             self._then,
             (
-                (key.target, self._copies.write(key.source, key.name, value, _lifetime(left), self._delete))
+                (key.target, self._records.write(key.source, key.name, value, _lifetime(left), self._delete))
                 for key, value, left in copies
             ),
         )
-        there = []
+        existing = []
         for copy, reply in zip(copies, replies, strict=True):
             if isinstance(reply, RedisError):
                 self._fail(self._then, copy.key.target, copy.key, reply)
@@ -234,8 +240,8 @@ class Move:
             self.progress.copied += is_written
             self.progress.same += 1 - is_written
             self.progress.forgotten += is_forgotten
-            there.append(copy)
-        return there
+            existing.append(copy)
+        return existing
 
     def _delete_originals(self, copies: list[_Copy]) -> None:
         commands = []
@@ -250,20 +256,23 @@ class Move:
             else:
                 self.progress.kept += 1
 
-    def _fail(self, cluster: Cluster, host_id: int, key: _Key | Gone | None, error: RedisError) -> None:
+    def _fail(
+        self, cluster: Cluster, host_id: int, key: _Key | RecordedCopy | None, error: RedisError
+    ) -> None:
         self.progress.failed += 1
-        if len(self.failures) < REMEMBERED:
+        if len(self.failures) < MAX_FAILURES:
             address = cluster.hosts[host_id].address
             self.failures.append(Failure(address, None if key is None else key.name, error))
 
 
 def _lifetime(left: int) -> int:
-    """What RESTORE takes for what PTTL says: 0 is for ever, which a key with its last moments has not."""
+    """Return the time to live for RESTORE from the reply of PTTL, in milliseconds."""
+    # RESTORE takes 0 for "no expiry", so a key about to expire gets 1 ms.
     return 0 if left == -1 else max(left, 1)
 
 
 def _identify(cluster: Cluster) -> dict[int, tuple[Any, int]]:
-    """What tells databases apart, by their hosts' ids: two addresses may be the same server's.
+    """Return what identifies the database of each host: two addresses may belong to one server.
 
     Raises:
         redis.RedisError: a server does not answer.

@@ -1,4 +1,4 @@
-"""What a cache's settings mean: its servers, its router, and what to do when a server is down."""
+"""Settings of a cache: its servers, its router, and what happens when a server is down."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from pindb.redis.topology.hosts import is_positive
 
 __all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "is_name", "load_option", "read_options"]
 
-#: What ``ON_DOWN`` may be.
+#: The values of ``ON_DOWN``.
 ON_DOWN = ("error", "miss", "rehash")
 
-CONNECTING = frozenset(
+CONNECTION_OPTIONS = frozenset(
     {
         *("CONNECTION_POOL_CLASS", "CONNECTION_POOL_KWARGS", "PARSER_CLASS", "USERNAME", "PASSWORD"),
         *("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"),
     }
 )
 
-#: What the cluster says, where ``LOCATION`` names one of ``PINDB_CLUSTERS``.
-OF_CLUSTER = CONNECTING | {"ROUTER", "ROUTER_OPTIONS", "HASH_TAGS"}
+#: Options that belong into ``PINDB_CLUSTERS`` if ``LOCATION`` is the name of a cluster.
+CLUSTER_OPTIONS = CONNECTION_OPTIONS | {"ROUTER", "ROUTER_OPTIONS", "HASH_TAGS"}
 
-#: Those of pindb, and those of django-redis and Django that mean something with many servers.
-OPTIONS = OF_CLUSTER | {
+#: All options: pindb's own, and those of django-redis and Django that make sense with many servers.
+OPTIONS = CLUSTER_OPTIONS | {
     *("ON_DOWN", "RETRY_TIMEOUT", "CLIENT_CLASS", "IGNORE_EXCEPTIONS", "CLOSE_CONNECTION"),
     *("SERIALIZER", "PICKLE_VERSION", "COMPRESSOR", "REPLICA_READ_ONLY", "MAX_ENTRIES", "CULL_FREQUENCY"),
     "LOG_IGNORED_EXCEPTIONS",
 }
 
-#: True or False; a text is as good as True, whatever it says.
+#: Options that have to be True or False: any non-empty str, even "False", would be true.
 BOOLEANS = ("HASH_TAGS", "IGNORE_EXCEPTIONS", "CLOSE_CONNECTION")
 
-#: What the URLs say of each server.
-PLACES = frozenset({"host", "port", "path", "db", "url"})
+#: Options of connections that each server has in its URL.
+URL_OPTIONS = frozenset({"host", "port", "path", "db", "url"})
 
 SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """A cache's settings, read.
+    """Parsed settings of a cache.
 
     Attributes:
         servers: the servers and the router.
@@ -64,21 +64,22 @@ class CacheOptions:
 
 
 def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
-    """Read a cache's settings.
+    """Parse the settings of a cache.
 
     Arguments:
-        location: its ``LOCATION``: URLs, in a list or with commas between them, or the name of a cluster.
+        location: its ``LOCATION``: URLs, in a list or separated by commas, or the name of a cluster.
         options: its ``OPTIONS``.
 
     Raises:
-        ImproperlyConfigured: something is not what it should be; the message lists what is allowed.
+        ImproperlyConfigured: a setting is invalid; the message lists the allowed values.
     """
     if not isinstance(options, Mapping):
         raise ImproperlyConfigured(f"The cache's OPTIONS are a {type(options).__name__}. Write a dict.")
     unknown = sorted(str(name) for name in options.keys() - OPTIONS)
     if unknown and not _has_own_options(options):
         raise ImproperlyConfigured(
-            f"The cache's OPTIONS have {', '.join(unknown)}. Allowed are: {', '.join(sorted(OPTIONS))}."
+            f"The cache's OPTIONS have unknown names: {', '.join(unknown)}. Allowed are: "
+            f"{', '.join(sorted(OPTIONS))}."
         )
     for flag in BOOLEANS:
         if options.get(flag) not in (None, True, False):
@@ -91,20 +92,20 @@ def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
     urls = _urls(location)
     name = urls[0] if len(urls) == 1 and "://" not in urls[0] else None
     try:
-        settings = _of_urls(urls, options) if name is None else _of_cluster(name, options)
+        settings = _from_urls(urls, options) if name is None else _from_cluster(name, options)
         backend, servers = read_settings(settings)
         check_router(servers.router, on_down)
     except ClusterConfigError as error:
         raise ImproperlyConfigured(f"The cache's settings: {error}") from error
     if not issubclass(backend, Redis):
         raise ImproperlyConfigured(
-            f"The cache's LOCATION is the cluster {name!r}, whose backend is {backend.__name__}. A cache "
-            "needs a cluster of Redis servers."
+            f"The cache's LOCATION is the cluster {name!r}, whose backend is {backend.__name__}. A "
+            "cache needs Redis: name a cluster with the backend 'redis'."
         )
     router_options = dict(servers.router_options)
     if router_options.get("hash_tags") not in (None, True, False):
         raise ImproperlyConfigured(
-            f"The cache's router has hash_tags {router_options['hash_tags']!r}. Write True or False."
+            f"The hash_tags of the cache's router is {router_options['hash_tags']!r}. Write True or False."
         )
     of_router = router_options.pop("retry_timeout", RETRY_TIMEOUT)
     timeout = options.get("RETRY_TIMEOUT", servers.more.get("retry_timeout", of_router))
@@ -116,21 +117,21 @@ def read_options(location: Any, options: Mapping[str, Any]) -> CacheOptions:
 
 
 def check_router(router: type[BaseRouter], on_down: str) -> None:
-    """Raise `ClusterConfigError` unless a router suits a cache, and what it does when a server is down."""
+    """Raise `ClusterConfigError` unless a router suits a cache with this ``ON_DOWN``."""
     if not router.by_key:
         raise ClusterConfigError(
-            f"The router {router.__name__} does not go by keys: what a cache writes would not be found "
-            "again. Write one of: 'partition', 'consistent', or a dotted path."
+            f"The router {router.__name__} does not place keys, so a cache could not find them again. Write "
+            "'partition', 'consistent', or the dotted path of a router that does."
         )
     if on_down == "rehash" and not router.retryable:
         raise ClusterConfigError(
-            f"The cache's ON_DOWN is 'rehash', but the router {router.__name__} knows one server for each "
+            f"The cache's ON_DOWN is 'rehash', but the router {router.__name__} has only one server for each "
             "key. Change ON_DOWN to 'error' or 'miss', or write \"ROUTER\": \"consistent\"."
         )
 
 
 def _has_own_options(options: Mapping[str, Any]) -> bool:
-    """Whether a serializer or compressor of the site's own gets the options, and may have some of its own."""
+    """Whether the site has its own serializer or compressor, which may read options of its own."""
     paths = [options.get(name) for name in ("SERIALIZER", "COMPRESSOR")]
     return any(path is not None and not str(path).startswith("django_redis.") for path in paths)
 
@@ -141,7 +142,7 @@ def _urls(location: Any) -> list[str]:
     urls = [url.strip() for url in location if isinstance(url, str)] if _is_list(location) else []
     if not urls or not all(urls) or len(urls) != len(location):
         raise ImproperlyConfigured(
-            'The cache\'s LOCATION is no list of URLs. Write ["redis://host:6379/0", ...] '
+            'The cache\'s LOCATION is not a list of URLs. Write ["redis://host:6379/0", ...] '
             f"({', '.join(SCHEMES)}), or the name of a cluster in PINDB_CLUSTERS."
         )
     return urls
@@ -152,36 +153,36 @@ def _is_list(location: Any) -> bool:
 
 
 def is_name(location: Any) -> bool:
-    """Whether a ``LOCATION`` can only be a name, and no URL without its scheme, which may hold a password."""
+    """Whether a ``LOCATION`` is safe to show: a name, not a URL without scheme, which may hold a password."""
     return isinstance(location, str) and re.fullmatch(r"[\w.-]+", location) is not None
 
 
-def _of_cluster(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings of a cluster in ``PINDB_CLUSTERS``."""
+def _from_cluster(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a cluster in ``PINDB_CLUSTERS``."""
     clusters = connections.settings
     if name not in clusters:
         shown = f" is {name!r}, which" if is_name(name) else ""
         raise ImproperlyConfigured(
             f"The cache's LOCATION{shown} is neither a URL ({', '.join(SCHEMES)}) nor a cluster "
-            f"in PINDB_CLUSTERS; those are: {', '.join(map(repr, clusters)) or 'none'}."
+            f"in PINDB_CLUSTERS, which has: {', '.join(map(repr, clusters)) or 'none'}."
         )
-    both = sorted(OF_CLUSTER & options.keys())
+    both = sorted(CLUSTER_OPTIONS & options.keys())
     if both:
         raise ImproperlyConfigured(
-            f"The cache's LOCATION is the cluster {name!r}, and its OPTIONS have {', '.join(both)}, which "
-            "PINDB_CLUSTERS says of it. Write it there."
+            f"The cache's OPTIONS have {', '.join(both)}, but its LOCATION is the cluster {name!r}. Move "
+            f"these settings to PINDB_CLUSTERS[{name!r}]."
         )
     return clusters[name]
 
 
-def _of_urls(urls: list[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same settings for servers by their URLs."""
-    wrong = [place for place, url in enumerate(urls) if not url.startswith(SCHEMES)]
-    if wrong:
-        # Not the URL itself, which may hold a password.
+def _from_urls(urls: list[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a cluster of servers with these URLs."""
+    invalid = [index for index, url in enumerate(urls) if not url.startswith(SCHEMES)]
+    if invalid:
+        # Without the URL, which may hold a password.
         raise ImproperlyConfigured(
-            f"The cache's LOCATION has something at place {wrong[0]} that is no URL of Redis. Allowed are "
-            f"{', '.join(SCHEMES)}."
+            f"Item {invalid[0]} of the cache's LOCATION (counting from 0) is not a Redis URL. Write "
+            "redis://host:port/db, rediss://... or unix:///path?db=0."
         )
     router_options = _dict(options, "ROUTER_OPTIONS")
     if "HASH_TAGS" in options:
@@ -192,22 +193,22 @@ def _of_urls(urls: list[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     given = {name: value for name, value in pool_options.items() if value is not None}
     given |= _dict(options, "CONNECTION_POOL_KWARGS")
-    places = sorted(PLACES & given.keys())
-    if places:
+    misplaced = sorted(URL_OPTIONS & given.keys())
+    if misplaced:
         raise ImproperlyConfigured(
-            f"The cache's CONNECTION_POOL_KWARGS have {', '.join(places)}, which would be the same for all "
-            "servers. Write it into the URLs of LOCATION."
+            f"The cache's CONNECTION_POOL_KWARGS have {', '.join(misplaced)}, which would be the same for "
+            "all servers. Write it into the URLs of LOCATION."
         )
     if given.get("decode_responses"):
         raise ImproperlyConfigured(
-            "The cache's CONNECTION_POOL_KWARGS have decode_responses, but what the cache stores is no text. "
+            "The cache's CONNECTION_POOL_KWARGS have decode_responses, but a cache stores bytes, not text. "
             "Leave it out."
         )
     defaults = {name: options[name.upper()] for name in ("username", "password") if options.get(name.upper())}
     for name, value in defaults.items():
         if not isinstance(value, str):
             raise ImproperlyConfigured(
-                f"The cache's {name.upper()} is a {type(value).__name__}. Write text, or leave it out."
+                f"The cache's {name.upper()} is a {type(value).__name__}. Write a str, or leave it out."
             )
     return {
         "hosts": [{"url": url} for url in urls],

@@ -1,10 +1,10 @@
-"""What a change of a cache's servers, or of its router, would move: found out before it is done."""
+"""Plan of a change of servers or router: how many keys would move between which servers."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,15 +20,14 @@ __all__ = ["Plan", "find_hosts", "make_cluster", "plan_keys", "plan_scanned"]
 
 @dataclass(frozen=True)
 class Plan:
-    """Where keys are, and where they would be.
+    """Number of keys by their current and their future server.
 
     Attributes:
-        flows: how many keys are on one server and would be on another one, by the addresses of both; those
-            that stay are on the same one.
-        elsewhere: keys that lie where the cache does not look for them: copies of an earlier move, or what
-            was written while a server was down. They are not in `flows`, and not moved.
-        seen: how many keys were looked at, about, those of others included.
-        total: how many there are, about.
+        flows: the number of keys by current and future address; the same address twice for keys that stay.
+        elsewhere: keys on servers where the cache does not look for them: copies of an earlier move, or keys
+            written while a server was down. They are not in `flows`, and a move ignores them.
+        seen: the approximate number of scanned keys, including keys that are not the cache's.
+        total: the approximate number of keys on all servers.
     """
 
     flows: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -38,43 +37,43 @@ class Plan:
 
     @property
     def keys(self) -> int:
-        """The cache's keys among those that were looked at."""
+        """The number of the cache's keys among the scanned ones."""
         return sum(self.flows.values())
 
     @property
     def moving(self) -> int:
-        """How many of the keys would be on another server."""
+        """The number of keys that would move."""
         return sum(number for (source, target), number in self.flows.items() if source != target)
 
     @property
     def share(self) -> float:
-        """The part of the keys that would be on another server, of 1."""
+        """The part of the keys that would move, from 0 to 1."""
         return self.moving / self.keys if self.keys else 0.0
 
     def now(self, address: str) -> int:
-        """How many keys a server has."""
+        """Return the number of keys that a server has."""
         return sum(number for (source, _), number in self.flows.items() if source == address)
 
     def then(self, address: str) -> int:
-        """How many keys a server would have."""
+        """Return the number of keys that a server would have."""
         return sum(number for (_, target), number in self.flows.items() if target == address)
 
     def leaving(self, address: str) -> int:
-        """How many keys would leave a server."""
+        """Return the number of keys that would leave a server."""
         return self.now(address) - self.flows.get((address, address), 0)
 
     def arriving(self, address: str) -> int:
-        """How many keys would come to a server."""
+        """Return the number of keys that would come to a server."""
         return self.then(address) - self.flows.get((address, address), 0)
 
 
 def make_cluster(options: CacheOptions) -> Cluster:
-    """The servers of settings, apart from those that the site uses.
+    """Return a cluster of its own for a cache's settings, independent of the site's connections.
 
-    Keys are where the settings say, also while a server is down.
+    It does not fail over: a key is always placed on the server of the settings, even if that server is down.
 
     Raises:
-        ClusterConfigError: the servers do not suit the router, say.
+        ClusterConfigError: a setting is invalid, or the servers do not suit the router.
     """
     return Redis.make_servers(
         replace(options.servers, max_connection_retries=0), retry_timeout=options.retry_timeout
@@ -82,40 +81,40 @@ def make_cluster(options: CacheOptions) -> Cluster:
 
 
 def find_hosts(cluster: Cluster, keys: Sequence[Any]) -> list[int]:
-    """The ids of the hosts that a cache looks for keys on."""
+    """Return the ids of the hosts where a cache looks for keys."""
     return cluster.get_router().find_hosts(keys)
 
 
 def find_addresses(cluster: Cluster, keys: Sequence[Any]) -> list[str]:
-    """`find_hosts`, by the addresses of the hosts."""
+    """Return the addresses of the hosts where a cache looks for keys."""
     addresses = {host_id: host.address for host_id, host in cluster.hosts.items()}
     return [addresses[host_id] for host_id in find_hosts(cluster, keys)]
 
 
 def plan_keys(now: Cluster, then: Cluster, keys: Sequence[Any]) -> Plan:
-    """What would become of keys, wherever they are and whether or not there are any; asks no server.
+    """Return the plan for given keys, whether or not they exist. Sends no command.
 
     Arguments:
-        now: the servers as they are.
-        then: the servers as they would be.
-        keys: the names under which keys are stored.
+        now: the current servers.
+        then: the future servers.
+        keys: the names of keys on the servers.
     """
     pairs = zip(find_addresses(now, keys), find_addresses(then, keys), strict=True)
     return Plan(Counter(pairs), seen=len(keys), total=len(keys))
 
 
 def plan_scanned(now: Cluster, then: Cluster, pattern: str, limit: int | None = 100_000) -> Plan:
-    """What would become of the keys that there are.
+    """Return the plan for the keys on the current servers.
 
     Arguments:
-        now: the servers as they are; these are asked.
-        then: the servers as they would be.
-        pattern: which keys are the cache's, as SCAN takes it.
-        limit: how many keys to look at, about, those of others included: of each server the same part. None:
-            at all.
+        now: the current servers, which are scanned.
+        then: the future servers.
+        pattern: the pattern of the cache's keys, for SCAN.
+        limit: the approximate number of keys to scan, including keys that are not the cache's; of each
+            server the same part. None: all keys.
 
     Raises:
-        redis.RedisError: a server could not be asked.
+        redis.RedisError: a server could not be scanned.
     """
     sizes = get_sizes(now)
     total = sum(sizes.values())
@@ -125,18 +124,11 @@ def plan_scanned(now: Cluster, then: Cluster, pattern: str, limit: int | None = 
     flows: Counter[tuple[str, str]] = Counter()
     elsewhere = 0
     for found in scan(now, pattern, limits):
-        for address, keys in found_keys(now, found):
+        for host_id, keys in found.items():
+            if isinstance(keys, RedisError):
+                raise keys
+            address = now.hosts[host_id].address
             pairs = plan_keys(now, then, keys).flows
             flows.update({pair: number for pair, number in pairs.items() if pair[0] == address})
             elsewhere += sum(number for pair, number in pairs.items() if pair[0] != address)
     return Plan(flows, elsewhere, min(total, limit) if limit is not None else total, total)
-
-
-def found_keys(
-    cluster: Cluster, found: Mapping[int, list[bytes] | RedisError]
-) -> Iterable[tuple[str, list[bytes]]]:
-    """What servers found, by their addresses; the first error is raised."""
-    for host_id, keys in found.items():
-        if isinstance(keys, RedisError):
-            raise keys
-        yield cluster.hosts[host_id].address, keys

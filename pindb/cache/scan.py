@@ -1,4 +1,4 @@
-"""Looks through the servers of a cache for its keys, all servers at once."""
+"""Scan of a cache's keys, on all servers at once."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pindb.redis import Cluster
 
 __all__ = ["get_sizes", "make_full_pattern", "scan"]
 
-#: How many keys a server looks at before it does what others ask for.
-AT_ONCE = 1000
+#: How many keys a server scans per call, in between which it serves other clients.
+BATCH = 1000
 
 
 def get_sizes(cluster: Cluster) -> dict[int, int]:
-    """How many keys each database has, by the id of its host, those of others included.
+    """Return the number of keys in each database by host id, including keys that are not the cache's.
 
     Raises:
-        redis.RedisError: a server does not say.
+        redis.RedisError: a server does not answer.
     """
     host_ids = cluster.one_for_each_database()
     sizes = send_to_hosts(cluster, ((host_id, ("DBSIZE",)) for host_id in host_ids))
@@ -34,25 +34,25 @@ def get_sizes(cluster: Cluster) -> dict[int, int]:
 
 
 def scan(
-    cluster: Cluster, pattern: str, limits: Mapping[int, int] | None = None, count: int = AT_ONCE
+    cluster: Cluster, pattern: str, limits: Mapping[int, int] | None = None, count: int = BATCH
 ) -> Iterator[dict[int, list[bytes] | RedisError]]:
-    """The keys that match a pattern, of all servers.
+    """Iterate over the keys of all servers that match a pattern.
 
     Arguments:
         cluster: the servers.
-        pattern: as SCAN takes it.
-        limits: how many keys to look at, about, by the host's id, those that do not match included; None: at
-            all.
-        count: how many keys each server looks at in one go, or some fewer.
+        pattern: a pattern for SCAN.
+        limits: the approximate number of keys to scan by host id, including keys that do not match; None: all
+            keys.
+        count: how many keys each server scans per call, at most.
 
     Returns:
-        Rounds: for each server that has not come to its end, the keys that it found. A server with an error
-        has come to its end with that. A key may come twice, as SCAN has it.
+        An iterator of rounds. A round has the found keys of each server that is not done, or its error, after
+        which the server counts as done. A key may appear twice, as in any SCAN.
     """
     cursors = dict.fromkeys(cluster.one_for_each_database(), 0)
     counts, rounds = dict.fromkeys(cursors, count), math.inf
     if limits is not None:
-        # All come to their limits in the same round.
+        # All servers reach their limits in the same round.
         rounds = math.ceil(max(limits.values()) / count)
         counts = {host_id: max(math.ceil(limit / rounds), 1) for host_id, limit in limits.items()}
     while cursors and rounds > 0:
@@ -69,10 +69,10 @@ def scan(
 
 
 def make_full_pattern(cache: Any) -> str:
-    """The pattern of all keys of a cache, of all versions, as SCAN takes it.
+    """Return a pattern for SCAN that matches all keys of a cache, of all versions.
 
     Raises:
-        ImproperlyConfigured: its ``KEY_FUNCTION`` makes no pattern of one.
+        ImproperlyConfigured: the ``KEY_FUNCTION`` of the cache does not keep the ``*``.
     """
     try:
         pattern = cache.key_func("*", glob_escape(cache.key_prefix), "*")
@@ -80,7 +80,7 @@ def make_full_pattern(cache: Any) -> str:
         pattern = None
     if not isinstance(pattern, str) or "*" not in pattern:
         raise ImproperlyConfigured(
-            "The cache's KEY_FUNCTION makes no pattern out of '*', so nothing tells which keys are the "
-            "cache's. Write a pattern: --match 'prefix*'."
+            "The cache's KEY_FUNCTION does not keep the '*' of a pattern, so the cache's keys cannot be told "
+            "from others. Write a pattern: --match 'prefix*'."
         )
     return pattern

@@ -1,4 +1,4 @@
-"""Operations on several sets, which may lie on different servers."""
+"""Set operations on several keys, which may be on different servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ __all__ = ["SetOperations"]
 
 Combine = Callable[..., "set[Any]"]
 
-#: Makes a set of these members, and of no others, in one step. (Lua's unpack() takes some thousands.)
+#: Replaces a set atomically. Adds members in chunks, because Lua's unpack() takes only some thousands of
+#: values.
 REPLACE = """
 redis.call('DEL', KEYS[1])
 for i = 1, #ARGV, 1000 do
@@ -28,11 +29,11 @@ return #ARGV
 
 
 class SetOperations:
-    """django-redis's methods for several sets, for keys on any servers.
+    """django-redis's methods for several sets, on any servers.
 
-    Where all keys are on one server (give them the same ``{hash tag}`` and the cache ``HASH_TAGS``), that
-    server does it at once. Where they are not, the members are fetched and put together here, and moved in
-    two steps: right, but not atomic.
+    If all keys are on one server, that server runs the operation atomically: give the keys the same
+    ``{hash tag}``, and the cache ``HASH_TAGS``. Otherwise the members are fetched and combined in Python, and
+    `smove` removes and adds in two steps, neither of which is atomic.
     """
 
     shards: Shards
@@ -47,15 +48,15 @@ class SetOperations:
         def decode(self, value: Any) -> Any: ...
 
     def sdiff(self, *keys: Any, version: int | None = None, client: Any = None) -> set[Any]:
-        """The members of the first set that are in none of the others."""
+        """Return the members of the first set that are in none of the others."""
         return self._decoded(self._combine("SDIFF", set.difference, self._names(keys, version)))
 
     def sinter(self, *keys: Any, version: int | None = None, client: Any = None) -> set[Any]:
-        """The members that all sets have."""
+        """Return the members that all sets have."""
         return self._decoded(self._combine("SINTER", set.intersection, self._names(keys, version)))
 
     def sunion(self, *keys: Any, version: int | None = None, client: Any = None) -> set[Any]:
-        """The members that any of the sets has."""
+        """Return the members of all sets together."""
         return self._decoded(self._combine("SUNION", set.union, self._names(keys, version)))
 
     def sdiffstore(
@@ -66,26 +67,26 @@ class SetOperations:
         version_keys: int | None = None,
         client: Any = None,
     ) -> int:
-        """Store `sdiff` of the keys at another key; returns how many members it has."""
+        """Store the result of `sdiff` at another key, and return the number of its members."""
         names = self._names(keys, version_keys)
         return self._store("SDIFFSTORE", set.difference, self.make_key(dest, version_dest), names)
 
     def sinterstore(self, dest: Any, *keys: Any, version: int | None = None, client: Any = None) -> int:
-        """Store `sinter` of the keys at another key; returns how many members it has."""
+        """Store the result of `sinter` at another key, and return the number of its members."""
         names = self._names(keys, version)
         return self._store("SINTERSTORE", set.intersection, self.make_key(dest, version), names)
 
     def sunionstore(
         self, destination: Any, *keys: Any, version: int | None = None, client: Any = None
     ) -> int:
-        """Store `sunion` of the keys at another key; returns how many members it has."""
+        """Store the result of `sunion` at another key, and return the number of its members."""
         names = self._names(keys, version)
         return self._store("SUNIONSTORE", set.union, self.make_key(destination, version), names)
 
     def smove(
         self, source: Any, destination: Any, member: Any, version: int | None = None, client: Any = None
     ) -> bool:
-        """Move a member from one set to another; False where it was not there."""
+        """Move a member from one set to another. Return False if the source does not have it."""
         names = self._names((source, destination), version)
         stored = self.encode(member)
         moved = self._on_one_server("SMOVE", names, stored)
@@ -107,17 +108,17 @@ class SetOperations:
         return {self.decode(member) for member in members}
 
     def _on_one_server(self, command: str, names: Sequence[Any], *words: Any) -> Any:
-        """The reply of the server that has all of the keys; None where there is none such."""
+        """Return the reply of the server that has all keys; None if they are on several servers."""
         servers = set(self.cluster.get_router().find_hosts(names))
         if len(servers) > 1:
             return None
         (server,) = servers
         try:
-            return self.shards.at_hosts({server: (command, *names, *words)}).get(server)
+            return self.shards.send_to({server: (command, *names, *words)}).get(server)
         except UNREACHABLE:
             if self.shards.on_down != "rehash":
                 raise
-            # What it had is on several others now.
+            # With "rehash", the keys of a server that is down are spread over several others.
             return None
 
     def _combine(self, command: str, combine: Combine, names: Sequence[Any]) -> set[Any]:
@@ -132,7 +133,7 @@ class SetOperations:
 
     def _set_or_nothing(self, members: Any) -> set[Any]:
         if isinstance(members, RedisError):
-            self.shards.lost(members, "SMEMBERS")
+            self.shards.handle_failure(members, "SMEMBERS")
             return set()
         return set(members)
 

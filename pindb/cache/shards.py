@@ -1,4 +1,4 @@
-"""The servers of a cache: one cluster for all threads of a process that use the same settings."""
+"""Servers of a cache: one cluster per process for all caches with the same settings."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from redis.exceptions import RedisError
 from pindb._forks import Lock
 from pindb.cache.fanout import send_to_hosts
 from pindb.cache.misses import UNREACHABLE, MissClient, OutageCounts
-from pindb.cache.options import OF_CLUSTER, CacheOptions, is_name, read_options
+from pindb.cache.options import CLUSTER_OPTIONS, CacheOptions, is_name, read_options
 from pindb.conf import on_change
 from pindb.redis import ClusterConfigError, RoutingClient, connections
 from pindb.redis.backends.redis import Redis
 
 __all__ = ["Shards", "get_shards"]
 
-#: The options that make a difference to the servers.
-RELEVANT = OF_CLUSTER | {"ON_DOWN", "RETRY_TIMEOUT"}
+#: The options that `Shards` depend on.
+RELEVANT = CLUSTER_OPTIONS | {"ON_DOWN", "RETRY_TIMEOUT"}
 
 
 class Shards:
-    """The servers of a cache, and what it does when one is down. Safe under threads, and in forked processes.
+    """Servers of a cache, and its policy for servers that are down. Safe under threads and after a fork.
 
     Arguments:
         options: the cache's settings.
 
     Attributes:
         cluster: the servers.
-        client: sends each command to the server that has its key.
+        client: a client that sends each command to the server of its key.
         on_down: ``"error"``, ``"miss"`` or ``"rehash"``.
-        losses: what dead servers cost, with ``"miss"``.
+        losses: counters of reads and writes lost to servers that were down, with ``"miss"``.
 
     Raises:
-        ImproperlyConfigured: the servers do not suit the router, say.
+        ImproperlyConfigured: a setting is invalid, or the servers do not suit the router.
     """
 
     def __init__(self, options: CacheOptions) -> None:
@@ -51,50 +51,56 @@ class Shards:
         if self.on_down == "miss":
             self.client = MissClient(self.cluster, self.losses)
 
-    def lost(self, error: RedisError, command: str, number: int = 1) -> None:
-        """A command of a batch failed, for so many keys: raise the error, unless dead servers are misses."""
+    def handle_failure(self, error: RedisError, command: str, number: int = 1) -> None:
+        """Count a failed command as lost if servers that are down are misses; otherwise raise its error.
+
+        Arguments:
+            error: the error.
+            command: the name of the command.
+            number: how many keys the command has.
+        """
         if self.on_down != "miss" or not isinstance(error, UNREACHABLE):
             raise error
         self.losses.count(command, number)
 
-    def everywhere(self, *words: Any) -> dict[int, Any]:
+    def send_to_all(self, *words: Any) -> dict[int, Any]:
         """Send a command to all servers at once.
 
         Returns:
-            The reply of each server by its id; of those that are up, unless dead servers are errors.
+            The replies by host id. Without the servers that are down, unless ``ON_DOWN`` is ``"error"``.
 
         Raises:
-            redis.RedisError: the first error; with ``"rehash"`` that of a dead server if no server is up.
+            redis.RedisError: the first error; with ``"rehash"`` also if all servers are down.
         """
-        return self.at_hosts(dict.fromkeys(self.cluster.hosts, words))
+        return self.send_to(dict.fromkeys(self.cluster.hosts, words))
 
-    def at_hosts(self, commands: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
-        """Send each server its own command, all at once; see `everywhere`."""
+    def send_to(self, commands: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """Send commands to servers by host id, all at once; see `send_to_all` for the rest."""
         replies: dict[int, Any] = {}
-        lost = None
+        outage = None
         for host_id, reply in zip(commands, send_to_hosts(self.cluster, commands.items()), strict=True):
             if not isinstance(reply, RedisError):
                 replies[host_id] = reply
             elif self.on_down != "error" and isinstance(reply, UNREACHABLE):
-                lost = reply
+                outage = reply
             else:
                 raise reply
         if (
-            lost is not None
+            outage is not None
             and not replies
             and self.on_down == "rehash"
             and len(commands) == len(self.cluster.hosts)
         ):
-            raise lost
+            raise outage
         return replies
 
 
 _shards: dict[str, Shards] = {}
-_making = Lock()
+_lock = Lock()
 
 
 def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
-    """The servers for a cache's ``LOCATION`` and ``OPTIONS``: the same for the same settings.
+    """Return the servers for the ``LOCATION`` and ``OPTIONS`` of a cache. Same settings, same object.
 
     Raises:
         ImproperlyConfigured: see `read_options` and `Shards`.
@@ -108,7 +114,7 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
     settings = repr((location, relevant, clusters))
     shards = _shards.get(settings)
     if shards is None:
-        with _making.get():
+        with _lock.get():
             shards = _shards.get(settings)
             if shards is None:
                 shards = _shards[settings] = Shards(read_options(location, options))
@@ -118,7 +124,7 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
 @on_change
 def _forget(setting: str) -> None:
     if setting in ("CACHES", "PINDB_CLUSTERS"):
-        with _making.get():
+        with _lock.get():
             forgotten = list(_shards.values())
             _shards.clear()
         for shards in forgotten:

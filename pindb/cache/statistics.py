@@ -1,4 +1,4 @@
-"""How full the servers of a cache are, and how often they have what is asked for."""
+"""Statistics of a cache's servers: keys, memory, hits and misses."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["ServerStats", "find_shards", "stats"]
 
 @dataclass(frozen=True)
 class ServerStats:
-    """One server of a cache.
+    """Statistics of one server of a cache.
 
     Attributes:
-        host_id: its number.
-        address: where it is: ``host:port/db``.
-        share: the part of all keys that the router gives it, of 1.
-        is_up: whether it answered; if not, what follows is 0.
-        keys: the keys in its database.
-        memory: the memory that the server uses for data of all databases, in bytes.
-        hits: look-ups in all databases, since the server started, that found a key.
-        misses: those that found none.
+        host_id: the id of the server in the cluster.
+        address: its address, ``host:port/db``.
+        share: the part of all keys that the router places on it, from 0 to 1.
+        is_up: whether it answered; if not, all numbers below are 0.
+        keys: the number of keys in its database.
+        memory: the memory used by the server, for all its databases, in bytes.
+        hits: look-ups that found a key, in all databases, since the server started.
+        misses: look-ups that found no key.
     """
 
     host_id: int
@@ -41,29 +41,29 @@ class ServerStats:
 
     @property
     def hit_rate(self) -> float | None:
-        """The part of the look-ups that found a key, of 1; None where there were no look-ups."""
+        """The part of the look-ups that found a key, from 0 to 1; None without look-ups."""
         lookups = self.hits + self.misses
         return self.hits / lookups if lookups else None
 
 
 def stats(alias: str = "default") -> list[ServerStats]:
-    """Figures of each server of a cache, all asked at once.
+    """Return statistics of each server of a cache. Asks all servers at once.
 
     Arguments:
-        alias: the cache's name in ``CACHES``.
+        alias: the alias of the cache in ``CACHES``.
 
     Raises:
         django.core.cache.InvalidCacheBackendError: there is no such cache.
-        ImproperlyConfigured: it is none of pindb's.
+        ImproperlyConfigured: the cache does not use pindb's client.
     """
     shards = find_shards(alias)
     hosts = list(shards.cluster.hosts.values())
-    questions = [("DBSIZE",), ("INFO", "memory"), ("INFO", "stats")]
-    replies = send_to_hosts(shards.cluster, ((host.host_id, words) for host in hosts for words in questions))
+    commands = [("DBSIZE",), ("INFO", "memory"), ("INFO", "stats")]
+    replies = send_to_hosts(shards.cluster, ((host.host_id, words) for host in hosts for words in commands))
     shares = shards.cluster.get_router().get_shares()
     found = []
-    for place, host in enumerate(hosts):
-        answers = replies[3 * place : 3 * place + 3]
+    for index, host in enumerate(hosts):
+        answers = replies[3 * index : 3 * index + 3]
         figures: dict[str, Any] = {}
         if not any(isinstance(answer, RedisError) for answer in answers):
             keys, memory, counters = answers
@@ -80,17 +80,17 @@ def stats(alias: str = "default") -> list[ServerStats]:
 
 
 def find_shards(alias: str) -> Shards:
-    """The servers of a cache.
+    """Return the servers of a cache.
 
     Raises:
         django.core.cache.InvalidCacheBackendError: there is no such cache.
-        ImproperlyConfigured: it is none of pindb's.
+        ImproperlyConfigured: the cache does not use pindb's client.
     """
     client = getattr(caches[alias], "client", None)
     shards = getattr(client, "shards", None)
     if not isinstance(shards, Shards):
         raise ImproperlyConfigured(
-            f'The cache {alias!r} is not spread over servers by pindb. Give it "BACKEND": '
+            f'The cache {alias!r} does not use pindb\'s client. Write "BACKEND": '
             '"pindb.cache.ShardedRedisCache".'
         )
     return shards

@@ -1,4 +1,4 @@
-"""Other servers, or another router, for a cache: what its settings would be then."""
+"""Settings of a cache after a change: with servers added or removed, or with another router."""
 
 from __future__ import annotations
 
@@ -22,42 +22,45 @@ def change_servers(
     remove: Sequence[str] = (),
     router: str | None = None,
 ) -> CacheOptions:
-    """The settings with servers added and removed, or with another router.
+    """Return the settings with servers added and removed, or with another router.
 
-    Hosts are numbered as in a ``LOCATION`` without what is removed, and with what is added at its end;
-    weights stay with their hosts. Of the router's options, another router keeps those that it takes.
+    Hosts are numbered as in a ``LOCATION`` from which the removed URLs are deleted, and to which the added
+    URLs are appended. Hosts keep their weights. Another router gets those of the router's options that it
+    takes.
 
     Arguments:
         options: the cache's settings.
-        add: URLs of servers that it has not.
-        remove: URLs of servers that it has; their passwords need not be in there.
-        router: a short name, or a dotted path.
+        add: URLs of new servers.
+        remove: URLs of current servers, with or without passwords.
+        router: the short name or the dotted path of a router.
 
     Raises:
-        ClusterConfigError: a server is there already, or is not there, or the router does not suit a cache.
+        ClusterConfigError: a server to add exists, a server to remove does not, or the router does not suit a
+            cache.
     """
     servers = options.servers
-    places = {host_id: _address(config, servers.defaults) for host_id, config in servers.hosts.items()}
+    addresses = {host_id: _address(config, servers.defaults) for host_id, config in servers.hosts.items()}
     known = ", ".join(describe_hosts(options).values())
-    gone = set()
+    removed = set()
     for url in remove:
         address = _address(url, servers.defaults)
-        if address not in places.values():
+        if address not in addresses.values():
             raise ClusterConfigError(f"The cache has no server {mask(url)} to remove. It has: {known}.")
-        gone |= {host_id for host_id, place in places.items() if place == address}
-    # Routers that count hosts need them without a gap; ids that have gaps mean something to a router.
-    gapless = list(places) == list(range(len(places)))
-    left = [host_id for host_id in places if host_id not in gone]
-    ids = {host_id: place if gapless else host_id for place, host_id in enumerate(left)}
+        removed |= {host_id for host_id, other in addresses.items() if other == address}
+    # Renumber ids without gaps, which many routers require. Ids with gaps may mean something to a custom
+    # router.
+    gapless = list(addresses) == list(range(len(addresses)))
+    left = [host_id for host_id in addresses if host_id not in removed]
+    ids = {host_id: index if gapless else host_id for index, host_id in enumerate(left)}
     hosts = {new: servers.hosts[old] for old, new in ids.items()}
-    there = set(places.values())
+    taken = set(addresses.values())
     for url in add:
         address = _address(url, servers.defaults)
-        if address in there:
+        if address in taken:
             raise ClusterConfigError(
-                f"The cache has the server {mask(url)} already, or it is added twice. The cache has: {known}."
+                f"The server {mask(url)} is added twice, or the cache already has it. The cache has: {known}."
             )
-        there.add(address)
+        taken.add(address)
         hosts[max(hosts, default=-1) + 1] = {"url": url}
     if not hosts:
         raise ClusterConfigError("The cache would have no server left. Add one, or remove fewer.")
@@ -69,14 +72,14 @@ def change_servers(
     if router is not None:
         kind = find_router(router)
         check_router(kind, options.on_down)
-        taken = keywords(kind, 1)
-        if taken is not None:
-            router_options = {name: value for name, value in router_options.items() if name in taken}
+        names = keywords(kind, 1)
+        if names is not None:
+            router_options = {name: value for name, value in router_options.items() if name in names}
     return replace(options, servers=replace(servers, hosts=hosts, router=kind, router_options=router_options))
 
 
 def describe_hosts(options: CacheOptions) -> dict[int, str]:
-    """The URLs of a cache's servers by their numbers, without what may be secret."""
+    """Return the URLs of a cache's servers by host id, without secrets."""
     found = {}
     for host_id, config in options.servers.hosts.items():
         url = config if isinstance(config, str) else config.get("url")
@@ -88,7 +91,7 @@ def describe_hosts(options: CacheOptions) -> dict[int, str]:
 
 
 def mask(url: str) -> str:
-    """A URL without what may be secret in it."""
+    """Return a URL with everything that may be secret replaced by ``***``."""
     url = re.sub(r"^([^:]*://).*@", r"\1***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)((?:username|password)=)[^&]*", r"\1***", url)
 
@@ -101,9 +104,9 @@ def _address(config: Any, defaults: Mapping[str, Any]) -> str:
         return Host.from_config(host_id, options, defaults).address
     except ClusterConfigError:
         if isinstance(config, str):
-            # Not the URL's own words if it is none: they may be a password.
+            # Without the text itself: it may be a password.
             raise ClusterConfigError(
-                "One of the servers to add or remove is no URL of Redis. Write redis://host:port/db, "
+                "A server to add or remove is not a Redis URL. Write redis://host:port/db, "
                 "rediss://... or unix:///path?db=0."
             ) from None
         raise

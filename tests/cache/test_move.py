@@ -296,7 +296,7 @@ def test_one_value_that_a_server_does_not_take_does_not_keep_the_others_from_mov
 def test_failures_without_number_are_counted(
     cache_servers: TestSetup, urls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moving, "REMEMBERED", 3)
+    monkeypatch.setattr(moving, "MAX_FAILURES", 3)
     fill(urls[:1])
     with (
         cache_servers.client(1) as target,

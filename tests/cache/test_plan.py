@@ -148,13 +148,13 @@ def test_hosts_whose_numbers_mean_something_keep_them() -> None:
     [
         (
             {"add": ["redis://:pw@host1"]},
-            r"has the server redis://\*\*\*@host1 already.* redis://host0:6379/0",
+            r"server redis://\*\*\*@host1 is added twice, or the cache already has it.* redis://host0:6379/0",
         ),
-        ({"add": ["redis://new", "redis://new:6379/0"]}, "or it is added twice"),
+        ({"add": ["redis://new", "redis://new:6379/0"]}, "is added twice"),
         ({"remove": ["redis://:pw@no"]}, r"no server redis://\*\*\*@no to remove. It has: redis://host0"),
         ({"remove": URLS}, "no server left"),
-        ({"add": ["pw@host"]}, "no URL of Redis. Write redis://host"),
-        ({"router": "round_robin"}, "does not go by keys"),
+        ({"add": ["pw@host"]}, "not a Redis URL. Write redis://host"),
+        ({"router": "round_robin"}, "does not place keys"),
         ({"router": "ring"}, "Write one of 'partition', 'consistent'"),
     ],
 )

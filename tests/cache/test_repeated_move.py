@@ -15,7 +15,7 @@ from django.test import override_settings
 
 from pindb.cache import copies
 from pindb.cache import move as moving
-from pindb.cache.copies import PREFIX, TAKE_BACK, WRITE
+from pindb.cache.copies import DELETE_COPY, PREFIX, WRITE
 from pindb.cache.fanout import send_to_hosts
 from pindb.cache.move import DELETE, Move
 from pindb.redis import HostConnectionError
@@ -187,7 +187,7 @@ def test_what_is_written_again_while_the_copy_is_taken_back(
             cache.set(KEYS[0], "x", None)
             cache.set(KEYS[1], "new", None)
 
-    before(monkeypatch, TAKE_BACK, act)
+    before(monkeypatch, DELETE_COPY, act)
     one()
     assert alive(urls[1:2]) == {KEYS[0]: "x", KEYS[1]: "new", **dict.fromkeys(KEYS[10:], "x")}
 
@@ -237,7 +237,7 @@ def test_what_the_site_writes_at_the_target_meanwhile_stays(
         with site(urls[1:2]) as cache:
             cache.set(KEYS[0], "y")
 
-    before(monkeypatch, TAKE_BACK, act)
+    before(monkeypatch, DELETE_COPY, act)
     assert one().progress.taken_back == 59
     assert alive(urls[1:2]) == {KEYS[0]: "y"}
 
@@ -360,14 +360,14 @@ def test_a_source_that_does_not_answer_is_no_source_without_keys(
         cache.delete_many(KEYS[:30])
     with changing(urls[:1], add=urls[1:2], remove=urls[:1]) as (now, then):
         move = Move(now, then, PATTERN)
-        find = copies.Copies.find
+        find = copies.CopyRecords.find
 
         def dying(self: Any) -> Any:
             for found in find(self):
                 cache_servers.kill(0)
                 yield found
 
-        monkeypatch.setattr(copies.Copies, "find", dying)
+        monkeypatch.setattr(copies.CopyRecords, "find", dying)
         finish(move)
     assert move.progress.taken_back == 0
     assert len(move.failures) >= 60
@@ -383,7 +383,7 @@ def test_a_target_that_does_not_answer_is_told(
     one()
     with site(urls[:1]) as cache:
         cache.clear()
-    before(monkeypatch, TAKE_BACK, lambda: cache_servers.kill(1))
+    before(monkeypatch, DELETE_COPY, lambda: cache_servers.kill(1))
     move = one()
     assert move.progress.taken_back == 0
     assert move.progress.failed == 60
@@ -396,7 +396,7 @@ def test_a_target_that_does_not_answer_is_told(
 def test_what_is_remembered_has_an_end(
     cache_servers: TestSetup, urls: list[str], one: Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "LIMIT", 20)
+    monkeypatch.setattr(copies, "MAX_RECORDS", 20)
     with site(urls[:1]) as cache:
         cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
     with cache_servers.client(1) as target:
@@ -425,7 +425,7 @@ def test_what_is_remembered_is_not_moved(urls: list[str], cache_servers: TestSet
 def test_the_command_says_what_it_took_back(
     urls: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "LIMIT", 50)
+    monkeypatch.setattr(copies, "MAX_RECORDS", 50)
     with site(urls[:1]) as cache:
         cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
         words = {"add": urls[1:2], "remove": urls[:1], "move": True}

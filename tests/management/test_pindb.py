@@ -259,7 +259,7 @@ def test_keys_of_a_pattern(cache: Any, urls: list[str]) -> None:
         ("plan", "Write --add URL, --remove URL or --router NAME."),
         ("plan --add redis://x --delete", "Write --move, too."),
         ("plan --remove redis://:pass@x", "no server redis://***@x to remove. It has: redis://***@127.0.0.1"),
-        ("plan --router round_robin", "does not go by keys"),
+        ("plan --router round_robin", "does not place keys"),
         ("plan --router rr", "Write one of 'partition'"),
         ("plan --add x", "no URL of Redis"),
         ("plan --add redis://x --sample 0", "0 is not 1 or more"),
