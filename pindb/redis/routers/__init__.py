@@ -1,4 +1,4 @@
-"""Routers: they map a command to the host that it goes to.
+"""Routers, which choose the host of a command.
 
 Private modules: the public names are in ``__all__``.
 """

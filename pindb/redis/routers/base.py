@@ -1,4 +1,4 @@
-"""What all routers share."""
+"""Base class of routers: from commands and keys to hosts."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from pindb.hashing import hash_tag
 from pindb.redis.core.keys import FAN_OUT, find_keys
 from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.routers.calls import CallRouting, RoutedHosts
-from pindb.redis.routers.overriding import is_overridden, let_follow
+from pindb.redis.routers.overriding import align_methods, is_overridden
 
 __all__ = ["BaseRouter"]
 
 
-#: How many keys tell how large a part of all keys each host gets.
+#: The number of keys from which `get_shares` estimates.
 SAMPLE = 20_000
 
 
 class BaseRouter(CallRouting):
-    """What all routers share. A site's own router overrides one method: `get_host_for_key`, or `get_dbs`.
+    """Base class of routers. A custom router overrides one method: `get_host_for_key`, or `get_dbs`.
 
-    A router is made for a cluster's hosts as they are, and anew when they change. Its methods are called by
-    all threads at once. What a subclass overrides counts for all methods that answer the same question: of a
-    router that overrides `get_host_for_key` alone, the inherited `get_hosts_for_keys` and `group_keys` ask it
-    for each key.
+    A router is made for the current hosts of a cluster, and a new one when the hosts change. Many threads
+    call its methods at once. Overriding one method is enough, since methods that answer the same question
+    stay consistent: if a router overrides `get_host_for_key` only, the inherited `get_hosts_for_keys` and
+    `group_keys` call it for each key.
 
     Arguments:
         cluster: the cluster whose commands it routes.
-        hash_tags: place a key with a ``{tag}`` in it by the tag alone, so that keys with the same tag lie on
-            the same host and may stand together in one command. Off, as in rb: every key is placed whole.
+        hash_tags: place a key that contains a ``{tag}`` by this tag, so that keys with the same tag are on
+            the same host, and can be used together in one command. Off by default, as in rb.
 
     Attributes:
         cluster: the cluster.
         hash_tags: as given.
-        goes_by_key: nothing but the key decides, so that a command whose key is known need not be looked at.
-        goes_by_command: it has a `get_host_for_command`, `get_hosts_for_command` or `get_key` of its own,
-            which sees every command.
-        cuts_by_host: it goes by keys and has no `get_hosts_for_command` of its own, which would see commands
-            with several keys before they are cut by host.
-        routes_calls: it has a `get_dbs` of its own, which sees calls of methods instead of commands.
-        by_key: where a command goes depends on its key; a router that sets this to False says with
-            `get_any_hosts` where all commands go.
-        retryable: it knows another host for a command whose own one refuses connections.
-        down_connections: the hosts that it passes over; never any where it is not `retryable`.
+        goes_by_key: only the key decides, so a command whose key is known need not be inspected.
+        goes_by_command: the router overrides `get_host_for_command`, `get_hosts_for_command` or `get_key`,
+            which see every command.
+        cuts_by_host: the router goes by keys and does not override `get_hosts_for_command`, so commands with
+            several keys can be split before it sees them.
+        routes_calls: the router overrides `get_dbs`, which sees calls of methods instead of commands.
+        by_key: whether the host of a command depends on its key. If False, `get_any_hosts` returns the hosts
+            of each command.
+        retryable: whether the router has another host for a command whose host refuses the connection.
+        down_connections: the hosts that it passes over, by id; always empty if it is not `retryable`.
     """
 
     by_key: ClassVar[bool] = True
@@ -61,39 +61,39 @@ class BaseRouter(CallRouting):
         self.goes_by_command = self._names_host or kind.get_key is not BaseRouter.get_key
         self.goes_by_key = kind.by_key and not self.goes_by_command
         self._empties_all = False
-        # A router that goes by turns, say, of which a subclass says where some keys are.
+        # For example a subclass of a round-robin router that has fixed hosts for some keys.
         self._looks_at_keys = not kind.by_key and is_overridden(kind, "get_host_for_key", "by_key")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        let_follow(cls, BaseRouter)
+        align_methods(cls, BaseRouter)
 
     def get_key(self, command: Any, args: Sequence[Any]) -> Any:
-        """The one key that a command operates on.
+        """Return the only key of a command.
 
         Arguments:
-            command: its name, of any case; ``"MEMORY USAGE"`` may stand as one word or as two.
-            args: what follows the name.
+            command: its name, in any case; ``"MEMORY USAGE"`` can be one word or two.
+            args: its arguments.
 
         Raises:
-            UnroutableCommand: it has no key, several keys, keys whose places depend on its arguments, or is
-                not known. The message has the way out.
+            UnroutableCommand: the command has no key, several keys, or keys whose positions depend on its
+                arguments, or it is unknown. The message says what to write instead.
         """
         name, keys = find_keys(command, args)
         if len(keys) == 1:
             return keys[0]
         if not keys:
-            raise UnroutableCommand(f"{name} came without the key that it needs: nothing says where it goes.")
+            raise UnroutableCommand(f"{name} needs a key, which decides about its host. Pass a key.")
         if self.hash_tags and len({hash_tag(key) for key in keys}) == 1:
             return keys[0]
         raise UnroutableCommand(
-            f"{name} has {len(keys)} keys, which may lie on different hosts. Send a command for each, "
-            "or give them the same {hash tag} and the cluster router_options={'hash_tags': True}, or "
-            f"{FAN_OUT}. MGET, MSET, DEL, UNLINK, EXISTS and TOUCH are cut by host with split_multi_key=True."
+            f"{name} has {len(keys)} keys, which may be on different hosts. Send a command for each key, "
+            "or give the keys the same {hash tag} and the cluster router_options={'hash_tags': True}, or "
+            f"{FAN_OUT}. split_multi_key=True splits MGET, MSET, DEL, UNLINK, EXISTS and TOUCH by host."
         )
 
     def get_host_for_command(self, command: Any, args: Sequence[Any]) -> int:
-        """The id of the host that a command is for.
+        """Return the id of a command's host.
 
         Raises:
             UnroutableCommand: see `get_key`.
@@ -103,59 +103,59 @@ class BaseRouter(CallRouting):
         return self.get_host_for_key(self.get_key(command, args))
 
     def get_host_for_key(self, key: Any) -> int:
-        """The id of the host that has `key`."""
+        """Return the id of the host that has `key`."""
         raise NotImplementedError(f"{type(self).__name__} must override get_host_for_key().")
 
     def get_shares(self) -> dict[int, float]:
-        """The part of all keys that each host gets, of 1, by its id; found out with 20,000 keys."""
+        """Return the share of keys of each host, from 0 to 1, by host id. Estimated with 20,000 keys."""
         counts = dict.fromkeys(self.cluster.hosts, 0)
         for host_id in self.find_hosts([f"key:{number}" for number in range(SAMPLE)]):
             counts[host_id] += 1
         return {host_id: count / SAMPLE for host_id, count in counts.items()}
 
     def mark_connection_down(self, host_id: int) -> None:
-        """A host refused a connection. Nothing, where the router knows no other one."""
+        """Note that a host refused a connection. Does nothing if the router is not `retryable`."""
 
     def mark_connection_up(self, host_id: int) -> None:
-        """A host that was down answers."""
+        """Note that a host that was down answers."""
 
     def heard_from(self, host_id: int) -> None:
         """A host answered while hosts are down: it is up, unless the router knows better."""
         self.mark_connection_up(host_id)
 
     def get_hosts_for_keys(self, keys: Sequence[Any]) -> list[int]:
-        """`get_host_for_key` of each of many keys. Routers that can do that faster override it."""
+        """Return the ids of the hosts of many keys. Override it if there is a faster way than key by key."""
         return [self.get_host_for_key(key) for key in keys]
 
     def group_keys(self, keys: Sequence[Any]) -> dict[int, list[int]]:
-        """For each host that has some of `keys`, their places in `keys`, in order."""
+        """Group keys by host. Return the indexes in `keys`, in ascending order, by the id of the host."""
         groups: dict[int, list[int]] = {}
-        for place, host_id in enumerate(self.get_hosts_for_keys(keys)):
-            groups.setdefault(host_id, []).append(place)
+        for index, host_id in enumerate(self.get_hosts_for_keys(keys)):
+            groups.setdefault(host_id, []).append(index)
         return groups
 
     def group_commands(self, name: Any, arguments: Sequence[Sequence[Any]]) -> dict[int, list[int]]:
-        """For each host that gets some of many commands, their places in `arguments`, in order.
+        """Group commands by host. Return the indexes in `arguments`, in ascending order, by host id.
 
         Arguments:
-            name: of the commands.
-            arguments: of each, with its key in front.
+            name: the name of the commands.
+            arguments: the arguments of each command, which begin with its key.
         """
         if not self.goes_by_command:
             return self.group_keys([words[0] for words in arguments])
         groups: dict[int, list[int]] = {}
-        for place, words in enumerate(arguments):
-            groups.setdefault(self.get_host_for_command(name, words), []).append(place)
+        for index, args in enumerate(arguments):
+            groups.setdefault(self.get_host_for_command(name, args), []).append(index)
         return groups
 
     def find_host(self, key: Any) -> int:
-        """The id of the host that clients find `key` on: that of GET, where commands decide too."""
+        """Return the id of the host where clients find `key`. If the command matters, that of a GET."""
         if self.goes_by_command:
             return self.get_host_for_command("GET", (key,))
         return self.get_host_for_key(key)
 
     def find_hosts(self, keys: Sequence[Any]) -> list[int]:
-        """`find_host` of each of many keys."""
+        """Return the `find_host` of each key."""
         if self.goes_by_command:
             return [self.get_host_for_command("GET", (key,)) for key in keys]
         return self.get_hosts_for_keys(keys)

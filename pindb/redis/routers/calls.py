@@ -1,4 +1,4 @@
-"""The hosts of a call of any method: the part of a router that clusters of `create_cluster` use."""
+"""Routing of method calls: the part of a router that clusters of `create_cluster` use."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from pindb.redis.exceptions import UnroutableCommand
 
 __all__ = ["CallRouting", "RoutedHost", "RoutedHosts"]
 
-#: What clients of various servers call the argument that is the key; the last two are refused as keys.
+#: Names of the argument with the key, in clients of various servers. ``keys`` and ``values`` are refused
+#: later, as they are not a single key.
 KEY_ARGUMENTS = ("key", "name", "keys", "values")
 
 
 class RoutedHost(Protocol):
-    """What routers ask of a host: what it is called on a hash ring."""
+    """The part of a host that routers use."""
 
     @property
-    def identifier(self) -> str: ...
+    def identifier(self) -> str:
+        """The name on a hash ring."""
 
 
 class RoutedHosts(Protocol):
-    """What routers ask of a cluster: its hosts by id, and what its methods send."""
+    """The part of a cluster that routers use."""
 
     @property
     def hosts(self) -> Mapping[int, RoutedHost]: ...
 
     def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The words of the Redis command that a call of a method sends; None where it is no command."""
+        """Return the words of the Redis command that a method call sends; None if it sends no command."""
 
 
 class CallRouting:
-    """An adapter: from calls of methods, as Nydus's routers see them, to the keys of `BaseRouter`.
+    """Adapter from method calls, which Nydus's routers see, to the keys and commands of `BaseRouter`.
 
-    It is a base class of `BaseRouter`, so that a site's own router can override `get_dbs` and call the
-    inherited method.
+    It is a base class of `BaseRouter`, so that custom routers can override `get_dbs` and call the inherited
+    method.
     """
 
     if TYPE_CHECKING:
-        # Those of `BaseRouter`.
+        # Attributes and methods of `BaseRouter`.
         by_key: ClassVar[bool]
         cluster: RoutedHosts
         goes_by_command: bool
@@ -57,10 +59,10 @@ class CallRouting:
         def find_host(self, key: Any) -> int: ...
 
     def get_hosts_for_command(self, command: Any, args: Sequence[Any]) -> list[int]:
-        """The ids of all hosts that a command is for: of every host, where it has no key.
+        """Return the ids of all hosts of a command: of every host if the command has no key.
 
         Raises:
-            UnroutableCommand: it has several keys, or keys in places that depend on its arguments.
+            UnroutableCommand: the command has several keys, or keys whose positions depend on its arguments.
         """
         if self._names_host:
             try:
@@ -76,7 +78,7 @@ class CallRouting:
         return [self.get_host_for_command(command, args)]
 
     def _any_key(self, command: Any, args: Sequence[Any]) -> Any:
-        """The key of a command, for a router that does not go by keys; None where it need not be known."""
+        """Return the key of a command for a router that does not go by keys; None if it does not matter."""
         if command not in KEY_FIRST:
             check_command(command, args)
         if not self._looks_at_keys:
@@ -87,12 +89,12 @@ class CallRouting:
             return None
 
     def get_dbs(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[int]:
-        """The ids of the hosts for one call of a method of a cluster made by `create_cluster`.
+        """Return the ids of the hosts of a method call on a cluster of `create_cluster`.
 
         Arguments:
-            attr: the method's name; a dotted path where it is an attribute's.
-            args, kwargs: its arguments. Where the method is no Redis command's, the first argument (or the
-                one called ``key`` or ``name``) is the key.
+            attr: the name of the method; a dotted path if it belongs to an attribute.
+            args, kwargs: its arguments. If the method is not a Redis command, the first argument (or the
+                argument ``key`` or ``name``) is the key.
 
         Returns:
             The host of the key; all hosts for a call without a key.
@@ -112,23 +114,25 @@ class CallRouting:
             return [self.find_host(keys[0])]
         except TypeError as error:
             raise UnroutableCommand(
-                f"The first argument of {attr}, {keys[0]!r:.60}, is no key ({error}). Call what "
-                "takes one key for each of the keys, in a map."
+                f"The first argument of {attr} is {keys[0]!r:.60}, which is not a key ({error}). Use a map, "
+                "and call a method with a single key for each of the keys."
             ) from error
 
     def get_db(
         self, attr: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = MappingProxyType({})
     ) -> list[int]:
-        """An older name of `get_dbs`, which code that comes from Nydus may call."""
+        """Call `get_dbs`. An older name, for code written for Nydus."""
         return self.get_dbs(attr, args, kwargs)
 
-    # Callers may leave arguments out, as in Nydus; pindb itself does not, so that overrides need no defaults.
+    # As in Nydus, callers may omit arguments. pindb always passes them, so overrides need no defaults.
     get_dbs.__defaults__ = ((), MappingProxyType({}))
 
     def get_any_hosts(self) -> list[int]:
-        """The hosts for whatever command comes next, of a router that does not go by keys."""
-        raise NotImplementedError(f"{type(self).__name__} has by_key = False and no get_any_hosts().")
+        """Return the ids of the hosts of the next command, in a router with ``by_key = False``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has by_key = False. It must override get_any_hosts()."
+        )
 
     def _any_hosts_for(self, command: Any) -> list[int]:
-        # Hosts that take turns hold the same data: it would come back from those that were not emptied.
+        # Hosts used in turn have the same data: FLUSHDB has to empty all of them.
         return list(self.cluster.hosts) if self._empties_all and empties(command) else self.get_any_hosts()

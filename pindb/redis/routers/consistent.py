@@ -1,4 +1,4 @@
-"""Keys on a ring of hosts."""
+"""Consistent hashing of keys to hosts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pindb.redis.topology.hosts import check_gapless
 
 __all__ = ["ConsistentHashingRouter"]
 
-#: How many rings with hosts missing are remembered.
-REMEMBERED = 32
+#: The maximum number of cached rings, each without some hosts that are down.
+MAX_RINGS = 32
 
 
 class ConsistentHashingRouter(RetryableRouter):
-    """Places keys on a ring of hosts, so that few of them move when a host comes or goes.
+    """Router that places keys by consistent hashing: few keys move when a host is added or removed.
 
-    The ring goes by the hosts' names: a host's own ``name`` where it has one, else ``host:port/db``. Hosts
-    must be numbered without a gap. While a host is down, its keys, and no others, are on the hosts that come
-    next on the ring; when it is up again, they come home.
+    Hosts are placed on the ring by their ``name``, or by ``host:port/db`` if they have none. Host ids must be
+    0, 1, 2 ... without a gap. While a host is down, its keys, and no others, belong to the next hosts on the
+    ring. When it is up again, they belong to it again.
 
     Arguments:
         cluster: the cluster whose commands it routes.
-        weights: by host id, how much of the keys a host gets in proportion to the others; 1 where none is
-            given.
+        weights: weights by host id, relative to each other; 1 for hosts without one.
         hash_tags: see `BaseRouter`.
         retry_timeout, attempt_reconnect_threshold: see `RetryableRouter`.
 
     Raises:
-        BadHostSetup: there is a gap in the ids, or no host.
-        ClusterConfigError: a weight is not above 0 or is of no host, or two hosts have the same name.
+        BadHostSetup: the host ids have a gap, or there is no host.
+        ClusterConfigError: a weight is not above 0 or is for an unknown host, or two hosts have the same
+            name.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class ConsistentHashingRouter(RetryableRouter):
             name = host.identifier
             if name in ids:
                 raise ClusterConfigError(
-                    f"Hosts {ids[name]} and {host_id} are both called {shown(name)} on the ring. "
-                    "Give one of them a 'name' of its own."
+                    f"Hosts {ids[name]} and {host_id} have the same name on the ring, {shown(name)}. Give "
+                    "one of them another 'name'."
                 )
             ids[name] = host_id
-        # The ring's nodes are the ids, so that a look-up has them at once, and its points have the names.
+        # Points are named by host names; the nodes are host ids, so that look-ups return ids directly.
         self._names = {host_id: name for name, host_id in ids.items()}
         try:
             self._ring = self._make_ring({host_id: weights.get(host_id, 1) for host_id in cluster.hosts})
         except (TypeError, ValueError) as error:
             raise ClusterConfigError(f"weights: {error}") from error
-        # The ring without the hosts that are down, by their ids; made when it is needed.
+        # Rings without the hosts that are down, by the ids of these hosts.
         self._rings: dict[frozenset[int], Ketama[int]] = {}
 
     def _make_ring(self, weights: Mapping[int, float]) -> Ketama[int]:
@@ -97,9 +97,9 @@ class ConsistentHashingRouter(RetryableRouter):
     def group_keys(self, keys: Sequence[Key]) -> dict[int, list[int]]:
         groups: list[list[int]] = [[] for _ in self._names]
         add = [group.append for group in groups]
-        for place, host_id in enumerate(self.get_hosts_for_keys(keys)):
-            add[host_id](place)
-        return {host_id: places for host_id, places in enumerate(groups) if places}
+        for index, host_id in enumerate(self.get_hosts_for_keys(keys)):
+            add[host_id](index)
+        return {host_id: indexes for host_id, indexes in enumerate(groups) if indexes}
 
     def _ring_now(self) -> Ketama[int]:
         down = self.check_down_connections()
@@ -111,6 +111,6 @@ class ConsistentHashingRouter(RetryableRouter):
             if not left:
                 raise self.exhausted()
             ring = self._make_ring(left)
-            # Hosts go down in few combinations.
-            self._rings = {**(self._rings if len(self._rings) < REMEMBERED else {}), down: ring}
+            # Few combinations of hosts are down in practice, so clearing a full cache is rare.
+            self._rings = {**(self._rings if len(self._rings) < MAX_RINGS else {}), down: ring}
         return ring

@@ -1,4 +1,4 @@
-"""Every command to every host."""
+"""Router that sends every command to every host."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["EveryHostRouter"]
 
 
 class EveryHostRouter(BaseRouter):
-    """Sends every command to every host: what a cluster made by `create_cluster` does without a router."""
+    """Router that sends every command to every host: the default of `create_cluster`."""
 
     by_key: ClassVar[bool] = False
 
     def get_host_for_key(self, key: Any) -> int:
         raise UnroutableCommand(
-            "Every host has every key here: the cluster has no router. Name one, 'partition' say, or take "
-            "a host by its id."
+            "The cluster has no router, so no single host has the key. Write a router such as 'partition' "
+            "into its settings, or use a host by its id: cluster[0]."
         )
 
     def get_any_hosts(self) -> list[int]:

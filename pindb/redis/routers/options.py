@@ -1,4 +1,4 @@
-"""Routers by their names, and from their options."""
+"""Router classes by name, and routers from their options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pindb.redis.routers.round_robin import RoundRobinRouter
 
 __all__ = ["ROUTERS", "find_router", "make_router"]
 
-#: The short names that settings may have in place of dotted paths.
+#: Routers by their short names.
 ROUTERS: dict[str, type[BaseRouter]] = {
     "partition": PartitionRouter,
     "consistent": ConsistentHashingRouter,
@@ -25,31 +25,31 @@ ROUTERS: dict[str, type[BaseRouter]] = {
 
 
 def find_router(router: Any) -> type[BaseRouter]:
-    """The class of a router.
+    """Return the class of a router.
 
     Arguments:
-        router: one of `ROUTERS`, a dotted path, or a class; None: every command goes to every host.
+        router: a short name, a dotted path, or a class; None: `EveryHostRouter`.
 
     Raises:
-        ClusterConfigError: it is none of these, or not a `BaseRouter`.
+        ClusterConfigError: there is no such class, or it is not a subclass of `BaseRouter`.
     """
     if router is None:
         return EveryHostRouter
     found = load_class("router", router, ROUTERS)
     if not issubclass(found, BaseRouter):
         raise ClusterConfigError(
-            f"router is {shown(router)}, which is no subclass of pindb.redis.BaseRouter. Derive it from "
-            f"that, or write one of: {', '.join(map(repr, ROUTERS))}."
+            f"router is {shown(router)}, which does not derive from pindb.redis.BaseRouter. Derive it, or "
+            f"write one of: {', '.join(map(repr, ROUTERS))}."
         )
     return found
 
 
 def make_router(router_cls: type[BaseRouter], cluster: RoutedHosts, options: Mapping[str, Any]) -> BaseRouter:
-    """A router for a cluster.
+    """Make a router for a cluster.
 
     Raises:
-        BadHostSetup: the hosts do not suit it.
-        ClusterConfigError: it does not take the options.
+        BadHostSetup: the hosts do not suit the router.
+        ClusterConfigError: an option is unknown or invalid.
     """
     known = keywords(router_cls, 1)
     if known is not None:

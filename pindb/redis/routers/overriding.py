@@ -1,4 +1,8 @@
-"""Methods of routers that answer the same question: where a subclass overrides one, the others follow it."""
+"""Consistency of routers' methods: if a subclass overrides one method, equivalent methods call it.
+
+For example, a router that overrides `get_host_for_key` must have the same answers from `group_keys`, and the
+other way round.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,37 @@ from typing import Any
 
 from pindb.redis.exceptions import UnroutableCommand
 
-__all__ = ["is_overridden", "let_follow"]
+__all__ = ["align_methods", "is_overridden"]
 
 
 def _only(hosts: Sequence[int], command: Any) -> int:
-    """The one host of a command."""
+    """Return the only host of a command."""
     if len(hosts) != 1:
         raise UnroutableCommand(
-            f"{command} goes to {len(hosts)} hosts, by the router. Send it with a cluster that "
-            "create_cluster() made, or to hosts that you name, with cluster.fanout(hosts=[...])."
+            f"The router sends {command} to {len(hosts)} hosts. Use a cluster of create_cluster(), or name "
+            "the hosts: cluster.fanout(hosts=[...])."
         )
     return hosts[0]
 
 
-def _spread(groups: Mapping[int, Sequence[int]], keys: Sequence[Any]) -> list[int]:
+def _ungroup(groups: Mapping[int, Sequence[int]], keys: Sequence[Any]) -> list[int]:
     hosts = [0] * len(keys)
-    for host_id, places in groups.items():
-        for place in places:
-            hosts[place] = host_id
+    for host_id, indexes in groups.items():
+        for index in indexes:
+            hosts[index] = host_id
     return hosts
 
 
-#: Methods that ask the same, from the one for least to the one for most, with what the results of the latter
-#: mean for those before it. The methods of `BaseRouter` ask the one before them.
-QUESTIONS: tuple[dict[str, dict[str, Callable[..., Any]]], ...] = (
+#: Families of equivalent methods, from the narrowest (one key) to the widest (many keys, grouped). For each
+#: wider method: functions that compute the results of the narrower ones by calling it. The other direction
+#: needs none: each method of `BaseRouter` calls the next narrower one.
+EQUIVALENT_METHODS: tuple[dict[str, dict[str, Callable[..., Any]]], ...] = (
     {
         "get_host_for_key": {},
         "get_hosts_for_keys": {"get_host_for_key": lambda ask, key: ask([key])[0]},
         "group_keys": {
             "get_host_for_key": lambda ask, key: next(iter(ask([key]))),
-            "get_hosts_for_keys": lambda ask, keys: _spread(ask(keys), keys),
+            "get_hosts_for_keys": lambda ask, keys: _ungroup(ask(keys), keys),
         },
     },
     {
@@ -48,12 +53,14 @@ QUESTIONS: tuple[dict[str, dict[str, Callable[..., Any]]], ...] = (
         },
     },
 )
-#: The same for routers that do not go by keys.
-ANY_HOSTS: dict[str, Callable[..., Any]] = {"get_host_for_key": lambda ask, key: _only(ask(), "The command")}
+#: The functions that call `get_any_hosts`, of routers that do not go by keys.
+VIA_ANY_HOSTS: dict[str, Callable[..., Any]] = {
+    "get_host_for_key": lambda ask, key: _only(ask(), "the command")
+}
 
 
 def is_overridden(kind: type[Any], name: str, than: str) -> bool:
-    """Whether a class has the attribute `name` from a class further down than that of `than`."""
+    """Whether a class takes the attribute `name` from a more derived class than the attribute `than`."""
     return _depth(kind, name) < _depth(kind, than)
 
 
@@ -61,60 +68,64 @@ def _depth(kind: type[Any], name: str) -> int:
     return next(depth for depth, base in enumerate(kind.__mro__) if name in vars(base))
 
 
-def let_follow(kind: type[Any], base: type[Any]) -> None:
-    """Let the methods of a new class of routers agree, whichever of them it overrides.
+def align_methods(kind: type[Any], base: type[Any]) -> None:
+    """Make the equivalent methods of a new router class consistent, whichever of them it overrides.
 
-    The method that is overridden furthest down counts; of several there the one for least, since the others
-    are faster ways to the same. What is inherited from above does not know of it and is replaced: by the
-    methods of `base`, which ask the one for less, or by what asks the one for more.
+    The method of the most derived class decides; if that class overrides several, the narrowest one, since
+    wider methods are faster ways to the same result. Inherited methods that do not call it are replaced:
+    wider ones by those of `base`, narrower ones by methods that call it.
 
-    Done once for a class, so that it costs nothing where nothing is overridden.
+    This happens once per class, so that it costs nothing at run time if nothing is overridden.
+
+    Arguments:
+        kind: the new class.
+        base: `BaseRouter`.
     """
     if not kind.by_key and is_overridden(kind, "get_any_hosts", "get_host_for_key"):
-        _follow_wider(kind, "get_any_hosts", ANY_HOSTS)
-    for question in QUESTIONS:
-        depths = {name: _depth(kind, name) for name in question}
-        counts = min(depths, key=depths.__getitem__)
-        above = [name for name, depth in depths.items() if depth > depths[counts]]
-        narrower = {name: how for name, how in question[counts].items() if name in above}
-        for name in above:
+        _delegate(kind, "get_any_hosts", VIA_ANY_HOSTS)
+    for methods in EQUIVALENT_METHODS:
+        depths = {name: _depth(kind, name) for name in methods}
+        deciding = min(depths, key=depths.__getitem__)
+        inherited = [name for name, depth in depths.items() if depth > depths[deciding]]
+        narrower = {name: compute for name, compute in methods[deciding].items() if name in inherited}
+        for name in inherited:
             if name not in narrower and getattr(kind, name) is not getattr(base, name):
                 setattr(kind, name, getattr(base, name))
         if narrower:
-            _follow_wider(kind, counts, narrower)
+            _delegate(kind, deciding, narrower)
 
 
-class _Asking(threading.local):
-    """The routers that a thread is asking, by `id`."""
+class _Active(threading.local):
+    """Routers whose deciding method is running in this thread, by `id`."""
 
     def __init__(self) -> None:
         self.routers: set[int] = set()
 
 
-def _follow_wider(kind: type[Any], wide: str, narrower: Mapping[str, Callable[..., Any]]) -> None:
-    """Let methods for less ask the one for more, which itself may ask them for what they would say."""
-    answer = getattr(kind, wide)
-    asking = _Asking()
+def _delegate(kind: type[Any], wide: str, narrower: Mapping[str, Callable[..., Any]]) -> None:
+    """Let narrower methods call a wider one. If the wider one calls them, they are the inherited methods."""
+    original = getattr(kind, wide)
+    active = _Active()
 
-    @wraps(answer)
+    @wraps(original)
     def ask(self: Any, *args: Any) -> Any:
-        if id(self) in asking.routers:
-            return answer(self, *args)
-        asking.routers.add(id(self))
+        if id(self) in active.routers:
+            return original(self, *args)
+        active.routers.add(id(self))
         try:
-            return answer(self, *args)
+            return original(self, *args)
         finally:
-            asking.routers.discard(id(self))
+            active.routers.discard(id(self))
 
-    def following(name: str, how: Callable[..., Any]) -> Callable[..., Any]:
+    def delegating(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(getattr(kind, name))
         def method(self: Any, *args: Any) -> Any:
-            if id(self) in asking.routers:
+            if id(self) in active.routers:
                 return getattr(super(kind, self), name)(*args)
-            return how(lambda *words: ask(self, *words), *args)
+            return compute(lambda *words: ask(self, *words), *args)
 
         return method
 
     setattr(kind, wide, ask)
-    for name, how in narrower.items():
-        setattr(kind, name, following(name, how))
+    for name, compute in narrower.items():
+        setattr(kind, name, delegating(name, compute))

@@ -1,4 +1,4 @@
-"""Keys by their checksum modulo the number of hosts."""
+"""Modulo partitioning of keys to hosts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ __all__ = ["PartitionRouter"]
 
 
 class PartitionRouter(BaseRouter):
-    """Places keys by signed CRC-32 modulo the number of hosts. Hosts must be numbered without a gap.
+    """Router that places keys by their signed CRC-32 modulo the number of hosts.
+
+    Host ids must be 0, 1, 2 ... without a gap. Most keys move when the number of hosts changes.
 
     Raises:
-        BadHostSetup: there is a gap in the ids, or no host.
+        BadHostSetup: the host ids have a gap, or there is no host.
     """
 
     def __init__(self, cluster: RoutedHosts, hash_tags: bool = False) -> None:
@@ -34,4 +36,4 @@ class PartitionRouter(BaseRouter):
 
     def group_keys(self, keys: Sequence[Key]) -> dict[int, list[int]]:
         groups = partition_groups(self._tagged(keys) if self.hash_tags else keys, self._count)
-        return {host_id: places for host_id, places in enumerate(groups) if places}
+        return {host_id: indexes for host_id, indexes in enumerate(groups) if indexes}

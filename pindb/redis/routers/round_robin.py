@@ -1,4 +1,4 @@
-"""Every command to the next host."""
+"""Router that uses hosts in turn."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["RoundRobinRouter"]
 
 
 class RoundRobinRouter(RetryableRouter):
-    """Sends every command to the next host in turn, whatever its keys: for hosts that hold the same data.
+    """Router that sends each command to the next host in turn, for hosts with the same data.
 
-    Only FLUSHDB and FLUSHALL, of a cluster that `create_cluster` made, go to all hosts.
+    FLUSHDB and FLUSHALL go to all hosts of a cluster of `create_cluster`.
 
     Arguments:
         cluster: the cluster whose commands it routes.
-        hash_tags: has no effect here.
+        hash_tags: has no effect.
         retry_timeout, attempt_reconnect_threshold: see `RetryableRouter`.
 
     Raises:
         BadHostSetup: there is no host.
-        HostListExhausted: (by its methods) all hosts are down.
+        HostListExhausted: (raised by methods) all hosts are down.
     """
 
     by_key: ClassVar[bool] = False
@@ -40,19 +40,19 @@ class RoundRobinRouter(RetryableRouter):
         super().__init__(cluster, hash_tags, retry_timeout, attempt_reconnect_threshold)
         self._hosts = list(cluster.hosts)
         if not self._hosts:
-            raise BadHostSetup("The cluster has no hosts. Add one.")
-        # Its next() is one step of the interpreter, so that threads take turns without a lock.
+            raise BadHostSetup("The cluster has no hosts. Add at least one.")
+        # next() of a count is atomic, so threads need no lock.
         self._turns = count()
         self._empties_all = type(self).get_any_hosts is RoundRobinRouter.get_any_hosts
 
     def get_host_for_key(self, key: Any) -> int:
-        """The next host, for any key."""
+        """Return the id of the next host, for any key."""
         if not self.down_connections:
             return self._hosts[next(self._turns) % len(self._hosts)]
         return self._next_up(self.check_down_connections())
 
     def get_hosts_for_keys(self, keys: Sequence[Any]) -> list[int]:
-        """The next hosts, one for each of the keys."""
+        """Return the ids of the next hosts, one per key."""
         hosts, found = self._hosts, list[int]()
         for start in range(0, len(keys), self.attempt_reconnect_threshold):
             length = min(len(keys) - start, self.attempt_reconnect_threshold)

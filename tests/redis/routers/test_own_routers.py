@@ -103,7 +103,7 @@ def test_calls_with_several_keys_are_no_one_host_s(attr: str, args: Sequence[Any
 
 
 def test_every_host_has_every_key_without_a_router() -> None:
-    with pytest.raises(UnroutableCommand, match="Every host has every key here"):
+    with pytest.raises(UnroutableCommand, match="The cluster has no router, so no single host has the key"):
         create_cluster({"hosts": FOUR}).router.get_host_for_key("k")
 
 

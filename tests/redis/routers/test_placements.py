@@ -136,7 +136,7 @@ def test_a_unix_socket_is_called_by_its_path() -> None:
 
 
 def test_hosts_of_the_same_name_are_refused() -> None:
-    with pytest.raises(ClusterConfigError, match="Hosts 0 and 1 are both called 'a'"):
+    with pytest.raises(ClusterConfigError, match="Hosts 0 and 1 have the same name on the ring, 'a'"):
         create_cluster(
             {
                 "router": "consistent",
