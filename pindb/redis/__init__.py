@@ -1,8 +1,8 @@
-"""Redis servers with keys spread over them, behind one client. Needs redis-py, not Django.
+"""Client-side sharding for Redis: clusters of servers, routers and clients. Needs redis-py, not Django.
 
-``Cluster`` holds the hosts; ``cluster.get_routing_client()`` sends one command now, ``cluster.map()`` many at
-once, ``cluster.fanout()`` to hosts by name. ``create_cluster`` makes a cluster of one dict, which takes any
-command as a method; ``connections`` has those of the settings by name.
+``Cluster`` has the hosts. ``cluster.get_routing_client()`` sends single commands, ``cluster.map()`` many
+commands at once, and ``cluster.fanout()`` commands to given hosts. ``create_cluster`` makes a cluster from
+one dict, with all commands as methods; ``connections`` has the clusters of the settings by name.
 
 Private modules: all but `exceptions`, `routers` and `backends`.
 """

@@ -1,4 +1,4 @@
-"""What `pindb.redis` raises beside redis-py's own exceptions."""
+"""Exceptions of `pindb.redis`, in addition to redis-py's own."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ __all__ = [
 
 
 class ClusterConfigError(RedisError, ValueError):
-    """A cluster was configured with something that cannot be; the message says what to write."""
+    """Invalid configuration of a cluster; the message says what to write instead."""
 
 
 class BadHostSetup(ClusterConfigError):
-    """The hosts do not suit the router."""
+    """Hosts that do not suit the router of the cluster."""
 
 
 class UnroutableCommand(RedisError):
-    """A command does not belong to exactly one host; the message says the ways out."""
+    """Command that does not belong to exactly one host; the message says what to write instead."""
 
 
 class CommandCancelled(RedisError):
-    """The promise's command was cancelled before it was sent."""
+    """Command that was cancelled before it was sent, or interrupted."""
 
 
 class HostConnectionError(RedisConnectionError):
-    """A host could not be reached, or its connection broke; the message names the host.
+    """Host that cannot be reached, or connection that broke; the message names the host.
 
     Attributes:
-        sent: False where there was no connection to be had: nothing was sent, and trying again does no harm.
+        sent: whether the command may have been sent. If False, the command did not run, and a retry is safe.
     """
 
     sent = True
 
 
 class HostTimeoutError(RedisTimeoutError):
-    """A host did not answer in time; the message names the host.
+    """Timeout of a host; the message names the host.
 
     Attributes:
         sent: see `HostConnectionError`.
-        by_caller: the time that was up was the caller's own (``map(timeout=...)``), which says nothing about
-            the host.
+        by_caller: whether the caller's own time limit was over (``map(timeout=...)``), which does not mean
+            that the host is down.
     """
 
     sent = True
@@ -66,19 +66,21 @@ class HostTimeoutError(RedisTimeoutError):
 
 
 class PoolExhausted(HostConnectionError):
-    """All connections of a host's pool, or of its server, are in use; the message names the host.
+    """Connection pool of a host, or server, without free connections; the message names the host.
 
-    That is no reason to take the host for one that is down.
+    It does not mark the host as down.
     """
 
     sent = False
 
 
 class HostUnavailableError(HostConnectionError):
-    """A host answered that it serves nobody now: it loads its data, say. The command did not run.
+    """Host that answers, but cannot serve commands now, for example while it loads its data.
+
+    The command did not run.
 
     Attributes:
-        code: the first word of the reply: ``"LOADING"``, ``"MASTERDOWN"``, ``"CLUSTERDOWN"`` or ``"BUSY"``.
+        code: the code of the error reply: ``"LOADING"``, ``"MASTERDOWN"``, ``"CLUSTERDOWN"`` or ``"BUSY"``.
     """
 
     sent = False
@@ -86,19 +88,19 @@ class HostUnavailableError(HostConnectionError):
 
 
 class HostListExhausted(HostConnectionError):
-    """All hosts that a router knows are down."""
+    """Command that no host can take, since all hosts of the router are down."""
 
     sent = False
 
 
 class MaxRetriesExceededError(HostConnectionError):
-    """A command was given to one host after another, and each refused the connection."""
+    """Command whose hosts have all refused the connection, one after the other."""
 
     sent = False
 
 
 class CommandError(RedisError):
-    """Commands of a map failed; everything that could run has run.
+    """Failed commands of a map; all other commands have run.
 
     Attributes:
         errors: a list of (`Call`, exception), in the order of the calls.
@@ -115,16 +117,16 @@ class CommandError(RedisError):
 
 
 class ResultPending(RedisError, RuntimeError):
-    """The result of a command in a map was used as a value before the end of the block."""
+    """Use of a deferred result before the end of the map's block."""
 
 
 class Call(NamedTuple):
-    """What was called on a cluster.
+    """Call of a method on a cluster.
 
     Attributes:
-        name: the command; or the method, with its path, where that is no Redis command.
-        args: its arguments.
-        kwargs: its arguments by name.
+        name: the Redis command, or the dotted path of a method that is not a Redis command.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
     """
 
     name: str
@@ -132,5 +134,5 @@ class Call(NamedTuple):
     kwargs: Mapping[str, Any]
 
     def __str__(self) -> str:
-        # The name and what is the key, as a rule; not the values.
+        # The name and the first argument, usually the key. Values may be secret or large.
         return " ".join([str(self.name)[:60], *(f"{word!r:.60}" for word in self.args[:1])])

@@ -1,4 +1,4 @@
-"""The clients of a cluster: one command now, many commands at once, and commands for hosts by name.
+"""Clients of a cluster: for single commands, for many commands at once, and for commands to given hosts.
 
 Private: import public names from `pindb.redis`.
 """

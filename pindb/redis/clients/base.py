@@ -1,4 +1,4 @@
-"""What all clients have of redis-py's, and what none of them has."""
+"""Base class of clients: redis-py's methods, without those that need a single server."""
 
 from __future__ import annotations
 
@@ -24,14 +24,19 @@ else:
 
 __all__ = ["BaseClient", "ClientsCluster", "refused"]
 
-#: Stands for the class's own `ONE_HOST`.
+#: A placeholder for `BaseClient.ONE_HOST` of the class.
 WAY_OUT = "{one_host}"
 MODULE = f"modules have clients of their own: {WAY_OUT}"
 TRANSACTION = f"a transaction runs on one server: {WAY_OUT}"
 
 
 def refused(name: str, why: str) -> Any:
-    """A method that is refused."""
+    """Return a method that raises `UnroutableCommand`.
+
+    Arguments:
+        name: the name of the method.
+        why: the reason, with `WAY_OUT` in place of the alternative.
+    """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
         reason = why.replace(WAY_OUT, self.ONE_HOST)
@@ -72,9 +77,9 @@ class ClientsCluster(Protocol):
 
 
 class BaseClient(Commands):
-    """What the clients share: redis-py's methods for all commands, and what is refused in all of them."""
+    """Base class of clients, with redis-py's methods. Refuses the methods that need a single server."""
 
-    #: How to get at one host's own client.
+    #: What to use instead of a refused method.
     ONE_HOST = "use cluster.get_local_client(host_id) or cluster.get_local_client_for_key(key)"
 
     def __init__(self, cluster: ClientsCluster) -> None:
@@ -83,25 +88,25 @@ class BaseClient(Commands):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._cluster!r}>"
 
-    # What redis-py's methods ask of their client.
+    # Methods that redis-py's commands call.
 
     def get_encoder(self) -> Any:
-        """redis-py's encoder, as the connections have it."""
+        """Return redis-py's encoder of the connections."""
         return self._cluster.encoder
 
     def get_connection_kwargs(self) -> dict[str, Any]:
-        """The options of the connections."""
+        """Return the options of the connections."""
         return dict(self._cluster.pool_options)
 
-    # What belongs to one server, and would be half right here.
+    # Methods that need a single server.
 
-    pubsub = refused("pubsub", f"a channel lives on one server: {WAY_OUT}")
+    pubsub = refused("pubsub", f"a channel belongs to one server: {WAY_OUT}")
     monitor = refused("monitor", f"it watches one server: {WAY_OUT}")
     transaction = refused("transaction", TRANSACTION)
     unwatch = refused("unwatch", TRANSACTION)
     watch = refused("watch", TRANSACTION)
     client = refused("client", f"it holds a connection to one server: {WAY_OUT}")
-    scan = refused("scan", f"a cursor is one server's: {WAY_OUT}, or scan_iter() of a routing client")
+    scan = refused("scan", f"a cursor belongs to one server: {WAY_OUT}, or scan_iter() of a routing client")
     shutdown = refused("shutdown", f"shut down servers one by one: {WAY_OUT}")
     register_script = refused(
         "register_script",

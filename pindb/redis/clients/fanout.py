@@ -1,4 +1,4 @@
-"""Commands for hosts that are named, all at once."""
+"""Client that sends commands to given hosts, all at once."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["FanoutClient", "NoHostsNamed"]
 
 
 class NoHostsNamed(UnroutableCommand, RuntimeError):
-    """A command of a fan-out was not told its hosts. rb raises a RuntimeError."""
+    """A command of a fan-out without hosts. Also a `RuntimeError`, as in rb."""
 
 
 class FanoutClient(PromisingClient):
-    """Sends each command to the hosts that are named, all at once; promises are dicts by host id.
+    """Client that sends each command to the given hosts, all at once. Promises have replies by host id.
 
-    Use with care: nothing keeps it from writing keys to hosts where no router looks for them.
+    Use it with care: it can write keys to hosts where the router does not look for them.
 
     Arguments:
         cluster: the cluster.
-        hosts: ids of hosts, or ``"all"``; None: each command names its own with `target` or `target_key`.
-        max_concurrency: how many hosts are talked to at once; None: all.
-        auto_batch: as in `MappingClient`; fanned-out commands are sent as they are.
+        hosts: ids of hosts, or ``"all"``; None: name the hosts of each command with `target` or `target_key`.
+        max_concurrency: how many hosts are used at once; None: all.
+        auto_batch: for the sake of `MappingClient`'s interface; commands of a fan-out are never merged.
 
     Raises:
         ClusterConfigError: there is no such host.
@@ -48,29 +48,29 @@ class FanoutClient(PromisingClient):
         self._single: int | None = None
 
     def target(self, hosts: Iterable[int] | str) -> FanoutClient:
-        """This client for other hosts: ``client.target([0, 1]).set("key", "value")``."""
-        return self._aimed(self._cluster.resolve_hosts(hosts), None)
+        """Return this client for other hosts: ``client.target([0, 1]).set("key", "value")``."""
+        return self._targeting(self._cluster.resolve_hosts(hosts), None)
 
     def target_key(self, key: Any) -> FanoutClient:
-        """This client for the one host that has `key`, whose reply is promised as it is, not in a dict."""
+        """Return this client for the host that has `key`. Its promises have the reply itself, not a dict."""
         host_id = self._cluster.get_router().find_host(key)
-        return self._aimed([host_id], host_id)
+        return self._targeting([host_id], host_id)
 
-    def _aimed(self, hosts: Sequence[int], single: int | None) -> FanoutClient:
+    def _targeting(self, hosts: Sequence[int], single: int | None) -> FanoutClient:
         client = FanoutClient.__new__(type(self))
-        # It shares the buffers: what is called on it is sent with all the rest.
+        # It shares the buffers, so that its commands are sent together with all others.
         client.__dict__.update(self.__dict__, _hosts=hosts, _single=single, _is_owner=False, _owner=self)
         return client
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
-        """Keep a command for each of the hosts, and promise their replies by host id."""
+        """Queue a command for each of the hosts, and return a promise of their replies by host id."""
         if type(args[0]) is not str:
             args = with_plain_name(args)
         check_command(args[0], args[1:])
         if self._hosts is None:
             raise NoHostsNamed(
-                f"No hosts were named for {args[0]}: write fanout(hosts=[...]) or fanout('all'), or "
-                "client.target([...]) for one command."
+                f"No hosts were named for {args[0]}. Write fanout(hosts=[...]) or fanout('all'), or "
+                "client.target([...]) for a single command."
             )
         promises = {}
         for host_id in self._hosts:

@@ -1,4 +1,4 @@
-"""redis-py's lock on a client that knows many hosts."""
+"""redis-py's lock for clients of many hosts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["RoutedLock"]
 
 
 class _Script:
-    """Stands for a script that redis-py has registered with a server: it is sent as it is.
+    """Stand-in for a script that redis-py has registered with a server: sends its text with every call.
 
     Arguments:
-        text: its Lua.
+        text: the Lua code.
     """
 
     def __init__(self, text: str) -> None:
@@ -25,11 +25,11 @@ class _Script:
 
 
 class RoutedLock(Lock):
-    """A lock whose every command goes to the host that has its key then, also while that host is down."""
+    """Lock whose commands each go to the current host of its key, so that it works when hosts go down."""
 
     lua_release: Any = _Script(Lock.LUA_RELEASE_SCRIPT)
     lua_extend: Any = _Script(Lock.LUA_EXTEND_SCRIPT)
     lua_reacquire: Any = _Script(Lock.LUA_REACQUIRE_SCRIPT)
 
     def register_scripts(self) -> None:
-        """Nothing: no one server has all keys."""
+        """Do nothing: scripts are not registered, since the host of the key may change."""

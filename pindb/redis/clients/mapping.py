@@ -1,4 +1,4 @@
-"""Many commands, each to the host that has its key, all at once."""
+"""Client that sends many commands, each to the host of its key, to all hosts at once."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = ["MappingClient"]
 
 
 class MappingClient(PromisingClient):
-    """Sends each command to the host that has its key, all of them at once; commands return promises.
+    """Client that queues commands, each for the host of its key, sends all at once, and returns promises.
 
-    Runs of GET become MGET and runs of plain SET become MSET, where nothing on the same host stands between
-    them. (A merged GET of a key that holds no string gives None, as MGET does, and no error.)
+    Consecutive GETs for the same host are merged into an MGET, and consecutive plain SETs into an MSET. (A
+    merged GET of a key with another type than string returns None, like MGET, instead of raising WRONGTYPE.)
 
     Arguments:
         cluster: the cluster.
-        max_concurrency: how many hosts are talked to at once; None: all.
-        auto_batch: whether runs are merged.
-        split_multi_key: cut DEL, UNLINK, EXISTS and TOUCH by host, where several keys would be refused;
-            `mget` and `mset` always are.
+        max_concurrency: how many hosts are used at once; None: all.
+        auto_batch: merge GETs and SETs.
+        split_multi_key: split DEL, UNLINK, EXISTS and TOUCH with several keys by host, instead of refusing
+            them; `mget` and `mset` are always split.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class MappingClient(PromisingClient):
         self._retries_left = self._retry_round = 0
         self._given_up: set[int] = set()
         self._late_round: int | None = None
-        # The run of plain GETs or SETs that is going on: they are routed together when it ends.
+        # The current run of GETs or plain SETs: it is routed as a whole, which is faster than key by key.
         self._start_run()
 
     def _start_run(self) -> None:
@@ -63,7 +63,7 @@ class MappingClient(PromisingClient):
         self._add_promise = self._run.append
 
     def get(self, name: Any) -> Promise:
-        """Promise the value at key `name`, or None where there is none."""
+        """Queue a GET, and return a promise of the value; of None if there is no such key."""
         if self._values:
             self._gather()
         promise = Promise()
@@ -72,7 +72,7 @@ class MappingClient(PromisingClient):
         return promise
 
     def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Promise:
-        """Set the value at key `name`; see redis-py's method for the options."""
+        """Queue a SET, and return a promise; see redis-py's method for the options."""
         if args or options:
             return super().set(name, value, *args, **options)  # type: ignore[misc,no-any-return]
         if not self._values and self._keys:
@@ -84,25 +84,25 @@ class MappingClient(PromisingClient):
         return promise
 
     def get_many(self, keys: Sequence[Any]) -> list[Promise]:
-        """Promise the value at each of the keys, as many calls of `get` do, in less time."""
+        """Queue a GET for each key, and return their promises. Faster than calls of `get`."""
         return self._issue_run(list(keys), [], ())
 
     def set_many(self, keys: Sequence[Any], values: Sequence[Any], px: int | None = None) -> list[Promise]:
-        """Set each of the keys to its value, as many calls of `set` do, in less time.
+        """Queue a SET for each key, and return their promises. Faster than calls of `set`.
 
         Arguments:
             keys: the keys.
-            values: as many values.
-            px: after how many milliseconds they expire; None: never.
+            values: the values, in the order of the keys.
+            px: the time to live, in milliseconds; None: no expiry.
         """
         tail = () if px is None else ("PX", px)
         return self._issue_run(list(keys), list(values), tail) if keys else []
 
     def delete_many(self, keys: Sequence[Any]) -> list[tuple[Part, Promise]]:
-        """Delete keys: a command for each host that has some of them, of 1,000 keys at the most.
+        """Queue DELs of up to 1,000 keys each for the hosts of the keys.
 
         Returns:
-            Each command's keys, by their places, with a promise for how many of them there were.
+            The parts of `keys`, each with a promise of the number of keys that existed.
         """
         if self._run:
             self._gather()
@@ -121,7 +121,8 @@ class MappingClient(PromisingClient):
         keys, values, run = self._keys, self._values, self._run
         if run:
             if len(keys) > len(run):
-                # An exception struck in the middle of a call, which has returned no promise.
+                # An exception (of a signal handler, say) interrupted get() or set() before it returned a
+                # promise.
                 del keys[len(run) :], values[len(run) :]
             self._add_run(keys, values, run, ())
             self._start_run()
@@ -147,7 +148,7 @@ class MappingClient(PromisingClient):
     def _gather_singly(
         self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]
     ) -> None:
-        """A run with a key that the router refuses: only that key's promise is rejected."""
+        """Queue a run with keys that the router refuses, and reject the promises of only these keys."""
         for i, (key, promise) in enumerate(zip(keys, run, strict=True)):
             try:
                 groups = self._group_run([key], values[i : i + 1], tail)
@@ -158,7 +159,7 @@ class MappingClient(PromisingClient):
                 self._buffers.add_run(groups, [key], values[i : i + 1], [promise], self.auto_batch, tail)
 
     def _group_run(self, keys: list[Any], values: list[Any], tail: tuple[Any, ...]) -> dict[int, list[int]]:
-        """For each host, the places of the GETs, or of the SETs where there are `values`, that it gets."""
+        """Group a run of GETs, or of SETs if there are `values`, by host. Return indexes by host id."""
         router = self._router
         if not router.goes_by_command:
             return router.group_keys(keys)
@@ -169,10 +170,10 @@ class MappingClient(PromisingClient):
         return router.group_commands("GET", [(key,) for key in keys])
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
-        """Keep a command for the host that has its key, and promise its reply.
+        """Queue a command for the host of its key, and return a promise of its reply.
 
         Raises:
-            UnroutableCommand: it does not belong to exactly one host.
+            UnroutableCommand: the command does not belong to exactly one host.
         """
         if type(args[0]) is not str:
             args = with_plain_name(args)
@@ -193,28 +194,28 @@ class MappingClient(PromisingClient):
         return promise
 
     def mget(self, keys: Any, *args: Any) -> Promise:
-        """Promise the values at all of the keys, as a list in their order."""
+        """Queue an MGET, split by host, and return a promise of the list of values in the keys' order."""
         return self._issue_split("MGET", list_or_args(keys, args))
 
     def mset(
         self, mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, **pairs: Any
     ) -> Promise:
-        """Set all keys of `mapping` to their values: atomically on each host, but not over all of them.
+        """Queue an MSET, split by host, and return a promise. Atomic on each host, but not across hosts.
 
         Arguments:
-            mapping: values by their keys, or pairs of both.
-            pairs: more of them.
+            mapping: values by key, or pairs of key and value.
+            pairs: more values by key.
         """
-        together = {**dict(mapping or ()), **pairs}
-        if not together:
+        values = {**dict(mapping or ()), **pairs}
+        if not values:
             return self._issue(Promise.resolved(True))
-        return self._issue_split("MSET", [word for pair in together.items() for word in pair])
+        return self._issue_split("MSET", [word for pair in values.items() for word in pair])
 
     def _issue_split(self, name: str, args: Sequence[Any]) -> Promise:
         if self._run:
             self._gather()
         if name == "MGET" and not args:
-            # As redis-py's mget() has it.
+            # Like redis-py's mget().
             return self._issue(Promise.resolved([]))
         if not self._router.by_key:
             return self.execute_command(name, *args)
@@ -226,7 +227,7 @@ class MappingClient(PromisingClient):
         return self._issue(self._split(name, args))
 
     def _split(self, name: str, args: Sequence[Any]) -> Promise:
-        """Keep the parts of a command for their hosts, and promise what they come to."""
+        """Queue the parts of a command for their hosts, and return a promise of the merged reply."""
         pairs = self._keep_parts(name, args)
         parts = [part for part, _ in pairs]
         promise = Promise.all([promise for _, promise in pairs])
@@ -235,7 +236,7 @@ class MappingClient(PromisingClient):
             try:
                 return merge_replies(name, parts, replies)
             except BaseException:
-                # All commands were answered, and still there is something to be raised.
+                # No command has failed, but join() has to raise this error.
                 self._has_refused = True
                 raise
 

@@ -1,4 +1,4 @@
-"""One command, to the host that has its key, now."""
+"""Client that sends each command at once to the host of its key."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = ["RoutingClient"]
 
 
 class RoutingClient(BaseClient):
-    """Sends each command to the one host that has its key, at once, and returns the reply.
+    """Client that sends each command at once to the host of its key, and returns the reply.
 
-    Has redis-py's methods for all commands. What concerns all servers in a natural way works over the
-    cluster (`keys`, `scan_iter`, `dbsize`, `flushdb`, `flushall`, `ping`); other commands without a key, or
-    with several, are refused. Safe under threads, and in forked processes.
+    Has redis-py's methods for commands. `keys`, `scan_iter`, `dbsize`, `flushdb`, `flushall` and `ping` work
+    on the whole cluster; all other commands without a key, or with several keys, are refused. Safe under
+    threads, and in forked processes.
 
-    A stale connection from the pool is replaced before anything is sent on it. A command that may have run is
-    never sent again, unless the pools were given a ``retry`` of redis-py's; but with
-    ``max_connection_retries`` of the cluster, one that only reads is.
+    Idle connections that the server has closed are replaced before a command is sent. A command that may have
+    run is not retried, with two exceptions: if the pools have a ``retry`` of redis-py; and read-only
+    commands, with ``max_connection_retries`` of the cluster.
 
     Arguments:
         cluster: the cluster.
-        auto_batch: whether its `map` and `fanout` merge commands.
-        split_multi_key: cut MGET, MSET, DEL, UNLINK, EXISTS and TOUCH by host, where several keys would be
-            refused.
+        auto_batch: merge commands in `map` and `fanout`.
+        split_multi_key: split MGET, MSET, DEL, UNLINK, EXISTS and TOUCH with several keys by host, instead of
+            refusing them.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class RoutingClient(BaseClient):
         self.split_multi_key = split_multi_key
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command to the host that has its key, and return its reply.
+        """Send a command to the host of its key, and return the reply.
 
         Raises:
-            UnroutableCommand: it does not belong to exactly one host.
-            redis.RedisError: the error reply, or what became of the connection.
+            UnroutableCommand: the command does not belong to exactly one host.
+            redis.RedisError: an error reply, or a connection error.
         """
         if type(args[0]) is not str:
             args = with_plain_name(args)
@@ -80,13 +80,13 @@ class RoutingClient(BaseClient):
         options: Mapping[str, Any],
         choose: Callable[[], int] | None = None,
     ) -> Any:
-        """Send a command to a host, or to another where that refuses the connection, and return its reply.
+        """Send a command to a host, or to another if that host refuses the connection. Return the reply.
 
         Arguments:
             host_id: the host that the router has chosen.
-            args: the command's words.
-            options: redis-py's options for the reply.
-            choose: asks the router for another host; None: it is asked for that of the command.
+            args: the words of the command.
+            options: redis-py's options for parsing the reply.
+            choose: returns the id of another host; None: the router chooses one for the command.
 
         Raises:
             redis.RedisError: see `execute_command`.
@@ -102,8 +102,8 @@ class RoutingClient(BaseClient):
         return reply
 
     def get(self, name: Any) -> Any:
-        """The value at key `name`, or None where there is none."""
-        # The command that counts, with no more between it and its host than there must be.
+        """Return the value at key `name`; None if there is no such key."""
+        # The most frequent command, without the checks of execute_command().
         cluster = self._cluster
         router = cluster.get_router()
         if not router.goes_by_key:
@@ -125,7 +125,7 @@ class RoutingClient(BaseClient):
         options: Mapping[str, Any],
         choose: Callable[[], int] | None = None,
     ) -> Any:
-        """The reply of another host, where one may be asked; else raise the error, with its host."""
+        """Send a failed command to another host if it may be retried there; otherwise raise the error."""
         cluster, router = self._cluster, self._cluster.get_router()
         retries = cluster.max_connection_retries if router.retryable else 0
         has_waited = False
@@ -137,7 +137,7 @@ class RoutingClient(BaseClient):
                 router.heard_from(host_id)
             if retries and (is_out or was_refused(error)):
                 router.mark_connection_down(host_id)
-            # What took too long twice is not tried a third time.
+            # Two timeouts are enough: the next host may take as long.
             is_read_again = is_late and is_out and not has_waited and reads_only(args[0])
             if not retries or not (is_read_again or may_retry(error, args[0])):
                 raise error from cause
@@ -157,19 +157,19 @@ class RoutingClient(BaseClient):
         raise too_many_retries(retries, error) from error
 
     def _explained(self, error: RedisError, host_id: int, words: Sequence[Any]) -> RedisError:
-        """redis-py's error with the host in it."""
+        """Return redis-py's error with the host in its message."""
         host = self._cluster.get_endpoint(host_id)[0]
         if find_outage(error) or isinstance(error, (RedisConnectionError, RedisTimeoutError)):
             return at_host(error, host)
         if isinstance(error, InvalidResponse):
-            # As in maps: nobody knows where in the stream the connection is.
+            # As in maps: the position in the stream of replies is unknown, so the connection is broken.
             return at_host(RedisConnectionError(str(error)), host)
         return located(error, host, words[:2]) if isinstance(error, ResponseError) else error
 
     def close(self) -> None:
-        """Nothing, for code that closes redis-py's clients: the connections are the cluster's."""
+        """Do nothing, for code that closes redis-py's clients. The connections belong to the cluster."""
 
-    # Many commands at once.
+    # Clients for many commands at once.
 
     def get_mapping_client(
         self,
@@ -177,7 +177,7 @@ class RoutingClient(BaseClient):
         auto_batch: bool | None = None,
         split_multi_key: bool | None = None,
     ) -> MappingClient:
-        """A `MappingClient` that has to be joined by hand; see `map`."""
+        """Return a `MappingClient`, whose commands are sent by `MappingClient.join`; see `map`."""
         return MappingClient(
             self._cluster,
             max_concurrency=max_concurrency,
@@ -191,7 +191,7 @@ class RoutingClient(BaseClient):
         max_concurrency: int | None = 64,
         auto_batch: bool | None = None,
     ) -> FanoutClient:
-        """A `FanoutClient` that has to be joined by hand; see `fanout`."""
+        """Return a `FanoutClient`, whose commands are sent by `FanoutClient.join`; see `fanout`."""
         return FanoutClient(
             self._cluster,
             hosts,
@@ -206,13 +206,13 @@ class RoutingClient(BaseClient):
         auto_batch: bool | None = None,
         split_multi_key: bool | None = None,
     ) -> MappingClient:
-        """A block whose commands return promises and go out all at once, at its end.
+        """Return a block whose commands return promises, and are sent all at once at its end.
 
         Arguments:
-            timeout: for all of it, in seconds.
-            max_concurrency: how many hosts are talked to at once; None: all.
-            auto_batch: merge runs of GET into MGET and of SET into MSET.
-            split_multi_key: cut commands with several keys by host.
+            timeout: the time limit for all commands together, in seconds.
+            max_concurrency: how many hosts are used at once; None: all.
+            auto_batch: merge consecutive GETs into an MGET, and SETs into an MSET.
+            split_multi_key: split commands with several keys by host.
         """
         client = self.get_mapping_client(max_concurrency, auto_batch, split_multi_key)
         client.timeout = timeout
@@ -225,10 +225,10 @@ class RoutingClient(BaseClient):
         max_concurrency: int | None = 64,
         auto_batch: bool | None = None,
     ) -> FanoutClient:
-        """A block whose commands go to the hosts that are named; their promises are dicts by host id.
+        """Return a block whose commands go to the given hosts. Promises have dicts of replies by host id.
 
         Arguments:
-            hosts: ids, or ``"all"``; None: those that each command names with ``target``.
+            hosts: ids of hosts, or ``"all"``; None: name the hosts of each command with ``target``.
             timeout, max_concurrency, auto_batch: see `map`.
         """
         client = self.get_fanout_client(hosts, max_concurrency, auto_batch)
@@ -236,57 +236,57 @@ class RoutingClient(BaseClient):
         return client
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> MappingClient:
-        """A client whose commands are kept until ``execute()`` returns the list of their results.
+        """Return a client that queues commands until ``execute()``, which returns the list of their results.
 
         Raises:
-            UnroutableCommand: a transaction is asked for, which cannot span servers.
+            UnroutableCommand: `transaction` is True, but a transaction cannot span servers.
         """
         if transaction:
             raise UnroutableCommand(
-                "A transaction runs on one server: use cluster.get_local_client_for_key(key).pipeline(), "
+                "A transaction runs on one server. Use cluster.get_local_client_for_key(key).pipeline(), "
                 "or pipeline(transaction=False) for commands to many servers."
             )
         return self.get_mapping_client()
 
-    # What has a natural meaning over all servers.
+    # Commands for the whole cluster.
 
-    def _everywhere(self, *args: Any, **options: Any) -> dict[int, Any]:
-        """The replies of all databases: hosts with the same address are asked once."""
+    def _send_to_all(self, *args: Any, **options: Any) -> dict[int, Any]:
+        """Send a command to all databases, once if hosts have the same address. Return replies by host id."""
         with self.fanout(self._cluster.one_for_each_database()) as client:
             promise = client.execute_command(*args, **options)
         return get_settled(promise)  # type: ignore[no-any-return]
 
     def keys(self, pattern: Any = "*", **kwargs: Any) -> list[Any]:
-        """The keys of all hosts that match `pattern`, in no order."""
-        return [key for keys in self._everywhere("KEYS", pattern, **kwargs).values() for key in keys]
+        """Return the keys of all hosts that match `pattern`, in no particular order."""
+        return [key for keys in self._send_to_all("KEYS", pattern, **kwargs).values() for key in keys]
 
     def dbsize(self, **kwargs: Any) -> int:
-        """The number of keys on all hosts together; keys of hosts with the same address count once."""
-        return sum(self._everywhere("DBSIZE", **kwargs).values())
+        """Return the number of keys on all hosts. Hosts with the same address count once."""
+        return sum(self._send_to_all("DBSIZE", **kwargs).values())
 
     def ping(self, **kwargs: Any) -> bool:
-        """True when all hosts answer."""
-        return all(self._everywhere("PING", **kwargs).values())
+        """Ping all hosts. Return True if all of them answer."""
+        return all(self._send_to_all("PING", **kwargs).values())
 
     def flushdb(self, asynchronous: bool = False, **kwargs: Any) -> bool:
         """Empty the databases of all hosts."""
         args = ("ASYNC",) if asynchronous else ()
-        return all(self._everywhere("FLUSHDB", *args, **kwargs).values())
+        return all(self._send_to_all("FLUSHDB", *args, **kwargs).values())
 
     def flushall(self, asynchronous: bool = False, **kwargs: Any) -> bool:
-        """Empty all databases of all servers, also those that are not the cluster's."""
+        """Empty all databases of all servers, including databases that are not part of the cluster."""
         args = ("ASYNC",) if asynchronous else ()
-        return all(self._everywhere("FLUSHALL", *args, **kwargs).values())
+        return all(self._send_to_all("FLUSHALL", *args, **kwargs).values())
 
     def scan_iter(
         self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """The keys of all hosts, one host after the other; see redis-py's method."""
+        """Iterate over the keys of all hosts, one host after the other; see redis-py's method."""
         for host_id in self._cluster.one_for_each_database():
             yield from self._cluster.get_local_client(host_id).scan_iter(match, count, _type, **kwargs)
 
     def lock(self, name: Any, *args: Any, **kwargs: Any) -> Any:
-        """A lock on the host that has the key `name`; see redis-py's method."""
+        """Return a lock on the host that has the key `name`; see redis-py's method."""
         options = {"lock_class": RoutedLock, **kwargs}
         lock = self._cluster.get_local_client_for_key(name).lock(name, *args, **options)
         if isinstance(lock, RoutedLock) and self._cluster.get_router().by_key:
@@ -297,4 +297,4 @@ class RoutingClient(BaseClient):
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Nothing: the pools are the cluster's."""
+        """Do nothing. The connections belong to the cluster."""
