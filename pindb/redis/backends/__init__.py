@@ -1,4 +1,4 @@
-"""The backends of `create_cluster`. A site's own kind of server derives from `BaseConnection`.
+"""Backends of `create_cluster`, by kind of server. Custom backends derive from `BaseConnection`.
 
 Private modules: all but `redis`, `memcached` and `cassandra`.
 """

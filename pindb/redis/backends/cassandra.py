@@ -1,4 +1,4 @@
-"""Cassandra behind `create_cluster`, by DataStax's driver, which finds its way to the hosts itself."""
+"""Cassandra backend of `create_cluster`, on DataStax's driver, which chooses hosts itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pindb.redis.backends.connection import BaseConnection
 from pindb.redis.core.options import check_names, keywords, shown
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError
 from pindb.redis.facade.backend import ClusterSettings
-from pindb.redis.facade.connections import ConnectionCluster
+from pindb.redis.facade.connection_cluster import ConnectionCluster
 from pindb.redis.topology.hosts import check_host
 
 try:
@@ -25,18 +25,18 @@ __all__ = ["Cassandra", "CassandraCluster"]
 
 
 class Cassandra(BaseConnection):
-    """The backend for Cassandra, and the one connection of its clusters: a `cassandra.cluster.Session`.
+    """Backend for Cassandra, and the single connection of its clusters: a `cassandra.cluster.Session`.
 
-    Its settings are ``hosts``, ``keyspace`` and the arguments of `cassandra.cluster.Cluster`. The hosts are
-    addresses, or dicts with a ``host``, which the driver asks for all others.
+    The settings are ``hosts``, ``keyspace`` and the arguments of `cassandra.cluster.Cluster`. The hosts are
+    contact points, as addresses or as dicts with a ``host``: the driver discovers all other hosts from them.
 
     Arguments:
         hosts: the addresses.
-        keyspace: what the session's statements are for where they do not say.
-        options: arguments for the driver's ``Cluster``, by name.
+        keyspace: the default keyspace of the session.
+        options: keyword arguments for the driver's ``Cluster``.
 
     Attributes:
-        cluster_class: the driver's ``Cluster``, or what a site has derived from it.
+        cluster_class: the driver's ``Cluster``, or a subclass of it.
     """
 
     more_settings = None
@@ -47,7 +47,7 @@ class Cassandra(BaseConnection):
 
     def __init__(self, hosts: Sequence[str], keyspace: str | None = None, **options: Any) -> None:
         super().__init__(0)
-        # Not the names that the session has.
+        # With underscores: __setattr__() refuses the names of the session's attributes.
         self._addresses = list(hosts)
         self._keyspace = keyspace
         self._options = options
@@ -70,7 +70,7 @@ class Cassandra(BaseConnection):
             return cluster.connect(self._keyspace)
         except BaseException as error:
             if cluster is not None:
-                # It has threads.
+                # The driver's cluster has started threads.
                 cluster.shutdown()
             if not isinstance(error, (NoHostAvailable, UnresolvableContactPoints)):
                 raise
@@ -89,15 +89,15 @@ class Cassandra(BaseConnection):
             check_names("The cluster", options, known | {"backend", "engine", "hosts", "keyspace"})
         keyspace = options.pop("keyspace", None)
         if keyspace is not None and not (isinstance(keyspace, str) and keyspace):
-            raise ClusterConfigError(f"keyspace is {shown(keyspace)}. Write its name, or None.")
+            raise ClusterConfigError(f"keyspace is {shown(keyspace)}. Write the name of a keyspace, or None.")
         hosts = [_address(host_id, host) for host_id, host in settings.hosts.items()]
         return CassandraCluster({0: cls(hosts, keyspace, **options)}, settings)
 
 
 class CassandraCluster(ConnectionCluster):
-    """A session of Cassandra's, with its methods and attributes beside those of all clusters.
+    """Cassandra session as a cluster, with the methods and attributes of both.
 
-    From outside it is a cluster of one host with the id 0. Calls are made at once, those in a map too.
+    It has a single host, with the id 0. Calls are made immediately, also in a map.
     """
 
     def __repr__(self) -> str:
@@ -119,10 +119,10 @@ class CassandraCluster(ConnectionCluster):
         return self.call([0], "execute", args, kwargs)
 
     def map(self, workers: int | None = None, fail_silently: bool = False) -> Any:
-        """A block whose calls are made at once and return plain results; their errors are raised there.
+        """Return a block for the sake of other clusters' interface: its calls are made immediately.
 
         Arguments:
-            workers, fail_silently: as other clusters take them; without effect.
+            workers, fail_silently: have no effect.
         """
         return contextlib.nullcontext(self)
 
@@ -133,16 +133,16 @@ def _address(host_id: int, host: Any) -> str:
         host = host.get("host")
     if not (isinstance(host, str) and host):
         raise ClusterConfigError(
-            f"Host {host_id} has the address {shown(host)}. Write '10.0.0.1', or its name."
+            f"Host {host_id} has the address {shown(host)}. Write a name or an IP address: '10.0.0.1'."
         )
     check_host(host_id, host)
     return host
 
 
 def _check_settable(name: str) -> None:
-    """Raise `AttributeError` for what the session has: it would be lost, or not get there at all."""
+    """Raise `AttributeError` for attributes of the session: a value would be lost with the session."""
     if not name.startswith("_") and hasattr(Session, name):
         raise AttributeError(
-            f"{name} cannot be set: a new session is made after a fork, and after disconnect(). Give the "
-            "settings of the cluster an argument of cassandra.cluster.Cluster, execution_profiles say."
+            f"{name} cannot be set, since a fork and disconnect() make a new session. Write an argument of "
+            "cassandra.cluster.Cluster into the settings of the cluster, for example execution_profiles."
         )

@@ -1,4 +1,4 @@
-"""Hosts whose clients are not pindb's own."""
+"""Base class of backends on clients of any kind."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pindb._forks import watch_forks
 from pindb.redis.core.options import check_names, keywords, shown
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError, HostTimeoutError
 from pindb.redis.facade.backend import BaseBackend, ClusterSettings
-from pindb.redis.facade.cluster import RoutedCluster, follow
-from pindb.redis.facade.connections import ConnectionCluster
+from pindb.redis.facade.cluster import RoutedCluster, get_by_path
+from pindb.redis.facade.connection_cluster import ConnectionCluster
 
 __all__ = ["BaseConnection"]
 
 Connection = TypeVar("Connection", bound="BaseConnection")
 
-#: The clients of the process that this one was forked from. Kept: at their end, some would say goodbye to
-#: the server on sockets that the other process uses.
+#: Clients inherited by a fork. They are never deleted, because some clients send a farewell when they are, on
+#: sockets that the parent process is using.
 _inherited: list[Any] = []
 
 
 class BaseConnection(BaseBackend):
-    """One host of a cluster, and the backend for its kind of server. A site's own overrides `connect`.
+    """Host of a cluster, and the backend for its kind of server. Custom backends override `connect`.
 
-    Its methods are those that a subclass adds, and the client's, which is made at the first use, anew in a
-    forked process, and has to be safe under threads.
+    It has the methods of its client, and those that a subclass adds. The client is made at the first use, and
+    again in a forked process. It has to be safe under threads.
 
     Arguments:
-        num: its number in the cluster.
-        identifier: what it is called on a hash ring. A subclass that has no other name for its hosts passes
-            None, and they are called by their numbers.
+        num: the id of the host in the cluster.
+        identifier: the name on a hash ring; None: the `address`.
 
     Attributes:
         num: as given.
-        network_errors: what the client raises when the server cannot be reached, or breaks off.
-        refused_errors: those of them after which nothing can have been sent. An error with an attribute
-            ``sent`` says itself whether something was.
+        network_errors: the client's exceptions for a server that cannot be reached, or has closed the
+            connection.
+        refused_errors: the exceptions among them after which certainly nothing was sent, so that the call may
+            go to another host. If an exception has an attribute ``sent``, that counts instead.
     """
 
     network_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
@@ -48,11 +48,11 @@ class BaseConnection(BaseBackend):
         self.num = num
         self.name = identifier
         self._connection: Any = None
-        self._connecting = threading.Lock()
+        self._connect_lock = threading.Lock()
         watch_forks(self)
 
     def connect(self) -> Any:
-        """Make the client. What it raises of `network_errors` counts as refused."""
+        """Make the client. Any of `network_errors` raised here counts as a refused connection."""
         raise NotImplementedError(f"{type(self).__name__} must override connect().")
 
     def close(self, connection: Any) -> None:
@@ -61,40 +61,40 @@ class BaseConnection(BaseBackend):
 
     @property
     def address(self) -> str:
-        """Where it is, without secrets; what it is called on a hash ring where it has no ``name``."""
+        """The address, without secrets; the name on a hash ring if no `identifier` was given."""
         return f"{type(self).__name__.lower()}://{self.num}"
 
     @property
     def identifier(self) -> str:
-        """What it is called on a hash ring."""
+        """The name on a hash ring."""
         return self.name or self.address
 
     @property
     def connection(self) -> Any:
-        """The client."""
+        """The client, made at the first use."""
         connection = self._connection
         if connection is None:
-            with self._connecting:
+            with self._connect_lock:
                 connection = self._connection
                 if connection is None:
                     connection = self._connection = self.connect()
-        # Another thread may disconnect in the meantime.
+        # The local variable: another thread may call disconnect() meanwhile.
         return connection
 
     def disconnect(self) -> None:
-        """Close the client's connections; a new client is made when one is needed."""
-        with self._connecting:
+        """Close the connections of the client. The next call makes a new client."""
+        with self._connect_lock:
             connection, self._connection = self._connection, None
         if connection is not None:
             self.close(connection)
 
     def _after_fork(self) -> None:
-        """Leave the client to the process that this one was forked from: its sockets are that one's too."""
+        """Leave the client to the parent process, which shares its sockets."""
         if self._connection is not None:
             _inherited.append(self._connection)
             self._connection = None
-        # Whoever held it is a thread of the other process.
-        self._connecting = threading.Lock()
+        # A thread of the parent process may hold the lock.
+        self._connect_lock = threading.Lock()
 
     def __str__(self) -> str:
         return f"host {self.num} ({self.address})"
@@ -108,14 +108,14 @@ class BaseConnection(BaseBackend):
         return getattr(self.connection, name)
 
     def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a method of the client, by its dotted path.
+        """Call a method of the client by its dotted path.
 
         Raises:
-            HostConnectionError, HostTimeoutError: one of `network_errors`, with the host named.
+            HostConnectionError, HostTimeoutError: any of `network_errors`; the message names the host.
         """
         refused: tuple[type[Exception], ...] = self.network_errors
         try:
-            method = follow(self if self._has(path) else self.connection, path)
+            method = get_by_path(self if self._has(path) else self.connection, path)
             refused = self.refused_errors
             return method(*args, **kwargs)
         except self.network_errors as error:
@@ -125,7 +125,7 @@ class BaseConnection(BaseBackend):
             raise lost from error
 
     def _has(self, path: str) -> bool:
-        """Whether a call is for a method that a subclass has added, and not for the client."""
+        """Whether a path names a method that a subclass has added, rather than one of the client."""
         name = path.partition(".")[0]
         return callable(getattr(type(self), name, None)) and not hasattr(BaseConnection, name)
 
@@ -133,10 +133,10 @@ class BaseConnection(BaseBackend):
     def make_cluster(cls, settings: ClusterSettings) -> RoutedCluster:
         if hasattr(cls, "retryable_exceptions") and cls.network_errors is BaseConnection.network_errors:
             raise ClusterConfigError(
-                f"The backend {cls.__name__} has retryable_exceptions, which are Nydus's. Write "
+                f"The backend {cls.__name__} has retryable_exceptions, an attribute of Nydus. Write "
                 "network_errors, a tuple of the exceptions after which a host counts as down, and "
-                "refused_errors, those of them after which nothing can have been sent: only after these, a "
-                "call goes to another host."
+                "refused_errors, those among them after which nothing was sent, so that the call may go to "
+                "another host."
             )
         return ConnectionCluster(
             {
@@ -150,10 +150,10 @@ class BaseConnection(BaseBackend):
     def from_config(
         cls: type[Connection], host_id: int, config: Any, defaults: Mapping[str, Any]
     ) -> Connection:
-        """A host from its options.
+        """Make a host from its options.
 
         Raises:
-            ClusterConfigError: they are not what it takes.
+            ClusterConfigError: an option is unknown, or its value is invalid.
         """
         if not isinstance(config, Mapping):
             raise ClusterConfigError(f"Host {host_id} is {shown(config)}. Write a dict: {{'host': ...}}.")
@@ -165,9 +165,9 @@ class BaseConnection(BaseBackend):
         try:
             return cls(host_id, **options)
         except TypeError as error:
-            raise ClusterConfigError(f"Host {host_id}: its options do not fit: {error}") from error
+            raise ClusterConfigError(f"Host {host_id} has invalid options: {error}") from error
 
     @classmethod
     def host_options(cls) -> frozenset[str] | None:
-        """The names of a host's options: the arguments of the class; None where it takes any."""
+        """Return the names of a host's options, which are the arguments of the class; None: any name."""
         return keywords(cls, 1)

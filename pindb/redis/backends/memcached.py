@@ -1,4 +1,4 @@
-"""memcached behind `create_cluster`, by the package pymemcache."""
+"""memcached backend of `create_cluster`, on pymemcache."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ __all__ = ["Memcached"]
 
 
 class Memcached(BaseConnection):
-    """A memcached server, and the backend for memcached. Its methods are those of pymemcache's clients.
+    """memcached server, and the backend for memcached. Has the methods of pymemcache's clients.
 
-    Error replies are raised as pymemcache has them, and never take a host for one that is down.
+    Error replies are raised as pymemcache's exceptions, and do not mark a host as down.
 
     Arguments:
-        num: its number in the cluster.
-        host, port: its TCP address.
-        unix_socket_path: its socket, instead of host and port.
-        timeout: how long to wait for a reply, in seconds: 5; None: for ever.
-        connect_timeout: how long to wait for a connection; None: `timeout`.
-        identifier: what it is called on a hash ring; ``memcached://host:port`` where it is not given.
-        options: more arguments for `pymemcache.client.base.PooledClient`, by name. ``default_noreply`` is off
-            unless it is given, since what waits for no reply learns of no error. There is no ``ignore_exc``:
-            a router could not tell a host that is down from one that lacks a key.
+        num: the id of the host in the cluster.
+        host, port: the TCP address.
+        unix_socket_path: the path of a Unix socket, instead of host and port.
+        timeout: the time limit for a reply, in seconds; None: no limit.
+        connect_timeout: the time limit for connecting, in seconds; None: `timeout`.
+        identifier: the name on a hash ring; None: ``memcached://host:port``.
+        options: keyword arguments for `pymemcache.client.base.PooledClient`. ``default_noreply`` is False by
+            default, since errors of commands without a reply go unnoticed. ``ignore_exc`` is not allowed:
+                with
+            it, a host that is down looks like one that does not have the key.
 
     Raises:
-        ClusterConfigError: an argument is not what it should be.
+        ClusterConfigError: an argument is invalid.
     """
 
     network_errors = (OSError, MemcacheUnexpectedCloseError)
@@ -81,10 +82,10 @@ class Memcached(BaseConnection):
             "connect_timeout": timeout if connect_timeout is None else connect_timeout,
         }
         try:
-            # Looks at all options, and connects to nothing.
+            # Makes a client to check the options; does not connect yet.
             self.connect().client_pool.get()
         except (TypeError, ValueError, SystemError) as error:
-            raise ClusterConfigError(f"Host {num}: its options do not fit: {error}") from error
+            raise ClusterConfigError(f"Host {num} has invalid options: {error}") from error
 
     @classmethod
     def host_options(cls) -> frozenset[str]:
@@ -100,13 +101,13 @@ class Memcached(BaseConnection):
     def connect(self) -> PooledClient:
         server: Any = (self.host, self.port)
         if self.unix_socket_path is not None:
-            # pymemcache takes what does not begin with a slash for a host's name.
+            # pymemcache takes a relative path for the name of a host.
             server = os.path.abspath(self.unix_socket_path)
         return _PooledClient(server, **self._options)
 
 
 class _Client(Client):  # type: ignore[misc]
-    """A connection that says of an error whether it was connecting."""
+    """Connection whose errors while connecting have ``sent = False``."""
 
     def _connect(self) -> None:
         try:
@@ -116,7 +117,7 @@ class _Client(Client):  # type: ignore[misc]
             raise
 
     def _connect_to_any(self) -> None:
-        """Connect to the first of the host's addresses that answers; pymemcache tries the first."""
+        """Connect to the first address of the host that answers; pymemcache tries only the first address."""
         if not isinstance(self.server, tuple):
             super()._connect()
             return
@@ -135,7 +136,7 @@ class _Client(Client):  # type: ignore[misc]
 
 
 class _OneAddress:
-    """The module `socket` on a network where every host has the same one address."""
+    """Stand-in for the module `socket` that resolves every name to a single address."""
 
     def __init__(self, module: Any, address: Any) -> None:
         self._module = module
@@ -170,16 +171,16 @@ class _PooledClient(PooledClient):  # type: ignore[misc]
 
     def _create_client(self) -> Client:
         client = super()._create_client()
-        # pymemcache's forgets it.
+        # pymemcache does not pass its encoding on.
         client.encoding = self.encoding
         return client
 
 
 class _Pool(ObjectPool):  # type: ignore[misc]
-    """Closes connections that the server has closed while they were here: the client connects anew then.
+    """Connection pool that replaces idle connections that the server has closed.
 
-    Otherwise the next command on each would be lost to a server that was restarted, and might have been run
-    for all that its caller knows.
+    Otherwise, after a restart of the server, the next command on each of them would fail, without telling
+    whether it has run.
     """
 
     def get(self) -> Client:
@@ -190,7 +191,7 @@ class _Pool(ObjectPool):  # type: ignore[misc]
 
 
 def _is_readable(sock: socket.socket) -> bool:
-    """Whether something came where nothing was asked for: the end of the connection, as a rule."""
+    """Whether an idle connection has bytes to read, usually the end of the connection."""
     if not hasattr(select, "poll"):
         return bool(select.select([sock], [], [], 0)[0])
     poll = select.poll()

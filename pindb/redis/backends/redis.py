@@ -1,4 +1,4 @@
-"""Redis behind `create_cluster`: the hosts, pools and buffers of `pindb.redis.Cluster`, with another face."""
+"""Redis backend of `create_cluster`, on top of `pindb.redis.Cluster`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pindb.redis.cluster import Cluster
 from pindb.redis.core.options import check_names, shown
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.facade.backend import BaseBackend, ClusterSettings
-from pindb.redis.facade.cluster import RoutedCluster, check_workers, follow
+from pindb.redis.facade.cluster import RoutedCluster, check_workers, get_by_path
 from pindb.redis.facade.maps import ResultMap
 from pindb.redis.facade.redis_batch import RedisBatch
-from pindb.redis.facade.redis_calls import AimedClient, CallingClient
+from pindb.redis.facade.redis_client import MultiHostClient, TargetedClient
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.options import find_router
 from pindb.redis.topology.hosts import OPTIONS, Host
@@ -23,11 +23,11 @@ __all__ = ["Redis", "RoutedRedis"]
 
 
 class Redis(BaseBackend):
-    """The backend for Redis.
+    """Backend for Redis.
 
-    Beside the settings that all backends have, it takes ``pool_cls``, ``pool_options`` and ``retry_timeout``;
-    see `Cluster`. The options of a host are those of `Cluster`'s hosts and ``identifier``: its name on a hash
-    ring, ``redis://host:port/db`` where it is not given.
+    It adds the settings ``pool_cls``, ``pool_options`` and ``retry_timeout`` of `Cluster` to those of all
+    backends. Hosts have the options of `Cluster`'s hosts, and ``identifier``: the name on a hash ring, by
+    default ``redis://host:port/db``.
     """
 
     more_settings = frozenset({"pool_cls", "pool_options", "retry_timeout"})
@@ -38,11 +38,11 @@ class Redis(BaseBackend):
 
     @classmethod
     def make_servers(cls, settings: ClusterSettings, **more: Any) -> Cluster:
-        """The hosts, their pools, and the router.
+        """Make a `Cluster` from settings.
 
         Arguments:
-            settings: what they are.
-            more: other arguments for `Cluster`.
+            settings: the settings.
+            more: additional arguments for `Cluster`.
         """
         defaults = dict(settings.defaults)
         check_names("defaults", defaults, OPTIONS - {"name"})
@@ -55,7 +55,7 @@ class Redis(BaseBackend):
             max_connection_retries=settings.max_connection_retries,
             **{**settings.more, **more},
         )
-        # Options that do not suit the router, or the pools, are known now, and not at the first command.
+        # Raise errors of options for the router and the pools now, not at the first command.
         cluster.get_router()
         for host_id in cluster.hosts:
             cluster.get_pool_for_host(host_id)
@@ -63,14 +63,14 @@ class Redis(BaseBackend):
 
 
 def _with_name(host_id: int, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A host's options, with what it is called on a ring."""
+    """Return the options of a host, with its name on a hash ring."""
     options: dict[str, Any] = {"url": config} if isinstance(config, str) else dict(config)
     check_names(f"Host {host_id}", options, OPTIONS | {"identifier", "host_id"})
     identifier = options.pop("identifier", None)
     if identifier is not None and options.setdefault("name", identifier) != identifier:
         raise ClusterConfigError(
-            f"Host {host_id} has the identifier {shown(identifier)} and the name {shown(options['name'])}, "
-            "which are the same thing. Write one of them."
+            f"Host {host_id} has the identifier {shown(identifier)} and the name {shown(options['name'])}. "
+            "Both are its name on a hash ring. Write one of them."
         )
     if options.get("name") is None:
         options["name"] = f"redis://{Host.from_config(host_id, options, defaults).address}"
@@ -78,7 +78,7 @@ def _with_name(host_id: int, config: Any, defaults: Mapping[str, Any]) -> dict[s
 
 
 class RoutedRedis(RoutedCluster):
-    """A cluster of Redis servers that takes any Redis command as a method; see `RoutedCluster`.
+    """Cluster of Redis servers that has all Redis commands as methods; see `RoutedCluster`.
 
     Arguments:
         cluster: the hosts, their pools, and the router.
@@ -87,16 +87,16 @@ class RoutedRedis(RoutedCluster):
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._takes_commands = not cluster.get_router().routes_calls
-        self._client = CallingClient(cluster)
-        # The names of methods that were looked up.
-        self._found: list[str] = []
+        self._client = MultiHostClient(cluster)
+        # The names of the methods that __getattr__() has cached.
+        self._cached: list[str] = []
 
     def install_router(self, router: Any, **options: Any) -> None:
         self._cluster.set_router(find_router(router), options)
         self._takes_commands = not self.router.routes_calls
-        for name in self._found:
+        for name in self._cached:
             self.__dict__.pop(name, None)
-        self._found = []
+        self._cached = []
 
     @property
     def router(self) -> BaseRouter:
@@ -114,16 +114,16 @@ class RoutedRedis(RoutedCluster):
         if not self._takes_commands:
             return path
         method = getattr(self._client, name, path)
-        # Found here from now on.
-        self._found.append(name)
+        # The next access finds the method without a call of __getattr__().
+        self._cached.append(name)
         self.__dict__[name] = method
         return method
 
     def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if self._cluster.find_words(path, args, kwargs) is not None:
-            client = AimedClient(self._client, hosts, lambda: self.router.get_dbs(path, args, kwargs)[0])
+            client = TargetedClient(self._client, hosts, lambda: self.router.get_dbs(path, args, kwargs)[0])
             return getattr(client, path)(*args, **kwargs)
-        results = [follow(self.get_connection(host_id), path)(*args, **kwargs) for host_id in hosts]
+        results = [get_by_path(self.get_connection(host_id), path)(*args, **kwargs) for host_id in hosts]
         return results[0] if len(results) == 1 else results
 
     def execute_command(self, *args: Any, **options: Any) -> Any:

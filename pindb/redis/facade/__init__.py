@@ -1,4 +1,4 @@
-"""Clusters of `create_cluster`: any call, results-to-be, other backends.
+"""Clusters of `create_cluster`: any method, maps with deferred results, other backends than Redis.
 
 Private: import public names from `pindb.redis`.
 """

@@ -1,4 +1,4 @@
-"""Backends: what `create_cluster` makes of its settings, for servers of any kind."""
+"""Base class of backends, and the settings that `create_cluster` passes to them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pindb.redis.routers import BaseRouter
 
 __all__ = ["BaseBackend", "ClusterSettings"]
 
-#: How often a command goes to another host, where the settings do not say.
+#: The default of the setting ``max_connection_retries``.
 MAX_CONNECTION_RETRIES = 20
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """What `create_cluster` was given, read.
+    """Parsed settings of `create_cluster`.
 
     Attributes:
-        hosts: each host's options by its id, as they were given.
+        hosts: the options of each host by its id, as given.
         router: the class of the router.
-        defaults: options for all hosts that do not have them.
-        router_options: more arguments for the router.
-        max_connection_retries: how often a command goes to another host.
+        defaults: default options for all hosts.
+        router_options: additional arguments for the router.
+        max_connection_retries: how often a command is retried on another host.
         more: the settings that only this backend has.
     """
 
-    # Passwords stand in these, and have no place in a repr.
+    # Not in the repr: these contain passwords.
     hosts: Mapping[int, Any] = field(repr=False)
     router: type[BaseRouter]
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -39,11 +39,11 @@ class ClusterSettings:
 
 
 class BaseBackend(ABC):
-    """Makes clusters of servers of one kind. Most derive from `BaseConnection`.
+    """Backend that makes clusters of one kind of server. Most backends derive from `BaseConnection`.
 
     Attributes:
         more_settings: the names of settings that only this backend has; None: it takes any.
-        routes: False where the client finds its way to the hosts itself.
+        routes: whether pindb chooses the host of a call; False if the client does.
     """
 
     more_settings: ClassVar[frozenset[str] | None] = frozenset()
@@ -52,8 +52,8 @@ class BaseBackend(ABC):
     @classmethod
     @abstractmethod
     def make_cluster(cls, settings: ClusterSettings) -> RoutedCluster:
-        """A cluster.
+        """Make a cluster.
 
         Raises:
-            ClusterConfigError: a setting is not what it should be.
+            ClusterConfigError: a setting is invalid.
         """

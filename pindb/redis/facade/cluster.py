@@ -1,4 +1,4 @@
-"""What a cluster that `create_cluster` made is like, whatever its servers are."""
+"""Base class of the clusters that `create_cluster` makes, whatever their servers are."""
 
 from __future__ import annotations
 
@@ -10,48 +10,49 @@ from pindb.redis.exceptions import ClusterConfigError, MaxRetriesExceededError
 from pindb.redis.facade.results import get_values
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["CallPath", "Called", "RoutedCluster"]
+__all__ = ["CallTarget", "MethodProxy", "RoutedCluster"]
 
 
-class Called(Protocol):
-    """What takes the calls of a `CallPath`."""
+class CallTarget(Protocol):
+    """Object that runs the calls of a `MethodProxy`."""
 
     def execute(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a method, by its dotted path."""
+        """Call a method by its dotted path."""
 
 
-class CallPath:
-    """A method of each host's connection, or an attribute that has one: ``cluster.connection_pool.reset``.
+class MethodProxy:
+    """Proxy of a method of the hosts' connections, also of a nested one: ``cluster.connection_pool.reset``.
 
     Arguments:
-        target: gets the calls.
-        path: the method's name; dotted where it is an attribute's.
+        target: runs the calls.
+        path: the name of the method; a dotted path if it belongs to an attribute.
     """
 
     __slots__ = ("_path", "_target")
 
-    def __init__(self, target: Called, path: str) -> None:
+    def __init__(self, target: CallTarget, path: str) -> None:
         self._target = target
         self._path = path
 
     def __repr__(self) -> str:
         return f"<{self._path} of {self._target!r}>"
 
-    def __getattr__(self, name: str) -> CallPath:
+    def __getattr__(self, name: str) -> MethodProxy:
         if name.startswith("__"):
             raise AttributeError(name)
-        return CallPath(self._target, f"{self._path}.{name}")
+        return MethodProxy(self._target, f"{self._path}.{name}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._target.execute(self._path, args, kwargs)
 
 
 class RoutedCluster(ABC):
-    """Takes any method of its hosts' connections, and calls it on the hosts that the router names.
+    """Cluster with the methods of its hosts' clients, which runs calls on the hosts that the router chooses.
 
-    A call returns the result itself where one host answered, and a list of results in the hosts' order where
-    several did. Iteration gives the hosts' ids, ``cluster[host_id]`` a host's connection. Make one for the
-    whole application: it is safe under threads, and makes no connection before the first call.
+    A call on one host returns its result; a call on several hosts returns a list of results, in the order of
+    the hosts. Iterating over a cluster yields host ids; ``cluster[host_id]`` is the connection of a host.
+    Make one cluster for the whole application: it is safe under threads, and does not connect before the
+    first call.
     """
 
     MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
@@ -59,18 +60,19 @@ class RoutedCluster(ABC):
     @property
     @abstractmethod
     def router(self) -> BaseRouter:
-        """The router."""
+        """The current router."""
 
     @abstractmethod
     def install_router(self, router: Any, **options: Any) -> None:
-        """Route by another router from now on. For tests: keys do not move by themselves.
+        """Switch to another router. For tests: existing keys do not move.
 
         Arguments:
-            router: as in the settings: a short name, a class, or its dotted path; None: to every host.
-            options: its arguments.
+            router: as in the settings: a short name, a class, or its dotted path; None: every host.
+            options: arguments for the router.
 
         Raises:
-            BadHostSetup, ClusterConfigError: it does not suit the hosts, or does not take the options.
+            BadHostSetup: the hosts do not suit the router.
+            ClusterConfigError: there is no such router, or it does not take the options.
         """
 
     @property
@@ -80,7 +82,7 @@ class RoutedCluster(ABC):
 
     @abstractmethod
     def get_connection(self, host_id: int) -> Any:
-        """The connection of a host, which has the methods of the backend's client.
+        """Return the connection of a host, which has the methods of the backend's client.
 
         Raises:
             ClusterConfigError: there is no such host.
@@ -88,21 +90,23 @@ class RoutedCluster(ABC):
 
     @abstractmethod
     def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a method on hosts that are named; see `execute`."""
+        """Call a method on the given hosts; see `execute`."""
 
     @abstractmethod
     def map(self, workers: int | None = None, fail_silently: bool = False) -> Any:
-        """A block whose calls return results-to-be and are made at its end, on all hosts at once.
+        """Return a map: a block that defers its calls to its end, and then runs them on all hosts at once.
+
+        Calls in the block return deferred results; see `Result`.
 
         Arguments:
-            workers: how many hosts are worked with at once; None: all.
-            fail_silently: leave errors as values, and in the block's ``get_errors()``; otherwise the block
-                ends with a `CommandError` that has them all.
+            workers: how many hosts are used at once; None: all.
+            fail_silently: keep errors as results, and in ``get_errors()`` of the map. Otherwise the end of
+                the block raises a `CommandError` with all of them.
         """
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Close all connections; they are made anew when they are needed."""
+        """Close all connections. The next call connects again."""
 
     def __len__(self) -> int:
         return len(self.hosts)
@@ -125,13 +129,13 @@ class RoutedCluster(ABC):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return CallPath(self, name)
+        return MethodProxy(self, name)
 
     def get_conn(self, *args: Any, **kwargs: Any) -> Any:
-        """The connection of the host that has a key: ``cluster.get_conn("key").pipeline()``.
+        """Return the connection of the host that has a key: ``cluster.get_conn("key").pipeline()``.
 
         Returns:
-            The connection; a list of all of them without a key.
+            The connection; without a key, a list of all connections.
         """
         hosts = self.router.get_dbs("get_conn", *get_values(args, kwargs))
         connections = [self.get_connection(host_id) for host_id in hosts]
@@ -141,28 +145,28 @@ class RoutedCluster(ABC):
         """Call a method by its name.
 
         Arguments:
-            path: the name; a dotted path where it is an attribute's method.
+            path: the name; a dotted path if the method belongs to an attribute.
             args, kwargs: its arguments.
 
         Returns:
-            The result where one host answered, else a list of results in the hosts' order.
+            The result of the host; a list of results if there are several hosts, in their order.
 
         Raises:
-            UnroutableCommand: it does not say where it goes.
-            HostConnectionError: a host could not be reached, nor another one in its place.
+            UnroutableCommand: the router cannot choose the host, for example because there are several keys.
+            HostConnectionError: neither the host nor another host in its place can be reached.
         """
         args, kwargs = get_values(args, kwargs or {})
         return self.call(self.router.get_dbs(path, args, kwargs), path, args, kwargs)
 
 
 def check_workers(workers: Any) -> None:
-    """Raise `ClusterConfigError` unless it is a number of workers, or None."""
+    """Raise `ClusterConfigError` unless `workers` is a valid number of workers, or None."""
     if workers is not None and (type(workers) is not int or workers < 1):
-        raise ClusterConfigError(f"workers is {workers!r}. Write how many: 1 or more, or None for all.")
+        raise ClusterConfigError(f"workers is {workers!r}. Write a number, 1 or more, or None for all hosts.")
 
 
-def follow(connection: Any, path: str) -> Any:
-    """The attribute at a dotted path."""
+def get_by_path(connection: Any, path: str) -> Any:
+    """Return the attribute at a dotted path."""
     for name in path.split("."):
         connection = getattr(connection, name)
     return connection

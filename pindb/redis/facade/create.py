@@ -1,4 +1,4 @@
-"""A cluster from one dict of settings."""
+"""`create_cluster`: a cluster from one dict of settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pindb.redis.routers.options import find_router
 
 __all__ = ["create_cluster", "read_settings"]
 
-#: The short names that settings may have in place of dotted paths.
+#: Backends by their short names.
 BACKENDS = {
     "redis": "pindb.redis.backends.redis.Redis",
     "memcached": "pindb.redis.backends.memcached.Memcached",
@@ -24,40 +24,42 @@ BACKENDS = {
 COMMON = frozenset(
     {"backend", "engine", "hosts", "router", "defaults", "router_options", "max_connection_retries"}
 )
-#: What is for backends whose hosts pindb chooses from.
+#: The settings of backends whose hosts pindb chooses; see `BaseBackend.routes`.
 ROUTED = COMMON - {"backend", "engine", "hosts"}
 
 
 def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
-    """A cluster that takes any command of its servers, from one dict.
+    """Make a cluster with all commands of its servers as methods.
 
     ``create_cluster({"router": "partition", "hosts": {0: {"db": 0}, 1: {"db": 1}}}).incr("foo")``
 
     Arguments:
-        settings: not changed. The keys:
+        settings: a dict, which is not changed, with these keys:
 
-            - ``hosts``: each host's options by its number, or a list of them.
-            - ``backend``, or ``engine``: ``"redis"``, ``"memcached"``, ``"cassandra"``, the class of a
-              backend or its dotted path; Redis.
-            - ``router``: ``"partition"``, ``"consistent"``, ``"round_robin"``, the class of a router or its
-              dotted path. Without one, every command goes to every host.
-            - ``defaults``: options for all hosts that do not have them.
-            - ``router_options``: more arguments for the router.
-            - ``max_connection_retries``: how often a command goes to another host, where the router knows
-              one; 20.
-            - what only the backend has.
+            - ``hosts``: the options of each host by its id, or a list of options.
+            - ``backend`` or ``engine``: ``"redis"`` (the default), ``"memcached"``, ``"cassandra"``, the
+            class
+              of a backend, or its dotted path.
+            - ``router``: ``"partition"``, ``"consistent"``, ``"round_robin"``, the class of a router, or its
+              dotted path. Without a router, every command goes to every host.
+            - ``defaults``: default options for all hosts.
+            - ``router_options``: additional arguments for the router.
+            - ``max_connection_retries``: how often a command is retried on another host, if the router has
+            one;
+              the default is 20.
+            - settings of the backend.
 
     Raises:
-        ClusterConfigError: a key is unknown, or a value is not what it should be.
+        ClusterConfigError: a key is unknown, or a value is invalid.
         BadHostSetup: the hosts do not suit the router.
-        ImportError: the client of the backend is missing; the message says what to install.
+        ImportError: the client library of the backend is missing; the message says what to install.
     """
-    backend, read = read_settings(settings)
-    return backend.make_cluster(read)
+    backend, parsed = read_settings(settings)
+    return backend.make_cluster(parsed)
 
 
 def read_settings(settings: Mapping[str, Any]) -> tuple[type[BaseBackend], ClusterSettings]:
-    """The backend of a cluster's settings, and what they say; see `create_cluster`."""
+    """Parse the settings of `create_cluster`, and return the backend with them."""
     if not isinstance(settings, Mapping):
         raise ClusterConfigError(
             f"The settings of a cluster are a {type(settings).__name__}. Write a dict: "
@@ -69,8 +71,8 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[type[BaseBackend], Clust
     backend = _find_backend(named)
     if not issubclass(backend, BaseBackend):
         raise ClusterConfigError(
-            f"backend is {shown(named)}, which is no backend. Derive it from "
-            f"pindb.redis.backends.BaseConnection, or write one of: {', '.join(map(repr, BACKENDS))}."
+            f"backend is {shown(named)}, which does not derive from pindb.redis.backends.BaseConnection. "
+            f"Derive it, or write one of: {', '.join(map(repr, BACKENDS))}."
         )
     more = backend.more_settings
     if more is not None:
@@ -78,8 +80,8 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[type[BaseBackend], Clust
     if not backend.routes:
         for name in sorted(ROUTED & settings.keys()):
             raise ClusterConfigError(
-                f"The cluster has a {name}, but the client of {backend.__name__} chooses its hosts itself. "
-                "Leave it out."
+                f"The cluster has a {name}, but the client of {backend.__name__} chooses hosts itself. Leave "
+                f"out {name}."
             )
     return backend, ClusterSettings(
         hosts=_hosts(settings.get("hosts")),
@@ -106,22 +108,21 @@ def _hosts(hosts: Any) -> dict[int, Any]:
         pairs = dict(hosts)
     elif isinstance(hosts, (list, tuple)):
         pairs = {}
-        for place, host in enumerate(hosts):
-            host_id = host.get("host_id", place) if isinstance(host, Mapping) else place
+        for index, host in enumerate(hosts):
+            host_id = host.get("host_id", index) if isinstance(host, Mapping) else index
             if host_id in pairs:
                 raise ClusterConfigError(
-                    f"There are two hosts with the id {shown(host_id)}. Number each differently."
+                    f"There are two hosts with the id {shown(host_id)}. Give each host an id of its own."
                 )
             pairs[host_id] = host
     else:
         raise ClusterConfigError(
-            f"hosts is a {type(hosts).__name__}. Write a dict by number, {{0: {{'port': 6379}}}}, or a list."
+            f"hosts is a {type(hosts).__name__}. Write a dict by host id, {{0: {{'port': 6379}}}}, or a list."
         )
     for host_id, host in pairs.items():
         if isinstance(host_id, bool) or not isinstance(host_id, int):
             raise ClusterConfigError(
-                f"The host id {shown(host_id)} is a {type(host_id).__name__}. Hosts are numbered: write an "
-                "integer."
+                f"The host id {shown(host_id)} is a {type(host_id).__name__}. Write an integer."
             )
         if not isinstance(host, (Mapping, str)):
             raise ClusterConfigError(
@@ -140,5 +141,5 @@ def _dict(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _retries(settings: Mapping[str, Any]) -> int:
     value = settings.get("max_connection_retries", MAX_CONNECTION_RETRIES)
     if type(value) is not int or value < 0:
-        raise ClusterConfigError(f"max_connection_retries is {shown(value)}. Write how many: 0 or more.")
+        raise ClusterConfigError(f"max_connection_retries is {shown(value)}. Write a number: 0 or more.")
     return value

@@ -1,4 +1,4 @@
-"""The map of every cluster of `create_cluster`: calls whose results are there at the end of a block."""
+"""Maps of the clusters of `create_cluster`: blocks of calls with deferred results."""
 
 from __future__ import annotations
 
@@ -8,51 +8,50 @@ from typing import Any, Protocol
 
 from pindb.redis.core.promises import Promise
 from pindb.redis.exceptions import Call, CommandError, UnroutableCommand
-from pindb.redis.facade.cluster import CallPath
-from pindb.redis.facade.results import results_of
+from pindb.redis.facade.cluster import MethodProxy
+from pindb.redis.facade.results import get_results
 
 __all__ = ["Batch", "ResultMap"]
 
 
 class Batch(Protocol):
-    """The calls of a map that wait, and the way to make them on one kind of server.
+    """Pending calls of a map, for one kind of server.
 
     Attributes:
-        returned: the promises of all calls of the last block, in order, as lists where several were made at
-            once; None before the end of the first block.
+        settled: the promises of all calls of the last block, in order; a list in place of the promises of a
+            run of calls. None before the end of the first block.
     """
 
-    returned: Sequence[Promise | list[Promise]] | None
+    settled: Sequence[Promise | list[Promise]] | None
 
     def __len__(self) -> int:
-        """The number of calls that wait."""
+        """Return the number of pending calls."""
 
     def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Keep a call of a method, and return its `Result`."""
+        """Add a call of a method, and return its `Result`."""
 
     def send(self, timeout: float | None) -> bool:
-        """Make all calls that wait; return whether none failed. All promises are settled then."""
+        """Make all pending calls, settle their promises, and return whether all have succeeded."""
 
-    def called(self) -> Iterable[tuple[Call, Promise]]:
-        """The calls of this block with their promises, in order."""
+    def calls(self) -> Iterable[tuple[Call, Promise]]:
+        """Return the calls of this block with their promises, in order."""
 
     def forget(self) -> None:
-        """End the block: what was called is in `returned`, and nothing waits."""
+        """End the block: move the promises to `settled`."""
 
     def cancel(self) -> None:
-        """End the block without its calls: reject their promises with `CommandCancelled`."""
+        """End the block without making its calls: reject their promises with `CommandCancelled`."""
 
 
 class ResultMap:
-    """Keeps calls until its block ends, makes them on all hosts at once, and returns `Result` objects.
+    """Map that defers calls to the end of its block, and returns a `Result` for each.
 
-    Not safe under threads; a map for each of them costs next to nothing.
+    Not safe under threads: give each thread a map of its own, which costs next to nothing.
 
     Arguments:
-        batch: keeps the calls, and makes them.
-        fail_silently: leave errors as values, and in `get_errors`, instead of raising `CommandError`.
-        has_methods: whether the batch has the methods of the hosts' client itself; else each call goes by
-            `Batch.call`.
+        batch: the pending calls.
+        fail_silently: keep errors as results, and in `get_errors`, instead of raising `CommandError`.
+        has_methods: whether the batch has the client's methods itself; otherwise calls go to `Batch.call`.
     """
 
     def __init__(self, batch: Any, fail_silently: bool, has_methods: bool = False) -> None:
@@ -76,7 +75,7 @@ class ResultMap:
             self.cancel()
 
     def __len__(self) -> int:
-        """The number of calls that wait."""
+        """Return the number of pending calls."""
         return len(self._batch)
 
     def __bool__(self) -> bool:
@@ -88,8 +87,8 @@ class ResultMap:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        found = getattr(self._batch, name) if self._has_methods else CallPath(self, name)
-        # Found here from now on.
+        found = getattr(self._batch, name) if self._has_methods else MethodProxy(self, name)
+        # The next access finds the attribute without a call of __getattr__().
         self.__dict__[name] = found
         return found
 
@@ -108,51 +107,51 @@ class ResultMap:
     def execute(
         self, path: str = "", args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Keep a call of a method by its name; see `RoutedCluster.execute`.
+        """Add a call of a method by its name; see `RoutedCluster.execute`.
 
         Raises:
-            UnroutableCommand: the map takes commands, and is sent by the end of its block.
+            UnroutableCommand: the map is of Redis servers, and has commands as methods.
         """
         if self._has_methods:
             raise UnroutableCommand(
-                f"{type(self).__name__} has no execute(): the end of the block sends what was called, and "
-                "join() does."
+                f"{type(self).__name__} has no execute(). Call the commands; the end of the block or join() "
+                "sends them."
             )
         return self._batch.call(path, args, kwargs or {})
 
     def cancel(self) -> None:
-        """Drop all calls that wait; using their results raises `CommandCancelled`."""
+        """Drop all pending calls. Using their results raises `CommandCancelled`."""
         self._batch.cancel()
 
     def join(self, timeout: float | None = None) -> None:
-        """Make all calls that wait; their results are there then.
+        """Make all pending calls. After this, their results can be used.
 
         Arguments:
-            timeout: for all of it, in seconds; for clusters of Redis servers only.
+            timeout: for all calls together, in seconds; only for clusters of Redis servers.
 
         Raises:
-            CommandError: some failed, after all that could be made were made; not with ``fail_silently``.
+            CommandError: calls have failed; raised after all others were made. Not with ``fail_silently``.
         """
         batch = self._batch
-        fine = False
+        succeeded = False
         try:
-            fine = batch.send(timeout)
+            succeeded = batch.send(timeout)
         finally:
-            called = [] if fine else list(batch.called())
+            calls = [] if succeeded else list(batch.calls())
             batch.forget()
-            self._errors = [(call, promise.reason) for call, promise in called if promise.is_rejected]
+            self._errors = [(call, promise.reason) for call, promise in calls if promise.is_rejected]
         if self._errors and not self._fail_silently:
             raise CommandError(self._errors)
 
     def get_errors(self) -> list[tuple[Call, BaseException]]:
-        """The calls that failed with their errors, in order; empty before the end of the block."""
+        """Return the failed calls with their errors, in order; an empty list before the end of the block."""
         return list(self._errors)
 
     def get_results(self) -> list[Any]:
-        """The values of all calls, in order; exceptions in place of those that failed.
+        """Return the values of all calls, in order; exceptions in place of failed calls.
 
         Raises:
-            ResultPending: before the end of the block.
-            CommandCancelled: the block was left with an exception.
+            ResultPending: the block has not ended.
+            CommandCancelled: the block has ended with an exception.
         """
-        return results_of(self._batch.returned)
+        return get_results(self._batch.settled)

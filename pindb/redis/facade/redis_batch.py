@@ -1,4 +1,4 @@
-"""Commands of a map of a cluster of Redis servers that `create_cluster` made."""
+"""Pending commands of a map, for Redis clusters of `create_cluster`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pindb.redis.core.pending import Command, Entry
 from pindb.redis.core.promises import Promise
 from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import Call, HostListExhausted, UnroutableCommand
-from pindb.redis.facade.redis_calls import ONE_HOST, SCRIPT, find_hosts
+from pindb.redis.facade.redis_client import ONE_HOST, SCRIPT, find_hosts
 from pindb.redis.facade.results import Result, get_value, get_values
 
 __all__ = ["RedisBatch"]
 
-BATCHED = "call what takes one key for each of them, and the map sends them together"
+BATCHED = "call get(), set() or delete() for each key; the map sends all of them together"
 
 
-class AimedCommand(Command):
-    """A command that goes where the router has sent the call of a method.
+class TargetedCommand(Command):
+    """Command whose hosts the router has chosen by the call of a method; see `BaseRouter.get_dbs`.
 
     Attributes:
-        call: the call; None where several hosts have it, so that none may take another's place.
+        call: the call; None if the command goes to several hosts, and so cannot move to another one.
     """
 
     __slots__ = ("call",)
@@ -39,11 +39,11 @@ class AimedCommand(Command):
 
 
 class RedisBatch(MappingClient):
-    """The commands of a `ResultMap`: a `MappingClient` whose methods return `Result` objects.
+    """Pending commands of a `ResultMap`: a `MappingClient` whose methods return `Result` objects.
 
     Arguments:
         cluster: the cluster.
-        workers: how many hosts are talked to at once; None: all.
+        workers: how many hosts are used at once; None: all.
     """
 
     ONE_HOST = ONE_HOST
@@ -51,32 +51,33 @@ class RedisBatch(MappingClient):
 
     def __init__(self, cluster: Cluster, workers: int | None = None) -> None:
         super().__init__(cluster, workers, split_multi_key=True)
-        self.returned: list[Promise | list[Promise]] | None = None
-        # What was called: the keys and values of runs, and the words of other commands, with their promises.
-        self._log: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
-        #: The method that is being called, and its hosts, if the router has looked at the call.
-        self._aim: tuple[Call, list[int]] | None = None
-        self._in_runs = self._router.goes_by_key and not self._router.routes_calls
+        self.settled: list[Promise | list[Promise]] | None = None
+        # Functions that return calls with their promises. Only failed maps need them: making a `Call` for
+        # each of thousands of keys takes time.
+        self._calls: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
+        #: The current call of a method and its hosts, if the router chooses by calls.
+        self._target: tuple[Call, list[int]] | None = None
+        self._uses_runs = self._router.goes_by_key and not self._router.routes_calls
 
     def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a method whose hosts the router names by `BaseRouter.get_dbs`."""
+        """Call a method on the hosts that the router chooses by `BaseRouter.get_dbs`."""
         call = Call(path, *get_values(args, kwargs))
         try:
-            self._aim = call, self._router.get_dbs(*call)
+            self._target = call, self._router.get_dbs(*call)
         except HostListExhausted as error:
-            return Result(self._refused(call, error))
+            return Result(self._reject(call, error))
         try:
             return getattr(self, path)(*call.args, **call.kwargs)
         finally:
-            self._aim = None
+            self._target = None
 
-    # The names of these, and of their arguments, are MappingClient's.
+    # These methods and their arguments are named as in MappingClient.
 
     def get(self, name: Any) -> Any:
-        """The result-to-be of GET."""
-        if not self._in_runs or type(name) is Result:
+        """Add a GET, and return its `Result`."""
+        if not self._uses_runs or type(name) is Result:
             return self.execute_command("GET", name)
-        # MappingClient's method, without a call of it for each of ten thousand keys.
+        # A copy of MappingClient.get(): calling that would cost too much with thousands of keys.
         if self._values:
             self._gather()
         promise = Promise()
@@ -85,10 +86,10 @@ class RedisBatch(MappingClient):
         return Result(promise)
 
     def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
-        """The result-to-be of SET; see redis-py's method for the options."""
+        """Add a SET, and return its `Result`; see redis-py's method for the options."""
         if args or options:
             return super().set(name, value, *args, **options)
-        if not self._in_runs or type(name) is Result or type(value) is Result:
+        if not self._uses_runs or type(name) is Result or type(value) is Result:
             return self.execute_command("SET", name, value)
         if not self._values and self._keys:
             self._gather()
@@ -99,10 +100,10 @@ class RedisBatch(MappingClient):
         return Result(promise)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """The result-to-be of a command.
+        """Add a command, and return its `Result`.
 
         Raises:
-            UnroutableCommand: it has several keys, or is not known.
+            UnroutableCommand: the command has several keys, or is unknown.
         """
         if Result in map(type, args):
             args = tuple(map(get_value, args))
@@ -111,12 +112,12 @@ class RedisBatch(MappingClient):
         try:
             promise = self._keep(args, options)
         except HostListExhausted as error:
-            return Result(self._refused(_call(args), error))
-        self._log.append(lambda: iter([(_call(args), promise)]))
+            return Result(self._reject(_call(args), error))
+        self._calls.append(lambda: iter([(_call(args), promise)]))
         return Result(promise)
 
     def _keep(self, args: tuple[Any, ...], options: dict[str, Any]) -> Promise:
-        if self._aim is None:
+        if self._target is None:
             router = self._router
             if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
                 return super().execute_command(*args, **options)
@@ -126,62 +127,64 @@ class RedisBatch(MappingClient):
             call, hosts = None, found
         else:
             check_command(args[0], args[1:])
-            call, hosts = self._aim
+            call, hosts = self._target
         promises = [Promise() for _ in hosts]
         if self._run:
             self._gather()
         for host_id, promise in zip(hosts, promises, strict=True):
             command = Command(args, dict(options), promise)
             if call is not None:
-                command = AimedCommand(args, dict(options), promise, call=call if len(hosts) == 1 else None)
+                command = TargetedCommand(
+                    args, dict(options), promise, call=call if len(hosts) == 1 else None
+                )
             self._buffers.add(host_id, command)
         together = promises[0] if len(promises) == 1 else Promise.all(promises)
         self._issued.append(together)
         return together
 
     def mget(self, keys: Any, *args: Any) -> Any:
-        """The result-to-be of MGET: the values at all of the keys, as a list in their order."""
+        """Add an MGET, and return its `Result`: the list of values, in the order of the keys."""
         names = list_or_args(get_value(keys), args)
         return self.execute_command("MGET", *names) if names else Result(Promise.resolved([]))
 
     def mset(self, mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, **pairs: Any) -> Any:
-        """The result-to-be of MSET: atomic on each host, but not over all of them."""
-        together = {**dict(mapping or ()), **pairs}
-        words = [word for pair in together.items() for word in pair]
+        """Add an MSET, and return its `Result`. It is atomic on each host, but not across hosts."""
+        values = {**dict(mapping or ()), **pairs}
+        words = [word for pair in values.items() for word in pair]
         return self.execute_command("MSET", *words) if words else Result(Promise.resolved(True))
 
-    def _refused(self, call: Call, error: BaseException) -> Promise:
+    def _reject(self, call: Call, error: BaseException) -> Promise:
         if self._run:
             self._gather()
         promise = Promise.rejected(error)
         self._has_refused = True
         self._issued.append(promise)
-        self._log.append(lambda: iter([(call, promise)]))
+        self._calls.append(lambda: iter([(call, promise)]))
         return promise
 
     def _gather(self) -> bool:
         keys, values, run = self._keys, self._values, self._run
         if run:
-            self._log.append(lambda: _calls_of_run(keys, values, run))
+            self._calls.append(lambda: _calls_of_run(keys, values, run))
         return super()._gather()
 
     def _route_again(self, entry: Entry) -> None:
-        if not isinstance(entry, AimedCommand):
+        if not isinstance(entry, TargetedCommand):
             super()._route_again(entry)
         elif entry.call is None:
-            raise UnroutableCommand("It is for each of several hosts.")
+            raise UnroutableCommand("The command is for each of several hosts.")
         else:
             self._buffers.add(self._router.get_dbs(*entry.call)[0], entry)
 
     def _forget(self) -> None:
-        self.returned = self._sent + self._issued
+        self.settled = self._sent + self._issued
         if self._run:
-            # Cancelled before it was gathered.
-            self.returned.append(self._run)
+            # The block was cancelled before this run was gathered.
+            self.settled.append(self._run)
         super()._forget()
-        self._log = []
+        self._calls = []
 
-    # See `Batch`.
+    # The interface of `Batch`.
 
     def send(self, timeout: float | None) -> bool:
         try:
@@ -190,8 +193,8 @@ class RedisBatch(MappingClient):
             self._interrupted()
             raise
 
-    def called(self) -> Iterator[tuple[Call, Promise]]:
-        return (pair for calls in self._log for pair in calls())
+    def calls(self) -> Iterator[tuple[Call, Promise]]:
+        return (pair for calls in self._calls for pair in calls())
 
     forget = _forget
 

@@ -1,4 +1,4 @@
-"""The clusters of the settings, by name."""
+"""Registry of the clusters in ``PINDB_CLUSTERS``, by name."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["Connections", "connections"]
 
 
 class Connections:
-    """Clusters by name, each made at its first use: ``connections["sessions"]``, ``connections.sessions``.
+    """Registry of clusters: ``connections["sessions"]``, or ``connections.sessions``. Safe under threads.
 
-    Safe under threads. In a Django project the settings are those of ``PINDB_CLUSTERS``.
+    Makes each cluster at its first use. In a Django project, the settings are in ``PINDB_CLUSTERS``.
 
     Arguments:
-        settings: for each name what `create_cluster` takes; None: Django's ``PINDB_CLUSTERS``.
+        settings: settings for `create_cluster` by the name of the cluster; None: Django's ``PINDB_CLUSTERS``.
     """
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._given = settings
         self._clusters: dict[str, RoutedCluster] = {}
-        self._making = Lock()
+        self._lock = Lock()
 
     def configure(self, settings: Mapping[str, Mapping[str, Any]] | None) -> None:
-        """Use other settings from now on. The clusters that there are are disconnected and forgotten.
+        """Switch to other settings. Disconnects and forgets all clusters that were made.
 
         Arguments:
-            settings: as in the constructor.
+            settings: as for the class.
         """
-        with self._making.get():
+        with self._lock.get():
             self._given = settings
             clusters, self._clusters = self._clusters, {}
         for cluster in clusters.values():
             cluster.disconnect()
 
     def disconnect(self) -> None:
-        """Close all connections of all clusters; they are made anew when they are needed."""
+        """Close all connections of all clusters. The next call connects again."""
         for cluster in list(self._clusters.values()):
             cluster.disconnect()
 
@@ -50,25 +50,25 @@ class Connections:
         """The settings of all clusters, by name.
 
         Raises:
-            ClusterConfigError: there are none, or they are no dict.
+            ClusterConfigError: there are no settings, or they are not a dict.
         """
         settings = self._django_settings() if self._given is None else self._given
         if not isinstance(settings, Mapping):
             raise ClusterConfigError(
-                f"The settings of clusters (PINDB_CLUSTERS) are a {type(settings).__name__}. Write a dict by "
-                "name: {'default': {'router': 'partition', 'hosts': {0: {'port': 6379}}}}."
+                f"PINDB_CLUSTERS is a {type(settings).__name__}. Write a dict of clusters by name: "
+                "{'default': {'router': 'partition', 'hosts': {0: {'port': 6379}}}}."
             )
         return settings
 
     def __getitem__(self, name: str) -> RoutedCluster:
-        """The cluster with a name.
+        """Return a cluster by its name.
 
         Raises:
-            ClusterConfigError: there is none, or its settings are wrong.
+            ClusterConfigError: there is no such cluster, or its settings are invalid.
         """
         cluster = self._clusters.get(name)
         if cluster is None:
-            with self._making.get():
+            with self._lock.get():
                 cluster = self._clusters.get(name)
                 if cluster is None:
                     cluster = self._clusters[name] = self._make(name)
@@ -78,13 +78,12 @@ class Connections:
         settings = self.settings
         if name not in settings:
             raise ClusterConfigError(
-                f"There is no cluster {name!r} in PINDB_CLUSTERS; there are: "
-                f"{', '.join(map(repr, settings)) or 'none'}."
+                f"PINDB_CLUSTERS has no cluster {name!r}. It has: {', '.join(map(repr, settings)) or 'none'}."
             )
         try:
             return create_cluster(settings[name])
         except ClusterConfigError as error:
-            raise type(error)(f"The cluster {name!r}: {error}") from error
+            raise type(error)(f"Cluster {name!r}: {error}") from error
 
     def __getattr__(self, name: str) -> RoutedCluster:
         if name.startswith("_"):
@@ -111,8 +110,8 @@ class Connections:
             from pindb.conf import conf, on_change
         except ImportError as error:
             raise ClusterConfigError(
-                "There are no settings of clusters: call connections.configure({...}); in a Django project "
-                "they are those of PINDB_CLUSTERS."
+                "pindb.redis.connections has no settings. Call connections.configure({...}), or write "
+                "PINDB_CLUSTERS in the settings of a Django project."
             ) from error
         from django.core.exceptions import ImproperlyConfigured
 
@@ -122,20 +121,20 @@ class Connections:
             return conf.PINDB_CLUSTERS
         except ImproperlyConfigured as error:
             raise ClusterConfigError(
-                "There are no settings of clusters: call connections.configure({...}), or configure Django, "
-                f"where they are those of PINDB_CLUSTERS. ({error})"
+                "pindb.redis.connections has no settings. Call connections.configure({...}), or configure "
+                f"Django, whose settings have PINDB_CLUSTERS. ({error})"
             ) from error
 
 
-# Those whose settings are Django's.
+# Registries whose settings are Django's.
 _of_django: WeakSet[Connections] = WeakSet()
 
 
 def _forget(setting: str) -> None:
     if setting == "PINDB_CLUSTERS":
-        for found in list(_of_django):
-            if found._given is None:
-                found.configure(None)
+        for registry in list(_of_django):
+            if registry._given is None:
+                registry.configure(None)
 
 
 connections = Connections()

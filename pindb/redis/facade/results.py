@@ -1,4 +1,4 @@
-"""Results that are there at the end of a block, and then are their values."""
+"""Deferred results of maps, which act as their values after the end of the block."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any
 from pindb.redis.core.promises import Promise
 from pindb.redis.exceptions import CommandCancelled, ResultPending
 
-__all__ = ["Result", "get_value", "get_values", "results_of"]
+__all__ = ["Result", "get_results", "get_value", "get_values"]
 
 _value = Promise.__dict__["value"].__get__
 
 
 class Result:
-    """The result of a command in a map: from the end of the block on it acts as its value.
+    """Deferred result of a call in a map. After the end of the block, it acts as the value.
 
-    It compares, counts, iterates, formats and pickles as the value does, and `isinstance` takes it for one;
-    that of a command that failed acts as the exception. Before, using it raises `ResultPending`. What looks
-    past the methods of an object (``b"".join``, ``json.dumps``, a C extension) needs `get_value`.
+    It compares, calculates, iterates, formats and pickles like the value, and passes `isinstance` tests for
+    the type of the value. The result of a failed call acts as the exception. Using a result before the end of
+    the block raises `ResultPending`. Code that bypasses the methods of an object (``b"".join``,
+    ``json.dumps``, C extensions) needs `get_value`.
     """
 
     __slots__ = ("_pindb_promise",)
@@ -36,7 +37,7 @@ class Result:
 
     @property
     def is_error(self) -> bool:
-        """Whether the command failed, so that this is an exception."""
+        """Whether the call failed, so that the value is an exception."""
         get_value(self)
         return bool(self._pindb_promise.is_rejected)
 
@@ -47,12 +48,12 @@ class Result:
         return dir(get_value(self))
 
     def __repr__(self) -> str:
-        # Debuggers and logs show results as they are, whenever that is.
+        # Debuggers and logs may show results before the end of the block: never raise here.
         promise = self._pindb_promise
         if promise.is_pending:
-            return "<Result that is not there yet>"
+            return "<Result pending>"
         if promise.is_rejected and isinstance(promise.reason, CommandCancelled):
-            return "<Result of a command that was cancelled>"
+            return "<Result cancelled>"
         return repr(_plain(promise))
 
     def __getitem__(self, item: Any) -> Any:
@@ -83,16 +84,16 @@ class Result:
         return copy.copy(get_value(self))
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # Copies and pickles are the value's.
+        # Copy and pickle the value.
         return get_value, (get_value(self),)
 
 
 def get_value(result: Any) -> Any:
-    """The plain value of a `Result`; anything else as it is.
+    """Return the plain value of a `Result`. Any other object is returned as it is.
 
     Raises:
-        ResultPending: the block of its map has not ended.
-        CommandCancelled: the block was left with an exception, so its command was never sent.
+        ResultPending: the block of the map has not ended.
+        CommandCancelled: the block has ended with an exception, and the command was never sent.
     """
     if type(result) is not Result:
         return result
@@ -104,34 +105,35 @@ def get_value(result: Any) -> Any:
 
 
 def get_values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments with values in place of the results of maps."""
+    """Return arguments with each `Result` replaced by its value."""
     return tuple(map(get_value, args)), {name: get_value(value) for name, value in kwargs.items()}
 
 
-def results_of(issued: Sequence[Promise | list[Promise]] | None) -> list[Any]:
-    """The values of a map's promises, in their order.
+def get_results(promises: Sequence[Promise | list[Promise]] | None) -> list[Any]:
+    """Return the values of a map's promises, in their order.
 
     Arguments:
-        issued: promises, and lists of them; None: they have not been sent.
+        promises: promises, and lists of promises; None: the block has not ended.
 
     Raises:
-        ResultPending: they have not been sent.
-        CommandCancelled: they never will be.
+        ResultPending: the block has not ended.
+        CommandCancelled: the block has ended with an exception.
     """
-    if issued is None:
+    if promises is None:
         raise _pending()
-    flat = (each if isinstance(each, list) else [each] for each in issued)
+    flat = (item if isinstance(item, list) else [item] for item in promises)
     return [_plain(promise) for promise in chain.from_iterable(flat)]
 
 
 def _pending() -> ResultPending:
     return ResultPending(
-        "The commands of this map have not been sent yet: their results are there after the with block."
+        "The commands of this map have not been sent yet. Use their results after the with block, or call "
+        "join() before."
     )
 
 
 def _plain(promise: Promise) -> Any:
-    """The value of a promise that is settled, or the reason of its rejection in the value's place."""
+    """Return the value of a settled promise, or its exception."""
     if promise.is_resolved:
         return promise.value
     if promise.is_pending:

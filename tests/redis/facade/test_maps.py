@@ -107,7 +107,7 @@ def test_a_result_cannot_be_used_within_its_block(cluster: RoutedCluster) -> Non
     ]
     with cluster.map() as conn:
         for value in (conn.get("a"), conn.incr("n"), conn.mget("a", "b"), conn.dbsize(), conn.mget("a")):
-            assert repr(value) == "<Result that is not there yet>"
+            assert repr(value) == "<Result pending>"
             for use in uses:
                 with pytest.raises(ResultPending):
                     use(value)
@@ -123,7 +123,7 @@ def test_nothing_is_sent_when_the_block_is_left_by_an_exception(cluster: RoutedC
         results = [conn.set("a", 1), conn.incr("n"), conn.ping(), conn.mget("a", "b"), conn.get("a")]
         raise ZeroDivisionError
     for result in results:
-        assert repr(result) == "<Result of a command that was cancelled>"
+        assert repr(result) == "<Result cancelled>"
         with pytest.raises(CommandCancelled):
             bool(result)
     assert cluster.dbsize() == [0] * 4

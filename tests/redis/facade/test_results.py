@@ -298,9 +298,9 @@ def test_a_result_that_will_never_be_there_cannot_be_used(use: Callable[[Any], A
 def test_a_result_can_always_be_shown() -> None:
     promise = Promise()
     waiting = Result(promise)
-    assert repr(waiting) == f"{[waiting]!r}"[1:-1] == "<Result that is not there yet>"
+    assert repr(waiting) == f"{[waiting]!r}"[1:-1] == "<Result pending>"
     assert isinstance(waiting, Result)
     promise.resolve(b"value")
     assert repr(waiting) == "b'value'"
     cancelled = Result(Promise.rejected(CommandCancelled("The command was cancelled.")))
-    assert repr(cancelled) == "<Result of a command that was cancelled>"
+    assert repr(cancelled) == "<Result cancelled>"

@@ -1,4 +1,4 @@
-"""Single commands of a cluster of Redis servers that `create_cluster` made."""
+"""Clients that send single commands to one or several hosts, for Redis clusters of `create_cluster`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.facade.results import Result, get_value
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["ONE_HOST", "SCRIPT", "AimedClient", "CallingClient", "find_hosts"]
+__all__ = ["ONE_HOST", "SCRIPT", "MultiHostClient", "TargetedClient", "find_hosts"]
 
 ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
 SCRIPT = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
 
 
-class CallingClient(BaseClient):
-    """Sends each command to the hosts that the router names, now.
+class MultiHostClient(BaseClient):
+    """Client that sends each command at once, to all hosts that the router chooses.
 
-    Its methods are redis-py's, and return the reply where one host answered, else a list of replies in the
-    hosts' order. Commands with several keys are cut by host where that can be. Safe under threads, and in
-    forked processes.
+    Has redis-py's methods. They return the reply of the host, or a list of replies if there are several
+    hosts, in their order. Commands with several keys are split by host if possible. Safe under threads, and
+    in forked processes.
     """
 
     ONE_HOST = ONE_HOST
@@ -41,8 +41,8 @@ class CallingClient(BaseClient):
         """Send a command, and return its reply, or the list of its replies.
 
         Raises:
-            UnroutableCommand: it has several keys, or is not known.
-            redis.RedisError: the error reply, or what became of the connection.
+            UnroutableCommand: the command has several keys, or is unknown.
+            redis.RedisError: an error reply, or a connection error.
         """
         if Result in map(type, args):
             args = tuple(map(get_value, args))
@@ -59,7 +59,7 @@ class CallingClient(BaseClient):
     def scan_iter(
         self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """The keys of all hosts, one host after the other; see redis-py's method."""
+        """Iterate over the keys of all hosts, one host after the other; see redis-py's method."""
         return self._routing.scan_iter(match, count, _type, **kwargs)
 
     def send_to(
@@ -69,7 +69,7 @@ class CallingClient(BaseClient):
         options: Mapping[str, Any],
         choose: Callable[[], int] | None = None,
     ) -> Any:
-        """Send a command to hosts that are named, all at once; see `RoutingClient.send_to` for the rest."""
+        """Send a command to the given hosts, all at once; see `RoutingClient.send_to` for the arguments."""
         if len(hosts) == 1:
             return self._routing.send_to(hosts[0], args, options, choose)
         with self._cluster.fanout(hosts) as client:
@@ -78,11 +78,11 @@ class CallingClient(BaseClient):
         return [replies[host_id] for host_id in hosts]
 
 
-class AimedClient(BaseClient):
-    """Has redis-py's methods, and sends what they send to hosts that are named.
+class TargetedClient(BaseClient):
+    """Client that sends all commands to the given hosts. Has redis-py's methods.
 
     Arguments:
-        client: sends it.
+        client: the client that sends.
         hosts: the ids of the hosts.
         choose: see `RoutingClient.send_to`.
     """
@@ -90,7 +90,7 @@ class AimedClient(BaseClient):
     ONE_HOST = ONE_HOST
     register_script = SCRIPT
 
-    def __init__(self, client: CallingClient, hosts: Sequence[int], choose: Callable[[], int]) -> None:
+    def __init__(self, client: MultiHostClient, hosts: Sequence[int], choose: Callable[[], int]) -> None:
         super().__init__(client._cluster)
         self._client = client
         self._hosts = hosts
@@ -98,15 +98,15 @@ class AimedClient(BaseClient):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         words = tuple(map(get_value, args))
-        # The router has seen the call of a method, not the command.
+        # The router has seen the call of a method, not the command: it could not refuse the command.
         check_command(words[0], words[1:])
         return self._client.send_to(self._hosts, words, options, self._choose)
 
 
 def find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
-    """The hosts that a command is for; None where it has several keys and is cut by their hosts."""
+    """Return the ids of a command's hosts; None if its several keys have to be split by host."""
     if router.goes_by_command:
-        # A router of a site's own need not refuse what changes connections.
+        # A custom router need not refuse commands that change the state of a connection.
         check_command(words[0], words[1:])
     try:
         return router.get_hosts_for_command(words[0], words[1:])

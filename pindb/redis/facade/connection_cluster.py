@@ -1,4 +1,4 @@
-"""Clusters whose hosts are called by the methods of their clients, whatever these are."""
+"""Clusters of hosts with blocking clients of any kind; their maps use threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pindb.redis.topology.hosts import no_such_host
 __all__ = ["ConnectionCluster"]
 
 
-class CalledHost(Protocol):
+class Connection(Protocol):
     """The part of `pindb.redis.backends.BaseConnection` that a cluster uses."""
 
     @property
@@ -43,14 +43,14 @@ class CalledHost(Protocol):
 
 
 class ConnectionCluster(RoutedCluster):
-    """A cluster of `BaseConnection` hosts; see `RoutedCluster`.
+    """Cluster of `BaseConnection` hosts; see `RoutedCluster`.
 
     Arguments:
         hosts: the hosts by their ids.
-        settings: the router, its options, and how often a call goes to another host.
+        settings: the router, its options, and how often a call is retried on another host.
     """
 
-    def __init__(self, hosts: Mapping[int, CalledHost], settings: ClusterSettings) -> None:
+    def __init__(self, hosts: Mapping[int, Connection], settings: ClusterSettings) -> None:
         self._hosts = dict(hosts)
         self.breakers = HostBreakers()
         self._retries = settings.max_connection_retries
@@ -64,13 +64,13 @@ class ConnectionCluster(RoutedCluster):
         return self._router
 
     @property
-    def hosts(self) -> Mapping[int, CalledHost]:
+    def hosts(self) -> Mapping[int, Connection]:
         return self._hosts
 
     def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Nothing: what is called here is no Redis command."""
+        """Return None: calls of other clients are not Redis commands."""
 
-    def get_connection(self, host_id: int) -> CalledHost:
+    def get_connection(self, host_id: int) -> Connection:
         try:
             return self._hosts[host_id]
         except (KeyError, TypeError):
@@ -82,7 +82,7 @@ class ConnectionCluster(RoutedCluster):
         return [self.get_connection(host_id).call(path, args, kwargs) for host_id in hosts]
 
     def call_one(self, host_id: int, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a method on a host, or on another one where that refuses the connection."""
+        """Call a method on a host, or on another one if that host refuses the connection."""
         router = self._router
         retries = self._retries if router.retryable else 0
         for retries_left in reversed(range(retries + 1)):
@@ -110,11 +110,11 @@ class ConnectionCluster(RoutedCluster):
 
 
 class ThreadBatch:
-    """The calls of a map on hosts whose clients block: one thread for each host makes them, in their order.
+    """Calls of a map, which one thread per host makes in their order, since the clients block.
 
     Arguments:
         cluster: the cluster.
-        workers: how many threads at the most; None: one for each host.
+        workers: the maximum number of threads; None: one per host.
     """
 
     def __init__(self, cluster: ConnectionCluster, workers: int | None) -> None:
@@ -122,9 +122,10 @@ class ThreadBatch:
         self._cluster = cluster
         self._workers = workers
         self._calls: list[tuple[Call, Promise]] = []
-        # By host, the calls that go to it; a call to several hosts has a promise for each.
+        # The calls of each host, and whether they may be retried on another one: a call of several hosts has
+        # a promise for each host, and may not.
         self._by_host: dict[int, list[tuple[Call, Promise, bool]]] = {}
-        self.returned: list[Promise | list[Promise]] | None = None
+        self.settled: list[Promise | list[Promise]] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._cluster!r}>"
@@ -150,29 +151,28 @@ class ThreadBatch:
         if timeout is not None:
             self._reject_all("The call was never made.")
             raise ClusterConfigError(
-                f"timeout is {timeout!r}, but the clients of these hosts wait for replies themselves. Write "
-                "join(), and give the hosts a timeout."
+                f"timeout is {timeout!r}, but only maps of Redis servers take a timeout. Write join(), and "
+                "set the timeout of the hosts."
             )
         by_host = self._by_host
         try:
             if len(by_host) == 1 or self._workers == 1:
-                for waiting in by_host.items():
-                    self._make(waiting)
+                for pending in by_host.items():
+                    self._run(pending)
             elif by_host:
-                # The clients block, so only threads can use several at once.
                 with ThreadPoolExecutor(min(self._workers or len(by_host), len(by_host))) as pool:
-                    list(pool.map(self._make, by_host.items()))
+                    list(pool.map(self._run, by_host.items()))
         except BaseException:
             self._reject_all("The call was interrupted.")
             raise
         return not any(promise.is_rejected for _, promise in self._calls)
 
-    def _make(self, waiting: tuple[int, list[tuple[Call, Promise, bool]]]) -> None:
-        host_id, calls = waiting
+    def _run(self, pending: tuple[int, list[tuple[Call, Promise, bool]]]) -> None:
+        host_id, calls = pending
         cluster = self._cluster
-        for call, promise, alone in calls:
+        for call, promise, may_move in calls:
             try:
-                if alone:
+                if may_move:
                     result = cluster.call_one(host_id, *call)
                 else:
                     result = cluster.get_connection(host_id).call(*call)
@@ -181,11 +181,11 @@ class ThreadBatch:
             else:
                 promise.resolve(result)
 
-    def called(self) -> Sequence[tuple[Call, Promise]]:
+    def calls(self) -> Sequence[tuple[Call, Promise]]:
         return self._calls
 
     def forget(self) -> None:
-        self.returned = [promise for _, promise in self._calls]
+        self.settled = [promise for _, promise in self._calls]
         self._calls, self._by_host = [], {}
 
     def cancel(self) -> None:
@@ -194,5 +194,5 @@ class ThreadBatch:
 
     def _reject_all(self, why: str) -> None:
         reject_all(
-            (each for waiting in self._by_host.values() for _, each, _ in waiting), CommandCancelled(why)
+            (promise for calls in self._by_host.values() for _, promise, _ in calls), CommandCancelled(why)
         )
