@@ -1,4 +1,4 @@
-"""Connections to Redis servers, and the time that making one may take."""
+"""Connections to Redis servers that are made within the caller's time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Breaker(Protocol):
-    """What connections ask of their server's circuit breaker, and report to it."""
+    """The part of a server's circuit breaker that its connections use."""
 
     is_out: bool
     reason: str
@@ -47,14 +47,15 @@ class Breaker(Protocol):
 
 
 class _Opening:
-    """How connections are made for the time of one call.
+    """Limits for connections that are made during one call.
 
     Arguments:
-        end: when the caller gives up, by `time.monotonic`; None: the connections' own timeouts count alone.
-        lazily: take connections from their pools as they are; somebody connects them later.
+        end: when the caller gives up, by `time.monotonic`; None: only the connections' own timeouts count.
+        lazily: leave connections unconnected when they are taken from their pool; the driver connects them.
 
     Attributes:
-        is_over: it counts no longer. An exception of a signal handler may keep it from being taken back.
+        is_over: whether the call has ended. The context variable may still have these limits then, if an
+            exception from a signal handler kept `run_opening` from resetting it.
     """
 
     __slots__ = ("end", "is_over", "lazily")
@@ -69,13 +70,13 @@ _opening: ContextVar[_Opening | None] = ContextVar("pindb_opening", default=None
 
 
 def run_opening(call: Callable[[], Any], end: float | None, lazily: bool = False) -> None:
-    """Call something that makes connections, as an `_Opening` has it."""
+    """Call a function, and limit the connections that it makes; see `_Opening`."""
     mine, outer = _Opening(end, lazily), _opening.get()
     try:
         _opening.set(mine)
         call()
     finally:
-        # Not a context manager: no signal is handled between the try and this.
+        # In a context manager, a signal could be handled between the block and its exit.
         mine.is_over = True
         _opening.set(outer)
 
@@ -91,16 +92,16 @@ def get_end() -> float | None:
     return None if opening is None else opening.end
 
 
-#: redis-py since 5.3 connects by this method, also when a connection broke while it was out of the pool.
+#: Since 5.3, redis-py connects by this method, also if a connection broke while it was in use.
 CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
 
 
-#: Before 8, redis-py takes replies from its reader to find out whether there are any.
+#: Before 8, redis-py finds out whether there is a reply by reading it.
 LOOKS_BY_READING = int(redis.__version__.partition(".")[0]) < 8
 
 
 def _check(breaker: Breaker, was_used: bool) -> None:
-    """Raise `redis.ConnectionError` where the host is to be left alone."""
+    """Raise `redis.ConnectionError` if the circuit breaker is open."""
     seconds = breaker.wait()
     if seconds:
         error = RedisConnectionError(f"{breaker.reason}; it is tried again in {seconds:.1f} s.")
@@ -113,10 +114,10 @@ def _never(*args: Any, **kwargs: Any) -> bool:
 
 
 class ConnectingMixin:
-    """Connects in the time that is left in `run_opening`, and says so where it could not connect.
+    """Connects within the limits of `run_opening`, and marks errors with whether anything was sent.
 
-    All addresses of a host together get ``socket_connect_timeout``; then TLS and the handshake together get
-    ``socket_timeout``.
+    All addresses of a host together get ``socket_connect_timeout``; after that, TLS and the handshake
+    together get ``socket_timeout``.
 
     Arguments:
         breaker: the circuit breaker of the host; None: every connection is tried.
@@ -130,39 +131,39 @@ class ConnectingMixin:
     def __init__(self, *args: Any, breaker: Breaker | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._breaker = breaker
-        # Whether the handshake on the socket has come to its end: an exception may strike in the middle.
+        # Whether the handshake is complete: an exception may strike in the middle.
         self._is_ready = False
-        # Whether an address had less time than socket_connect_timeout, because the caller had not more.
+        # Whether an address had less time than socket_connect_timeout, because the caller's time was short.
         self._was_cut_short = False
         self._handshake_until: float | None = None
-        # For whom the connection had been taken from its pool when it was lost.
+        # The use (see `_PoolMixin`) during which the connection was lost.
         self._lost: object = None
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         if self._sock is not None and self._is_ready:
-            # Whoever uses it may connect again (redis-py's retries do), and only the last error is seen.
+            # redis-py may connect again (its retries do); then only the error of that is seen.
             self._lost = self.__dict__.get("taken")
         super().disconnect(*args, **kwargs)  # type: ignore[misc]
 
     def forget_use(self) -> None:
-        """Nothing was sent before it was lost."""
+        """Note that nothing was sent before the connection was lost."""
         self._lost = None
 
     @property
     def _was_used(self) -> bool:
-        """Whether something may have been sent for whoever has it, before it was lost."""
+        """Whether something may have been sent in this use before the connection was lost."""
         return self._lost is not None and self._lost is self.__dict__.get("taken")
 
     def connect(self) -> None:
-        # The pool calls this for every command; redis-py takes some calls to find out that there is a socket.
+        # The pool calls this for every command, and redis-py's own method is slow to find the socket.
         if self._sock is not None:
             if self._is_ready and (self._breaker is None or not self._breaker.is_out):
                 return
-            # If the server is out, a new connection tells whether it answers again.
+            # The server hangs: only a new connection shows whether it answers again.
             self.disconnect()
         opening = _get_opening()
         if opening is not None and opening.lazily:
-            # The pool looks whether a connection has something to be read, and connects it for that.
+            # The pool would connect it to see whether there is something to read.
             self.__dict__["can_read"] = _never
             return
         if CONNECTS_BY_CHECK:
@@ -198,16 +199,16 @@ class ConnectingMixin:
             try:
                 return super().can_read(*args, **kwargs)  # type: ignore[misc,no-any-return]
             except RedisError:
-                # Something is there, and it is no reply: the pool replaces the connection.
+                # There is something that is no reply: the pool replaces the connection.
                 return True
 
     @property
     def fails_at_once(self) -> bool:
-        """Whether connecting would fail without anything being tried."""
+        """Whether the circuit breaker is open, so that connecting fails at once."""
         return self._breaker is not None and self._breaker.is_shut
 
     def _guarded(self, connect: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Connect, if it is time to; note on an error that nothing was sent."""
+        """Connect, unless the circuit breaker is open; mark an error with whether anything was sent."""
         self.__dict__.pop("can_read", None)
         breaker, was_used = self._breaker, self._was_used
         if breaker is not None:
@@ -217,18 +218,18 @@ class ConnectingMixin:
             try:
                 connect(*args, **kwargs)
             except UNREADABLE as error:
-                # Whatever listens there is no Redis server; or what redis-py calls to log in has failed.
+                # The server is no Redis server, or what redis-py calls to log in has failed.
                 if isinstance(error, RedisError) and not isinstance(error, InvalidResponse):
                     raise
                 self.disconnect()
                 why = error if isinstance(error, InvalidResponse) else f"{type(error).__name__}: {error}"
                 raise RedisConnectionError(f"The handshake failed: {why}") from error
         except (RedisConnectionError, RedisTimeoutError) as error:
-            # Not on an error reply, whose type is more special: the host was there to give it. Of `FULL`,
-            # redis-py makes a plain ConnectionError.
+            # Error replies have more special types, and show that the host is up. But redis-py makes a plain
+            # ConnectionError of `FULL`.
             if type(error) in (RedisConnectionError, RedisTimeoutError) and FULL not in str(error):
                 error.sent = was_used  # type: ignore[union-attr]
-                # That the caller's own time is up says nothing about the host.
+                # The end of the caller's own time says nothing about the host.
                 error.by_caller = isinstance(error, RedisTimeoutError) and self._is_late()  # type: ignore[union-attr]
                 if breaker is not None and not error.by_caller:  # type: ignore[union-attr]
                     breaker.fail()
@@ -236,13 +237,13 @@ class ConnectingMixin:
         except BaseException as error:
             self.disconnect()
             if breaker is not None and not isinstance(error, RedisError):
-                # It came from outside, and nobody knows how it would have ended.
+                # The exception came from outside: nobody knows whether the host is up.
                 breaker.give_back()
             raise
         sock = self._sock
         sock.connect_until = sock.reply_until = None
         if type(sock) is GreetingSocket:
-            sock.be_known()
+            sock.end_handshake()
         sock.settimeout(self.socket_timeout)
         self._is_ready = True
         if breaker is not None:
@@ -258,7 +259,7 @@ class ConnectingMixin:
         return sock
 
     def _share(self, number: int) -> float | None:
-        """Return the time for the next of so many addresses that are left, in seconds."""
+        """Return the time for the next address of the `number` that are left, in seconds."""
         end, timeout = get_end(), self.socket_connect_timeout
         if end is None:
             return timeout
@@ -269,18 +270,18 @@ class ConnectingMixin:
         return left if timeout is None else min(left, timeout)
 
     def _is_connected_to(self, sock: PatientSocket) -> PatientSocket:
-        """Limit the time of what follows on a connected socket."""
+        """Limit the time of TLS and the handshake on a connected socket."""
         now = time.monotonic()
         ends = [get_end(), None if self.socket_timeout is None else now + self.socket_timeout]
         until = min((end for end in ends if end is not None), default=None)
         self._handshake_until = until
-        # TLS goes by the socket's timeout alone.
+        # TLS knows only the socket's timeout.
         sock.settimeout(None if until is None else max(until - now, 0.001))
         return sock
 
 
 class _PatientTcp(Connection):
-    """Connects to the addresses of a name one after the other, each with its share of the time."""
+    """Tries the addresses of a name one after the other, each with its share of the time."""
 
     _was_cut_short: bool
     _share: Callable[[int], float | None]
@@ -317,9 +318,9 @@ class _PatientTcp(Connection):
 
 
 class _PatientUnix(UnixDomainSocketConnection):
-    """Connects to a path."""
+    """Connects to the path of a Unix socket."""
 
-    # redis-py reports them when connecting takes too long, also where there are none.
+    # redis-py's message for a timeout names them for every kind of connection.
     host: Any = None
     port: Any = None
 

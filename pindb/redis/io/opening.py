@@ -1,4 +1,4 @@
-"""Connections that are made at the same time, so that no host waits for another one."""
+"""Threads that connect to many servers at the same time."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class NoThread(Exception):
 
 
 class Opener:
-    """Connects connections in threads of their own, and tells a selector.
+    """Connects each connection in a thread of its own, and wakes a selector when one is done.
 
-    Threads, since what redis-py does to connect (look up a name, TLS, credentials, retries) blocks, and
-    some of it longer than any timeout of a socket.
+    redis-py blocks while it connects (name lookup, TLS, credentials, retries), some of it for longer than
+    any timeout of a socket; so it needs threads.
 
     Arguments:
         end: when the caller gives up, by `time.monotonic`; None: never.
 
     Attributes:
-        ready: the socket that can be read when a connection has come to its end.
+        ready: a socket that can be read when a connection is made or has failed.
     """
 
     def __init__(self, end: float | None) -> None:
@@ -44,27 +44,27 @@ class Opener:
         self._bell.setblocking(False)
 
     def open(self, item: Any, connection: Any, pool: Any, owners: list[str]) -> None:
-        """Connect a connection.
+        """Connect a connection in a thread.
 
         Arguments:
-            item: what `finished` is to return.
-            connection: taken from `pool`, and not connected. Where the caller gives up, it is returned there.
+            item: what `finished` returns for it.
+            connection: an unconnected connection from `pool`.
             pool: the pool.
-            owners: an empty list. The thread adds `THREAD` when it is done, the caller `CALLER` when it gives
-                up: whoever comes second returns the connection to its pool. (An item is added in one step of
-                the interpreter, and again without harm where an exception strikes.)
+            owners: an empty list. The thread appends `THREAD` when it is done, and the caller appends
+                `CALLER` when it gives up; whoever comes second returns the connection to the pool. (Appending
+                is one step of the interpreter, and does no harm when it is repeated after an exception.)
 
         Raises:
-            NoThread: there can be no more threads.
+            NoThread: the process can have no more threads.
         """
         begun: list[str] = []
         context = contextvars.copy_context()
         try:
-            # Not a threading.Thread: exceptions of signal handlers leave those half started.
+            # An exception from a signal handler would leave a threading.Thread half started.
             _thread.start_new_thread(context.run, (self._connect, item, connection, pool, owners, begun))
         except RuntimeError as error:
             begun.append(CALLER)
-            # It may also be a signal handler's own error, when the thread is there.
+            # If the thread runs, the error is a signal handler's.
             if begun[0] is CALLER:
                 raise NoThread from error
 
@@ -87,7 +87,7 @@ class Opener:
                 self._bell.send(b"!")
 
     def finished(self) -> list[tuple[Any, BaseException | None]]:
-        """Return the items whose connections are there, each with the error where one is not."""
+        """Return the items of the threads that are done, each with its error or None."""
         with suppress(BlockingIOError):
             self.ready.recv(4096)
         items = []
@@ -98,7 +98,7 @@ class Opener:
                 return items
 
     def close(self) -> None:
-        """Stop listening. Threads that are still at work end by themselves."""
+        """Close the sockets. Threads that are still at work end by themselves."""
         with self._lock:
             self._is_closed = True
             self.ready.close()

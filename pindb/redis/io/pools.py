@@ -1,4 +1,4 @@
-"""Pools of connections that survive interruptions, and say when all of their connections are in use."""
+"""Connection pools that survive interruptions, and mark errors that mean "pool exhausted"."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pindb.redis.io.connections import get_end
 
 __all__ = ["adapt_pool", "close_pool", "get_connection"]
 
-# redis-py before 5.3 wants the name of the command that the connection is for.
+# Before 5.3, redis-py requires the name of the command that the connection is for.
 _name = signature(ConnectionPool.get_connection).parameters.get("command_name")
 POOL_ARGUMENTS = ("pindb",) if _name is not None and _name.default is Parameter.empty else ()
 
 
 def get_connection(pool: Any) -> Any:
-    """Take a connection from a pool; redis-py's error where there is none."""
+    """Take a connection from a pool of any redis-py."""
     return pool.get_connection(*POOL_ARGUMENTS)
 
 
 class _Lent:
-    """The connections that are in use; one that nobody refers to any more leaves by itself."""
+    """The connections in use. A connection that was lost leaves when nothing refers to it any more."""
 
     def __init__(self) -> None:
         self._references: set[ref[Any]] = set()
@@ -44,9 +44,9 @@ class _Lent:
         return connection in list(self)
 
     def make_reference(self, connection: Any) -> ref[Any]:
-        """Return what stands for a connection here."""
+        """Return the weak reference that stands for a connection here."""
         reference = ref(connection, self._references.discard)
-        # It keeps its hash, so that it is found when the connection has gone.
+        # It caches its hash, by which it is found when the connection is gone.
         hash(reference)
         return reference
 
@@ -55,20 +55,20 @@ class _Lent:
         self._references.add(connection.lent)
 
     def remove(self, connection: Any) -> None:
-        """Remove a connection; raises `KeyError` where it is not here."""
+        """Remove a connection; raises `KeyError` if it is not here."""
         self._references.remove(connection.lent)
 
 
 class _PoolMixin:
-    """What pindb adds to a pool of redis-py's.
+    """What pindb adds to redis-py's pools.
 
-    A connection that comes back while an exception is under way that is not redis-py's own (a soft time
-    limit's, KeyboardInterrupt) may owe a reply, so it is closed. One that was lost on its way back, because
-    such an exception struck there, is no longer counted once nobody refers to it.
+    A connection that is returned while an exception propagates that is not redis-py's own (a soft time limit,
+    KeyboardInterrupt) may still get a reply, so it is closed. If such an exception strikes while a connection
+    is being returned, the connection is lost; it no longer counts as one in use when nothing refers to it.
     """
 
     _generation = 0
-    #: The `get_connection` of the class that is adapted.
+    #: `get_connection` of the adapted class.
     _get: Callable[..., Any]
 
     def reset(self) -> None:
@@ -105,7 +105,7 @@ class _PoolMixin:
             earlier, generation = connection.taken
             connection.taken = None
         except (AttributeError, TypeError):
-            # It was never lent, since it could not be connected.
+            # The connection was never handed out, since it could not be connected.
             earlier, generation = None, self._generation
         raised = sys.exc_info()[1]
         if generation != self._generation or (
@@ -115,7 +115,7 @@ class _PoolMixin:
         super().release(connection)  # type: ignore[misc]
 
     def close_idle(self, and_others_later: bool) -> None:
-        """Close the connections that nobody uses; the others as they come back, if that is wanted."""
+        """Close the idle connections, and if wanted the others as they are returned."""
         self._generation += and_others_later
         pool: Any = self
         if hasattr(self, "_available_connections"):
@@ -123,7 +123,7 @@ class _PoolMixin:
                 for connection in pool._available_connections:
                     connection.disconnect()
             return
-        # Nobody else gets one while it is being closed.
+        # No other thread gets a connection while it is being closed.
         idle = []
         try:
             while True:
@@ -137,7 +137,7 @@ class _PoolMixin:
 
 
 class _BlockingMixin(_PoolMixin):
-    """Waits for a connection no longer than the caller does."""
+    """A blocking pool that waits no longer than the caller."""
 
     @property
     def timeout(self) -> float | None:
@@ -156,7 +156,7 @@ _adapted: dict[type[Any], type[Any]] = {}
 
 
 def adapt_pool(kind: type[Any]) -> type[Any]:
-    """Return a subclass of a class of redis-py's pools that has what pindb adds; others as they are."""
+    """Return a subclass of one of redis-py's pools with what pindb adds; other classes unchanged."""
     if not isinstance(kind, type) or not issubclass(kind, ConnectionPool) or issubclass(kind, _PoolMixin):
         return kind
     if kind not in _adapted:
@@ -167,7 +167,7 @@ def adapt_pool(kind: type[Any]) -> type[Any]:
 
 
 def _plain(method: Any) -> Any:
-    """Return a method without redis-py's wrapper, which looks for deprecated arguments at each call."""
+    """Return a method without redis-py's wrapper, which checks for deprecated arguments at each call."""
     is_redis_pys = getattr(method, "__globals__", {}).get("__name__") == "redis.utils"
     return getattr(method, "__wrapped__", method) if is_redis_pys else method
 

@@ -1,4 +1,4 @@
-"""Sockets that give up on a server which sends a reply byte by byte."""
+"""Sockets whose timeouts also end a reply that drips in byte by byte."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pindb.redis.core.batches import ENOUGH
 
 __all__ = ["GreetingSocket", "PatientSocket", "make_patient"]
 
-#: `_Patience.reply_until` after the first read.
+#: The value of `_Patience.reply_until` after the first read.
 BEGUN = 0.0
 
 
 class _Patience:
-    """Reads that count the time of a reply from its beginning to its end.
+    """Reads with a timeout for a whole reply.
 
-    A socket's own timeout starts anew with each byte, so a server that drips bytes would never be given up.
-    The first read of a reply, as a rule the only one, waits for the socket's timeout; the rest has to come
-    within the same time again.
+    A socket's own timeout starts anew with each byte, so a server that drips bytes would never time out. Here
+    the first read of a reply, usually the only one, waits for the socket's timeout, and the rest of the reply
+    has the same time again.
 
     Attributes:
-        reply_until: when the reply that is being read has taken too long, by `time.monotonic`; `BEGUN` after
-            its first read; None before that.
-        connect_until: when client and server have to know each other; None: they do.
+        reply_until: the deadline of the reply that is being read, by `time.monotonic`; `BEGUN` after its
+            first read; None before that.
+        connect_until: the deadline of the handshake; None when it is complete.
     """
 
     reply_until: float | None = None
@@ -33,7 +33,7 @@ class _Patience:
     _received = 0
 
     def _check(self: Any, until: float | None) -> None:
-        """Raise `TimeoutError` where the time is up, before a read that is not a reply's first."""
+        """Raise `TimeoutError` if the time is up, before any read but the first one of a reply."""
         now = monotonic()
         if self.connect_until is not None:
             left = self.connect_until - now
@@ -82,10 +82,10 @@ class PatientSocket(_Patience, socket.socket):
 
 
 class GreetingSocket(PatientSocket):
-    """A socket on which client and server do not know each other yet.
+    """A socket during the handshake.
 
-    A server that takes no more clients says so and closes the connection, maybe before it is greeted; then
-    the error of the greeting has what it said.
+    A server that has reached ``maxclients`` says so and closes the connection, maybe before the client has
+    sent anything. Then sending fails, with an error that has the server's message.
     """
 
     def sendall(self, *args: Any) -> None:
@@ -101,8 +101,8 @@ class GreetingSocket(PatientSocket):
                 raise OSError(error.errno, said[1:].split(b"\r\n")[0].decode("utf-8", "replace")) from error
             raise
 
-    def be_known(self) -> None:
-        """Go on as a `PatientSocket`, whose calls cost less."""
+    def end_handshake(self) -> None:
+        """Become a `PatientSocket`, whose calls cost less."""
         self.__class__ = PatientSocket  # type: ignore[assignment]
 
 
@@ -127,8 +127,8 @@ _tls_recv, _tls_recv_into = ssl.SSLSocket.recv, ssl.SSLSocket.recv_into
 
 
 def make_patient(sock: Any) -> Any:
-    """`sock`, patient where redis-py has wrapped it in TLS. A socket of another class stays as it is."""
+    """Return a socket; one that redis-py wrapped in TLS now has the timeouts of `_Patience`."""
     if type(sock) is ssl.SSLSocket:
-        # Its context makes it, and redis-py makes that.
+        # redis-py has the ssl module make it, so its class can only be changed afterwards.
         sock.__class__ = PatientTlsSocket
     return sock
