@@ -1,4 +1,4 @@
-"""Errors of servers that run in cluster mode, which pindb was given by mistake."""
+"""Error replies of servers in cluster mode, which pindb does not support."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis.exceptions import (
 
 __all__ = ["name_mode"]
 
-#: The errors that only such servers reply, and their codes, which redis-py takes out of messages.
+#: Errors that only servers in cluster mode reply, with their codes, which redis-py removes from the messages.
 CODES: dict[type[RedisError], str] = {
     MovedError: "MOVED",
     AskError: "ASK",
@@ -24,9 +24,9 @@ CODES: dict[type[RedisError], str] = {
 
 
 def name_mode(error: BaseException, message: str) -> str:
-    """The message of an error reply; if only servers in cluster mode give it, with its code and that fact."""
+    """Return an error's message; for errors of cluster mode with the code, and with what to do."""
     code = next((code for kind, code in CODES.items() if type(error) is kind), "")
-    # Older versions of redis-py have plain errors for them, with the code in the message.
+    # Older versions of redis-py raise plain errors, with the code in the message.
     if message.partition(" ")[0] not in CODES.values():
         if not code:
             return message

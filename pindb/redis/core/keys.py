@@ -1,4 +1,4 @@
-"""The keys of commands: which they have, and which commands nobody may send on shared connections."""
+"""The keys of commands, and the commands that must not run on shared connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAN_OUT = (
 )
 
 
-#: What changes the connection that it runs on. Connections go back to a pool, so no client here sends it.
+#: Commands that change the connection on which they run. Connections are shared, so no client sends these.
 PER_CONNECTION = frozenset(
     {
         *("ASKING", "AUTH", "HELLO", "QUIT", "READONLY", "READWRITE", "RESET", "SELECT"),
@@ -29,7 +29,7 @@ PER_CONNECTION = frozenset(
 )
 
 
-#: The commands of one word that have their keys in fixed places.
+#: The commands of one word whose keys are in fixed places.
 ROUTABLE: dict[Any, Keys] = {
     name: places
     for name, places in COMMANDS.items()
@@ -39,15 +39,16 @@ ROUTABLE: dict[Any, Keys] = {
 #: The commands whose second argument says how many keys follow it.
 COUNTED = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"})
 
-#: Those of the routable that have one key, and have it first.
+#: The routable commands whose only key is the first argument.
 KEY_FIRST = frozenset(name for name, places in ROUTABLE.items() if places == (1, 1, 1))
 
 
 def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-    """The full name of a command, and its keys.
+    """Return the full name of a command, and its keys.
 
     Raises:
-        UnroutableCommand: it is not known, has no key, or the places of its keys depend on its arguments.
+        UnroutableCommand: the command is unknown, has no key, or the places of its keys depend on its
+            arguments.
     """
     places = ROUTABLE.get(command) if type(command) is str else None
     if places is None:
@@ -55,7 +56,7 @@ def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         if places is MOVABLE:
             return command, args[2 : 2 + _count(args)]
     first, last, step = places
-    # Places count from 1, the name being at 0; a command's name may be more than one word.
+    # Places count from 1, since the name is at 0; a name may be more than one word.
     if last == first:
         return command, args[first - 1 : first]
     end = len(args) + last + 1 if last < 0 else last
@@ -63,13 +64,13 @@ def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
 
 
 def check_command(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-    """The name of a command as the table has it, and the words that follow the first one of it.
+    """Return a command's name as in the table, and the words after the first one.
 
     Raises:
-        UnroutableCommand: it changes the connection that it runs on, which others share.
+        UnroutableCommand: the command changes its connection, which is shared.
     """
     words = read_word(command).upper().split()
-    # Subcommands are words of their own on the wire, and count.
+    # On the wire, a subcommand is a word of its own.
     args = [*words[1:], *args]
     name = words[0] if words else ""
     if args:
@@ -86,7 +87,7 @@ def check_command(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]
 
 
 def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], tuple[int, int, int]]:
-    """The command as the table has it, with its places and the arguments that they count."""
+    """Return a command's name as in the table, the words after the first one, and its keys' places."""
     name, args = check_command(command, args)
     places = COMMANDS.get(name)
     if places is None:
@@ -105,7 +106,7 @@ def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], t
 
 
 def _count(args: Sequence[Any]) -> int:
-    """How many keys a command has, of those that are `COUNTED`."""
+    """Return the number of keys of a command that is one of `COUNTED`."""
     try:
         return max(int(args[1]), 0)
     except (IndexError, TypeError, ValueError):
@@ -113,15 +114,15 @@ def _count(args: Sequence[Any]) -> int:
 
 
 def empties(command: Any) -> bool:
-    """Whether a command, or a call of a method, empties a server or a database, by its name."""
+    """Return whether a command, or a client's method of that name, empties a server or a database."""
     return read_word(command).upper().partition(" ")[0] in ("FLUSHDB", "FLUSHALL", "FLUSH_ALL")
 
 
 def is_keyless(command: Any, args: Sequence[Any]) -> bool:
-    """Whether a command, which is known, has no key at all, so that it means something on every host.
+    """Return whether a known command has no key at all, so that every host can run it.
 
     Raises:
-        UnroutableCommand: it changes the connection that it runs on.
+        UnroutableCommand: the command changes its connection, which is shared.
     """
     if type(command) is str and command in ROUTABLE:
         return False

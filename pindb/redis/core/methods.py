@@ -1,4 +1,4 @@
-"""What redis-py's methods send."""
+"""The commands that redis-py's methods send."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["find_words"]
 
 
 class _Found(BaseException):
-    """Ends a method at the point where it sends its command; nothing in redis-py catches it.
+    """Ends a method when it sends its command; nothing in redis-py catches it.
 
     Attributes:
         words: the command.
@@ -23,7 +23,7 @@ class _Found(BaseException):
 
 
 class _Reader(CoreCommands):
-    """Has redis-py's methods for all commands, and sends none."""
+    """redis-py's methods for all commands, which send nothing."""
 
     def execute_command(self, *args: Any, **options: Any) -> NoReturn:
         raise _Found(args)
@@ -33,15 +33,15 @@ _reader = _Reader()  # type: ignore[abstract]
 
 
 def find_words(attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
-    """The words of the command that a call of one of redis-py's methods sends.
+    """Return the command that a call of one of redis-py's methods sends.
 
     Arguments:
         attr: the method's name.
         args, kwargs: its arguments.
 
     Returns:
-        The words; None where there is no such method, or it sends no command at once, or the arguments are
-        not what it takes.
+        The words; None if there is no such method, if it sends no command at once, or if it does not take
+        these arguments.
     """
     method = getattr(_reader, attr, None)
     if method is None or attr.startswith("_"):
@@ -53,6 +53,6 @@ def find_words(attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Seq
     except _Found as found:
         return found.words
     except Exception:
-        # The method itself says what is wrong, when it is called in earnest.
+        # The real call raises the error.
         return None
     return None

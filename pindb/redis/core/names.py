@@ -1,4 +1,4 @@
-"""Names of commands, in whatever type they are written."""
+"""Names of commands, which may be text, bytes, or members of an enum."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["read_word", "with_plain_name"]
 
 
 def read_word(word: Any) -> str:
-    """A word of a command as the server reads it: of bytes, of a member of an enum, or of anything else."""
+    """Return a word of a command as the server reads it."""
     if isinstance(word, str):
-        # What str() makes of a member of an enum is not what is sent.
+        # str() of a member of an enum is not the text that is sent.
         return str.__str__(word)
     if isinstance(word, (bytes, bytearray, memoryview)):
         return bytes(word).decode("latin-1")
@@ -18,7 +18,7 @@ def read_word(word: Any) -> str:
 
 
 def with_plain_name(words: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A command whose name is a plain `str` or `bytes`, for what looks at it by its type or its hash."""
+    """Return a command whose name is a plain `str` or `bytes`, for code that checks its type or its hash."""
     name = words[0]
     if isinstance(name, str):
         return (str.__str__(name), *words[1:])

@@ -1,4 +1,4 @@
-"""Classes that settings name, and the names of what they take."""
+"""Options from settings: classes by their dotted paths, names of options, values in error messages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["check_names", "keywords", "load_class", "shown"]
 
 
 def shown(value: Any) -> str:
-    """The `repr` of a value from settings for an error, without what may be a password.
+    """Return a value from settings for an error message, without passwords.
 
-    That is all before an ``@``, and all after a ``?``. Values that can hold others are shown as their type.
+    Text before an ``@`` and after a ``?`` is left out. Containers and other objects are shown as their type.
     """
     if isinstance(value, (str, bytes)):
         text = value if isinstance(value, str) else value.decode("latin-1")
@@ -31,7 +31,7 @@ def shown(value: Any) -> str:
 
 
 def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> type[Any]:
-    """A class from settings.
+    """Return a class from settings.
 
     Arguments:
         what: the name of the setting.
@@ -50,7 +50,7 @@ def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> t
     if value in short:
         return load_class(what, short[value], {})
     module, _, name = value.rpartition(".")
-    # A URL is imported neither: the error would show it.
+    # A URL must not get into the error of an import: it may hold a password.
     if not module or "://" in value or "@" in value:
         raise ClusterConfigError(f"{what} is {shown(value)}, which is no {what} that pindb knows. {ways}")
     try:
@@ -63,7 +63,7 @@ def load_class(what: str, value: Any, short: Mapping[str, type[Any] | str]) -> t
 
 
 def check_names(what: str, given: Mapping[Any, Any], allowed: frozenset[str]) -> None:
-    """Raise `ClusterConfigError` with what is allowed when `given` has other names."""
+    """Raise `ClusterConfigError` if `given` has names that are not allowed."""
     unknown = sorted(shown(name).strip("'") for name in given.keys() - allowed)
     if unknown:
         raise ClusterConfigError(
@@ -72,7 +72,7 @@ def check_names(what: str, given: Mapping[Any, Any], allowed: frozenset[str]) ->
 
 
 def keywords(call: Callable[..., Any], positional: int) -> frozenset[str] | None:
-    """The names of what may be given by name, after so many positional arguments; None: anything."""
+    """Return the keyword arguments of a function after so many positional ones; None: any are allowed."""
     parameters = list(inspect.signature(call).parameters.values())[positional:]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None

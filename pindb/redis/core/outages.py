@@ -1,8 +1,8 @@
-"""Error replies that are about the server and not about the command, and what follows from each.
+"""Error replies about the state of the server, and what pindb does about each.
 
-A server that answers nothing at all is down, whatever it says instead. A server that answers reads and
-refuses writes is not: to drop the write in silence would leave the old value in sight. What an administrator
-has to change is always an error.
+A server that refuses all commands counts as down. A server that answers reads and refuses writes does not:
+if a cache dropped the write in silence, the old value would stay visible. What an administrator has to
+change is always an error.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Reply(NamedTuple):
     """Error replies of one kind.
 
     Attributes:
-        codes: their first words.
-        server: what they say of the server.
-        reads, writes: what they mean: ``"down"``, as if the server were not there; ``"missed"``, the same in
-            a cache whose dead servers are misses, and else an error; ``"answered"``: they are not refused; or
-            an ``"error"`` for the caller.
+        codes: the first words of the replies.
+        server: the state of the server.
+        reads, writes: what reads and writes do then: ``"down"``: as if the server were down; ``"missed"``:
+            the same in a cache that treats dead servers as misses, elsewhere an error; ``"answered"``: the
+            server does not refuse them; ``"error"``: raise the error.
     """
 
     codes: tuple[str, ...]
@@ -45,10 +45,10 @@ class Reply(NamedTuple):
     writes: Follows
 
 
-#: What a server says to one client too many, in place of a handshake.
+#: What a server that has reached ``maxclients`` says instead of a handshake.
 FULL = "max number of clients reached"
 
-#: All that is known. The page on the cache has the same table.
+#: All known replies. The page on the cache has the same table.
 REPLIES = (
     Reply(("LOADING",), "is loading its data after a start", "down", "down"),
     Reply(
@@ -59,7 +59,7 @@ REPLIES = (
     ),
     Reply(("CLUSTERDOWN",), "is a node of a Redis Cluster that lacks other nodes", "down", "down"),
     Reply(("BUSY",), "has been running a script for longer than `busy-reply-threshold`", "down", "down"),
-    # It goes on serving others, so its keys must not be elsewhere for some clients alone.
+    # Other clients are still served, so the keys must not move for some clients only.
     Reply((FULL,), "has as many clients as its `maxclients`", "missed", "missed"),
     Reply(("READONLY",), "is a replica", "answered", "error"),
     Reply(("NOREPLICAS",), "has fewer replicas than `min-replicas-to-write`", "answered", "error"),
@@ -69,7 +69,7 @@ REPLIES = (
     Reply(("NOAUTH", "WRONGPASS", "NOPERM"), "wants another user or password", "error", "error"),
 )
 
-#: Commands that wait for as long as they say, so that a late reply says nothing about the server.
+#: Commands that wait on purpose: a late reply to them says nothing about the server.
 BLOCKING = frozenset(
     {
         *("BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP"),
@@ -92,7 +92,7 @@ class _ClusterDown(HostUnavailableError, ClusterDownError):
     pass
 
 
-#: The kinds of errors that redis-py makes of replies, the special ones first.
+#: The errors that redis-py makes of these replies, the special ones first.
 _KINDS: tuple[tuple[type[RedisError], str, type[HostUnavailableError]], ...] = (
     (BusyLoadingError, "LOADING", _Loading),
     (MasterDownError, "MASTERDOWN", _MasterDown),
@@ -101,7 +101,7 @@ _KINDS: tuple[tuple[type[RedisError], str, type[HostUnavailableError]], ...] = (
 
 
 def find_outage(error: BaseException) -> str | None:
-    """The code of an error reply that stands for a server that is down; None for any other error."""
+    """Return the code of an error reply of a server that counts as down; None for any other error."""
     if isinstance(error, HostUnavailableError):
         return error.code
     for kind, code, _ in _KINDS:
@@ -114,13 +114,13 @@ def find_outage(error: BaseException) -> str | None:
 
 
 def unavailable(error: BaseException, host: object) -> HostUnavailableError | None:
-    """The error, with the host, for a server that is down by its own words; None for any other error."""
+    """Return the error that names the host, for an error reply of a server that counts as down; else None."""
     code = find_outage(error)
     if code is None:
         return None
     if isinstance(error, HostUnavailableError):
         return error
-    # Not by redis-py's own kind, which old versions do not have of all of them.
+    # By the code, since old versions of redis-py do not have all of these errors.
     kind = next((mine for _, known, mine in _KINDS if known == code), HostUnavailableError)
     text = str(error)
     told = kind(f"{host}: {name_mode(error, text if text.startswith(code) else f'{code} {text}')}")
@@ -129,7 +129,7 @@ def unavailable(error: BaseException, host: object) -> HostUnavailableError | No
 
 
 def make_table() -> Iterator[str]:
-    """The lines of the table of `REPLIES`, in Markdown."""
+    """Yield the lines of the table of `REPLIES`, in Markdown."""
     yield "| reply | the server | reads | writes |"
     yield "|---|---|---|---|"
     words = {

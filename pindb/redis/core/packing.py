@@ -1,4 +1,4 @@
-"""The way to the wire: commands to bytes, by hiredis or in Python where there is none."""
+"""Commands to bytes: with hiredis, or in Python where hiredis is not installed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NUMBER = frozenset({int})
 
 
 class Packer:
-    """Turns commands into bytes.
+    """Packs commands into bytes.
 
     Arguments:
         encoder: redis-py's encoder of the connection.
 
     Raises:
-        redis.DataError: by its calls, for a word that is no text, bytes or number.
+        redis.DataError: (by the methods) a word is no text, bytes or number.
     """
 
     def __init__(self, encoder: Any) -> None:
@@ -57,19 +57,19 @@ class Packer:
         return self._fast(tuple(words))  # type: ignore[no-any-return]
 
     def _plain(self, word: Any) -> Any:
-        """A word as text or bytes.
+        """Return a word as text or bytes.
 
-        hiredis crashes where the handler of a signal raises an exception while it packs a number.
+        If a signal handler raises an exception while hiredis packs a number, hiredis crashes.
         """
         if isinstance(word, (str, bytes)):
             return word
         if isinstance(word, (bytearray, memoryview)):
-            # hiredis takes the first bytes of the memory of a view that leaves some out.
+            # Of a view with a step, hiredis would take the first bytes of the memory.
             return bytes(word)
         return encode_number(word, self._encode)
 
     def many(self, *columns: Iterable[Any]) -> bytes:
-        """Many commands at once.
+        """Pack many commands.
 
         Arguments:
             columns: the first words of all, the second words of all ...; lists, or a `repeat`.
@@ -89,12 +89,12 @@ class Packer:
 
 
 def is_text(kinds: Iterable[type]) -> bool:
-    """Whether all types are subclasses of text or bytes, as Django's keys that are made."""
+    """Return whether all types are subclasses of text or bytes, as Django's cache keys are."""
     return all(issubclass(kind, (str, bytes)) for kind in kinds)
 
 
 class Serializer:
-    """Packs single commands for redis-py's connections as maps are packed.
+    """Packs the single commands of redis-py's clients, in the same way as maps.
 
     Arguments:
         encoder: redis-py's encoder of the connections.
@@ -109,7 +109,7 @@ class Serializer:
 
 
 def pack_words(words: Sequence[Any], encode: Encode) -> bytes:
-    """A command's words as bytes."""
+    """Pack a command in Python."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
         value = bytes(encode_number(word, encode) if isinstance(word, int) else encode(word))
@@ -118,9 +118,9 @@ def pack_words(words: Sequence[Any], encode: Encode) -> bytes:
 
 
 def encode_number(word: Any, encode: Encode) -> bytes:
-    """A number as bytes; what is none, as redis-py's encoder has it, or refuses it."""
+    """Return a number, or what else redis-py's encoder takes, as bytes."""
     if isinstance(word, int) and type(word) is not int:
-        # Of an enum, say: the encoder takes some for their repr, and hiredis takes none.
+        # A member of an enum, for example: the encoder would send the repr of some.
         raise DataError(
             f"Invalid input of type: {type(word).__name__!r}. Convert to a bytes, string, int or float first."
         )

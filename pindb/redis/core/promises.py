@@ -1,4 +1,4 @@
-"""The result of a command that has not been sent yet."""
+"""Promises: the results of commands that have not been sent yet."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 __all__ = ["Promise", "for_each", "get_settled", "reject_all", "settle_all"]
 
 
-#: Who waits for a promise: what to call with its value, what with its reason, and the promise for what comes
-#: of that. Without the promise it is only called; without the function, value or reason go on to the promise.
+#: A waiter of a promise: the function to call with the value, the one to call with the reason, and the
+#: promise of their result. Without that promise, results are dropped; without a function, the value or the
+#: reason goes on to it.
 _Waiting = tuple["Callable[[Any], Any] | None", "Callable[[Any], Any] | None", "Promise | None"]
 
-#: What a function returns that settles its promise later.
+#: Returned by a function that settles its promise later.
 _LATER: Any = object()
 
 
 class _Rejection:
-    """How a promise was rejected.
+    """The rejection of a promise.
 
     Attributes:
         reason: the reason.
-        handled: whether somebody has asked to be told, and was.
+        handled: whether a callback was called with the reason.
         followers: the promises that the reason went on to.
     """
 
@@ -34,26 +35,26 @@ class _Rejection:
 
 
 class Promise:
-    """A value that is there later, in the manner of ES6's promises, but with direct access to the value.
+    """A value that comes later, like JavaScript's promises, but with direct access to the value.
 
-    Not awaitable, and not safe under threads: it belongs to whoever made the command.
+    Not awaitable, and not safe under threads: it belongs to the code that made the command.
 
     Attributes:
         value: the value; None while there is none.
     """
 
-    # A batch makes and settles promises by the ten thousand, so an untouched one is as bare as can be. While
-    # it is pending, `value` is not set at all, and setting it is all that it takes to resolve it. As soon as
-    # somebody waits for a promise or settles it singly, it becomes a _Touched one.
+    # A batch makes and settles tens of thousands of promises, so an untouched one costs as little as
+    # possible. While it is pending, `value` is not set at all, and to resolve it is to set `value`. When code
+    # waits for a promise, or settles it singly, the promise becomes a _Touched one.
     #
-    # _state: a list of who waits, a _Rejection, or not set.
+    # _state: a list of waiters, a _Rejection, or not set.
     __slots__ = ("_state", "value")
 
     value: Any
     _state: Any
 
     def __getattr__(self, name: str) -> Any:
-        # Reached for slots that are not set.
+        # Called for slots that are not set.
         if name in Promise.__slots__:
             return None
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -88,11 +89,11 @@ class Promise:
 
     @property
     def is_unhandled(self) -> bool:
-        """Whether it failed and nobody has asked to be told."""
+        """Whether it failed and no callback was called with the reason."""
         rejection = self._state
         if not isinstance(rejection, _Rejection) or rejection.handled:
             return False
-        # The chain may be long, and many may lead into it.
+        # A chain may be long, and have branches.
         seen: set[_Rejection] = set()
         branches = False
         chain: list[Promise] = [self]
@@ -112,29 +113,30 @@ class Promise:
 
     @property
     def reason(self) -> Any:
-        """Why it was rejected: an exception; None where it was not."""
+        """The exception with which it was rejected; None if it was not."""
         return self._state.reason if isinstance(self._state, _Rejection) else None
 
     def resolve(self, value: Any) -> None:
-        """Give it its value and call who waits for it. Does nothing when it is settled already.
+        """Set the value, and call the callbacks. Does nothing if the promise is settled already.
 
-        A promise as the value is waited for. What the callbacks raise is raised when all were called.
+        If the value is a promise, its value or reason is taken when it is settled. The first exception of the
+        callbacks is raised when all were called.
         """
         waiting = self._take(value)
         if waiting:
             _tell(self, waiting)
 
     def reject(self, reason: BaseException) -> None:
-        """Reject it and call who waits for that. Does nothing when it is settled already.
+        """Set the reason, and call the callbacks. Does nothing if the promise is settled already.
 
-        What the callbacks raise is raised when all were called.
+        The first exception of the callbacks is raised when all were called.
         """
         waiting = self._refuse(reason)
         if waiting:
             _tell(self, waiting)
 
     def _take(self, value: object) -> list[_Waiting] | None:
-        """Take a value, and return who is to be told."""
+        """Set the value, and return the waiters to call."""
         if value is self:
             return self._refuse(TypeError("A promise cannot wait for itself."))
         if isinstance(value, Promise):
@@ -158,7 +160,7 @@ class Promise:
         return waiting
 
     def _refuse(self, reason: BaseException) -> list[_Waiting] | None:
-        """Take a reason, and return who is to be told."""
+        """Set the reason, and return the waiters to call."""
         if not self.is_pending:
             return None
         waiting: list[_Waiting] | None = self._state
@@ -167,7 +169,7 @@ class Promise:
         return waiting
 
     def _add(self, waiting: _Waiting) -> None:
-        """Somebody waits for it while it is pending."""
+        """Add a waiter while the promise is pending."""
         if type(self) is _Touched:
             self._state.append(waiting)
         else:
@@ -179,7 +181,7 @@ class Promise:
         on_success: Callable[[Any], Any] | None = None,
         on_failure: Callable[[Any], Any] | None = None,
     ) -> Promise:
-        """Call `on_success` with the value, or `on_failure` with the reason, at once where it is settled.
+        """Call `on_success` with the value, or `on_failure` with the reason; at once if it is settled.
 
         Returns:
             This promise.
@@ -198,10 +200,10 @@ class Promise:
         success: Callable[[Any], Any] | None = None,
         failure: Callable[[Any], Any] | None = None,
     ) -> Promise:
-        """A new promise for what `success` makes of the value, or `failure` of the reason.
+        """Return a new promise for the result of `success(value)`, or of `failure(reason)`.
 
-        What a callback returns resolves the new promise (a promise is waited for), what it raises rejects
-        it; without a callback, value and reason go through to the new promise.
+        An exception of the callback rejects the new promise. If the callback returns a promise, the new one
+        follows that. Without a callback, the value or the reason goes on to the new promise.
         """
         following = Promise()
         self._wait((success, failure, following))
@@ -209,23 +211,23 @@ class Promise:
 
     @staticmethod
     def resolved(value: Any) -> Promise:
-        """A promise that has its value."""
+        """Return a promise that has its value."""
         promise = Promise()
         promise.resolve(value)
         return promise
 
     @staticmethod
     def rejected(reason: BaseException) -> Promise:
-        """A promise that was rejected."""
+        """Return a promise that was rejected."""
         promise = Promise()
         promise.reject(reason)
         return promise
 
     @staticmethod
     def all(promises: Iterable[Any] | Mapping[Any, Any]) -> Promise:
-        """A promise for the values of all: a list, a tuple or a dict, as `promises` is.
+        """Return a promise for all values: a list, a tuple or a dict, as `promises` is.
 
-        What is no promise stands for itself. The first rejection rejects it.
+        Items that are no promises are values. The first rejection rejects the new promise.
         """
         names = list(promises) if isinstance(promises, Mapping) else None
         values: list[Any] = list(promises.values() if isinstance(promises, Mapping) else promises)
@@ -255,13 +257,13 @@ class Promise:
 
 
 class _Touched(Promise):
-    """A promise that somebody waits for, or that was settled singly."""
+    """A promise that has waiters, or that was settled singly."""
 
     __slots__ = ()
 
 
 def settle_all(promises: Sequence[Promise], values: Iterable[Any]) -> None:
-    """Resolve each promise with its value (no promise), as long as there are values."""
+    """Resolve each promise with its value, as long as there are values. No value may be a promise."""
     if set(map(type, promises)) == {Promise}:
         for promise, value in zip(promises, values, strict=False):
             promise.value = value
@@ -275,16 +277,16 @@ def reject_all(promises: Iterable[Promise], reason: BaseException) -> None:
 
 
 def get_settled(promise: Promise) -> Any:
-    """Return the value of a promise that is settled, or raise the reason of its rejection."""
+    """Return the value of a settled promise, or raise the reason."""
     if promise.is_rejected:
         raise promise.reason
     return promise.value
 
 
 def for_each(call: Callable[..., Any], arguments: Iterable[Sequence[Any]]) -> None:
-    """Call with all of the arguments, also after a call that raised; the first exception is raised then.
+    """Call a function with each of the arguments; then raise the first exception of these calls.
 
-    Callbacks are the callers' own: one that fails must not keep others from their results.
+    The function calls callbacks, which are the site's code: if one fails, the others must still be called.
     """
     first: BaseException | None = None
     for some in arguments:
@@ -297,12 +299,12 @@ def for_each(call: Callable[..., Any], arguments: Iterable[Sequence[Any]]) -> No
 
 
 def _tell(promise: Promise, waiting: list[_Waiting]) -> None:
-    """Call who waits for a promise that is settled, and who waits for what comes of that.
+    """Call the waiters of a settled promise, and those of the promises that this settles.
 
-    The first exception of a function whose result nobody waits for is raised when all were called.
+    The first exception of a function without a promise for its result is raised when all were called.
     """
     first: BaseException | None = None
-    # Those who wait for one promise, then for another that it has settled ...: a chain has any length.
+    # A stack instead of recursion, since a chain of promises may be long.
     stack = [(promise, iter(waiting))]
     while stack:
         promise, told = stack[-1]
@@ -339,7 +341,7 @@ def _tell(promise: Promise, waiting: list[_Waiting]) -> None:
 
 
 def _graver(first: BaseException | None, error: BaseException) -> BaseException:
-    """The exception to raise of two: the first, unless only the other is to end the program, or a task."""
+    """Return the exception to raise: the first one, unless only the other is to end the program or a task."""
     if first is None or (isinstance(first, Exception) and not isinstance(error, Exception)):
         return error
     return first

@@ -1,7 +1,6 @@
-"""The way from the wire: bytes to replies, by hiredis or in Python where there is none.
+"""Bytes to replies: with hiredis, or in Python where hiredis is not installed.
 
-Source: the RESP2 and RESP3 specifications of Redis. What redis-py's own parsers make of each type, this makes
-of it too.
+Source: the specifications of RESP2 and RESP3. Each type becomes what redis-py's own parsers make of it.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ __all__ = [
     "unreadable",
 ]
 
-#: What a reader gives while it has no whole reply.
+#: What a reader returns while it has no complete reply.
 NOT_ENOUGH: Any = object()
 
 
 class PushMessage(list[Any]):
-    """A message that the server sent without being asked."""
+    """A push message, which answers no command."""
 
 
-#: The types of such messages, of either reader.
+#: The types of push messages, of both readers.
 PUSH: frozenset[type] = frozenset({PushMessage, getattr(hiredis, "PushNotification", PushMessage)})
 
 
-#: What readers raise for bytes that are no reply, or that nothing can be made of: a map with a list as a key,
-#: more items than any memory holds. Nothing that follows can be read.
+#: What readers raise for bytes that are no reply, and for replies that Python cannot represent: a map with a
+#: list as a key, more items than fit into memory. Nothing that follows can be read.
 UNREADABLE: tuple[type[Exception], ...] = (
     InvalidResponse,
     ArithmeticError,
@@ -51,14 +50,14 @@ UNREADABLE: tuple[type[Exception], ...] = (
 
 
 def unreadable(error: Exception) -> InvalidResponse:
-    """What a reader has raised, as an error of redis-py's."""
+    """Return an exception of a reader as one of redis-py's."""
     if isinstance(error, InvalidResponse):
         return error
     return InvalidResponse(f"Protocol error: {type(error).__name__}: {error}")
 
 
 class ErrorParser:
-    """Makes exceptions of error replies as redis-py does. Of those that redis-py fails at, a `ResponseError`.
+    """Makes exceptions of error replies as redis-py does; a `ResponseError` where redis-py itself fails.
 
     Arguments:
         parse: redis-py's function.
@@ -78,7 +77,7 @@ class ErrorParser:
 
 
 def make_reader(encoder: Any, parse_error: Callable[[str], Exception]) -> Any:
-    """A reader (``feed(buffer, start, length)``, ``gets()``) for the replies on a connection.
+    """Return a reader (``feed(buffer, start, length)``, ``gets()``) for the replies on a connection.
 
     Arguments:
         encoder: redis-py's encoder of the connection.
@@ -100,12 +99,12 @@ def make_reader(encoder: Any, parse_error: Callable[[str], Exception]) -> Any:
 
 
 def holds_part(reader: Any) -> bool:
-    """Whether a reader has the beginning of a reply. It can be used on only where it has not."""
+    """Return whether a reader has the beginning of a reply. If not, the reader can still be used."""
     if reader.has_data():
         return True
     if isinstance(reader, PythonReader):
         return False
-    # Of a type, or a length, that it has understood hiredis says nothing.
+    # hiredis does not tell that it has read a type or a length.
     reader.feed(b":7\r\n")
     try:
         reply = reader.gets()
@@ -114,7 +113,7 @@ def holds_part(reader: Any) -> bool:
     return type(reply) is not int or reply != 7
 
 
-#: The types of replies that have a length, and bytes or other replies after it.
+#: The types of replies that have a length, and after it bytes, or other replies.
 TEXTS = frozenset({b"$", b"=", b"!"})
 NESTED = frozenset({b"*", b"~", b"%", b">", b"|"})
 
@@ -122,15 +121,15 @@ NESTED = frozenset({b"*", b"~", b"%", b">", b"|"})
 LONGEST = 2**63 - 1
 MOST = 2**32 - 1
 
-#: How deeply replies may be nested: what is deeper cannot be compared, or shown, in Python.
+#: How deeply replies may be nested: Python could not compare or show deeper ones.
 DEEPEST = 512
 
-#: Not all of it is there.
+#: Stands for a reply that is not complete.
 _PART: Any = object()
 
 
 class _Items:
-    """A reply that has others in it, of which some are missing."""
+    """A reply that contains others, some of which are missing."""
 
     __slots__ = ("items", "kind", "missing")
 
@@ -141,12 +140,12 @@ class _Items:
 
 
 class PythonReader:
-    """Reads replies, in whatever pieces their bytes come. Has the interface of ``hiredis.Reader``.
+    """Reads replies from bytes that come in any pieces, with the interface of ``hiredis.Reader``.
 
     Arguments:
         parse_error: makes an exception of an error reply's text.
         encoding: decode text with it; None leaves bytes.
-        errors: how to treat what is not in that encoding.
+        errors: what to do with bytes that are not in the encoding.
     """
 
     def __init__(
@@ -157,22 +156,22 @@ class PythonReader:
         self._errors = errors
         self._buffer = bytearray()
         self._position = 0
-        # Up to where there is no end of a line.
+        # No line ends before this position.
         self._searched = 0
-        # What is being read, from the outermost in.
+        # The incomplete replies that contain each other, from the outermost in.
         self._nested: list[_Items] = []
         self._decodes = True
         self._undecodable: UnicodeDecodeError | None = None
 
     def feed(self, data: Any, start: int = 0, length: int = -1) -> None:
-        """Take more bytes: `length` of `data` from `start` on, or all the rest."""
+        """Add bytes: `length` bytes of `data` from `start` on, or all the rest."""
         self._buffer += data[start:] if length < 0 else memoryview(data)[start : start + length]
 
     def gets(self, should_decode: bool = True) -> Any:
-        """The next reply, or `NOT_ENOUGH`. An error reply is an exception, given and not raised.
+        """Return the next reply, or `NOT_ENOUGH`. An error reply is an exception, which is not raised.
 
         Arguments:
-            should_decode: False leaves bytes, whatever the encoding.
+            should_decode: False leaves bytes undecoded.
 
         Raises:
             redis.InvalidResponse: the bytes are no reply; nothing that follows can be read.
@@ -185,7 +184,7 @@ class PythonReader:
             raise InvalidResponse(f"Protocol error: {error}") from error
         if reply is _PART:
             return NOT_ENOUGH
-        # What was read is dropped once for many replies.
+        # Bytes that were read are dropped once for many replies.
         if self._position > 65536 or self._position == len(self._buffer):
             del self._buffer[: self._position]
             self._position = self._searched = 0
@@ -195,11 +194,11 @@ class PythonReader:
         return reply
 
     def has_data(self) -> bool:
-        """Whether there are bytes of a reply that is not whole."""
+        """Return whether there are bytes of an incomplete reply."""
         return bool(self._nested) or len(self._buffer) > self._position
 
     def _read(self) -> Any:
-        """The next reply, or `_PART`."""
+        """Return the next reply, or `_PART`."""
         nested = self._nested
         while True:
             reply = self._read_one()
@@ -212,7 +211,7 @@ class PythonReader:
                 if reply.missing:
                     continue
                 reply = _PART
-            # Whatever is complete is an item of what is around it.
+            # A complete reply is an item of the one around it.
             while nested:
                 around = nested[-1]
                 if reply is not _PART:
@@ -223,13 +222,13 @@ class PythonReader:
                 nested.pop()
                 reply = _complete(around)
                 if reply is _PART:
-                    # Attributes are of what follows, and take no place.
+                    # Attributes belong to the reply that follows, and are no items.
                     break
             if reply is not _PART and not nested:
                 return reply
 
     def _read_one(self) -> Any:
-        """The next reply; `_Items` where others are in it; `_PART` where not all is there."""
+        """Return the next reply; `_Items` if it contains others; `_PART` if it is not complete."""
         buffer, start = self._buffer, self._position
         end = buffer.find(b"\r\n", max(start, self._searched))
         if end < 0:
@@ -282,13 +281,13 @@ class PythonReader:
         try:
             return value.decode(self._encoding or "", self._errors)
         except UnicodeDecodeError as error:
-            # The rest of the reply has to be read first.
+            # The rest of the reply has to be read before this is raised.
             self._undecodable = self._undecodable or error
             return None
 
 
 def _complete(whole: _Items) -> Any:
-    """What has all of its items; `_PART` for attributes."""
+    """Return the reply that has all of its items; `_PART` for attributes."""
     kind, items = whole.kind, whole.items
     if kind == b"%":
         return dict(zip(items[::2], items[1::2], strict=True))
@@ -304,7 +303,7 @@ def _read_number(digits: bytes) -> int:
 
 
 def _read_length(digits: bytes, most: int, may_be_none: bool) -> int | None:
-    """A length, or None for -1, which stands for nothing at all."""
+    """Return a length, or None for -1, which stands for "no value"."""
     if digits == b"-1" and may_be_none:
         return None
     length = int(digits) if digits.isdigit() and len(digits) < 20 else -1

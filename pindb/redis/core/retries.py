@@ -1,4 +1,4 @@
-"""When a command may be sent once more, to another host."""
+"""Rules for sending a command again, to another host."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["is_callers", "may_retry", "reads_only", "too_many_retries", "was_ref
 
 
 def was_refused(error: BaseException | None) -> bool:
-    """Whether a host let nobody in, so that nothing was sent.
+    """Return whether the host refused the connection, so that nothing was sent.
 
-    A pool without a connection left says nothing about its host, nor does a caller whose time is up.
+    An exhausted pool, and a caller whose time is up, say nothing about the host.
     """
     return (
         isinstance(error, (HostConnectionError, HostTimeoutError))
@@ -29,15 +29,15 @@ def was_refused(error: BaseException | None) -> bool:
 
 
 def is_callers(error: BaseException | None) -> bool:
-    """Whether the caller's own limits are the reason, so that another host would not help."""
+    """Return whether the caller's own limits are the reason, so that another host would not help."""
     return isinstance(error, PoolExhausted) or (isinstance(error, HostTimeoutError) and error.by_caller)
 
 
 def may_retry(error: BaseException | None, command: Any) -> bool:
-    """Whether a command that failed with `error` may be sent once more.
+    """Return whether a command that failed with `error` may be sent again.
 
-    Any command may that was not sent. One that only reads may also after its connection broke; not after a
-    timeout, since what took too long once would take as long again.
+    Any command may be sent again if it was not sent. One that only reads may also be sent again after its
+    connection broke, but not after a timeout: it would take as long again.
     """
     if is_callers(error):
         return False
@@ -45,10 +45,10 @@ def may_retry(error: BaseException | None, command: Any) -> bool:
 
 
 def reads_only(command: Any) -> bool:
-    """Whether a command, by its name, changes nothing."""
+    """Return whether a command, by its name, only reads."""
     return read_word(command).upper() in READONLY
 
 
 def too_many_retries(number: int, error: BaseException) -> MaxRetriesExceededError:
-    """The error for a command that was refused by so many hosts, after the last one's `error`."""
+    """Return the error for a command that so many other hosts refused; the last with `error`."""
     return MaxRetriesExceededError(f"Gave up after {number} retries (max_connection_retries). Last: {error}")

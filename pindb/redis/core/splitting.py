@@ -1,4 +1,4 @@
-"""Commands with many keys, cut by host and put together again."""
+"""Commands with many keys: split by host, and their replies merged."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pindb.redis.core.packing import Packer
 
 __all__ = ["LONGEST", "Part", "can_split", "check_words", "merge_replies", "split"]
 
-#: What can be cut, with the number of arguments that belong together.
+#: Commands that can be split, with the number of arguments for each key.
 SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
 
 
 def can_split(command: Any) -> bool:
-    """Whether a command can be cut, by its name."""
+    """Return whether a command can be split, by its name."""
     return (command if type(command) is str else read_word(command)).upper() in SPLITTABLE
 
 
-#: What every encoder takes, but for text that is not in its encoding.
+#: The types that every encoder takes (text only if it is in the encoding).
 SENDABLE = frozenset({str, bytes, int, float})
 
-#: How many keys one command takes at most: a server does nothing else while it runs one.
+#: The most keys of one command: a server does nothing else while it runs a command.
 LONGEST = 1000
 
 
@@ -41,12 +41,12 @@ class KeyRouter(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """What one host gets of a command; it may get several.
+    """A part of a command, for one host; a host may get several.
 
     Attributes:
         host_id: the host.
-        words: its arguments.
-        places: which of the command's keys they are.
+        words: the arguments.
+        places: the places of their keys among the command's keys.
     """
 
     host_id: int
@@ -55,7 +55,7 @@ class Part:
 
 
 def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
-    """Cut a command by host.
+    """Split a command by host.
 
     Arguments:
         router: says which host has each key.
@@ -63,13 +63,13 @@ def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
         args: its arguments.
 
     Raises:
-        redis.DataError: there are none, or a key of MSET has no value.
+        redis.DataError: there are no arguments, or a key of MSET has no value.
     """
     width = SPLITTABLE[name]
     if not args or len(args) % width:
         raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
     if router.goes_by_command:
-        # It sees a command for each of the keys.
+        # The router gets a command for each key.
         each = [args[start : start + width] for start in range(0, len(args), width)]
         groups = router.group_commands(name, each)
     else:
@@ -87,7 +87,7 @@ def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
 
 
 def no_reply(number: int, reply: Any) -> InvalidResponse:
-    """Return the error for what cannot be the reply to a command of so many keys."""
+    """Return the error for a reply that a command of so many keys cannot have."""
     what = f"a list of {len(reply)}" if isinstance(reply, list) else f"{type(reply).__name__}"
     return InvalidResponse(
         f"A command of {number} keys was answered with {what}. Is there something between pindb and the "
@@ -96,7 +96,7 @@ def no_reply(number: int, reply: Any) -> InvalidResponse:
 
 
 def check_words(name: str, args: Sequence[Any], encoder: Any) -> None:
-    """Refuse words that cannot be sent: where one host's part could not, the others would have theirs.
+    """Refuse words that cannot be sent, before any host gets its part.
 
     Arguments:
         name: one of `SPLITTABLE`.
@@ -104,9 +104,9 @@ def check_words(name: str, args: Sequence[Any], encoder: Any) -> None:
         encoder: redis-py's encoder of the connections.
 
     Raises:
-        redis.DataError: a word is of a type that cannot be sent, or not in the encoding; its key is named.
+        redis.DataError: a word has a type that cannot be sent, or is not in the encoding; names the key.
     """
-    # Routers have encoded the keys.
+    # Routers have encoded the keys, so only values may fail.
     is_encodable = name != "MSET" or all(word.isascii() for word in args if isinstance(word, str))
     others = set(map(type, args)) - SENDABLE
     if is_encodable and all(issubclass(kind, (str, bytes)) for kind in others):
@@ -120,10 +120,10 @@ def check_words(name: str, args: Sequence[Any], encoder: Any) -> None:
 
 
 def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:
-    """What the whole command would have replied: values in order, True, or a sum.
+    """Return the reply of the whole command: values in order, True, or a sum.
 
     Raises:
-        redis.InvalidResponse: a reply is none that the command can have.
+        redis.InvalidResponse: a reply is one that the command cannot have.
     """
     for part, reply in zip(parts, replies, strict=True):
         number = len(part.places)
