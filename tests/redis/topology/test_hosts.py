@@ -223,7 +223,7 @@ def test_no_repr_shows_a_password(config: dict[str, Any]) -> None:
     ],
 )
 def test_a_wrong_url_is_not_shown(url: Any) -> None:
-    with pytest.raises(ClusterConfigError, match=r"Host 3 has a url .*redis://") as caught:
+    with pytest.raises(ClusterConfigError, match=r"Host 3 has an invalid URL .*redis://") as caught:
         Cluster({3: {"url": url}})
     assert "geheim" not in str(caught.value)
     assert caught.value.__cause__ is None
