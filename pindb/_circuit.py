@@ -6,7 +6,7 @@ import time
 
 from pindb._forks import Lock
 
-__all__ = ["Circuit", "now"]
+__all__ = ["CircuitBreaker", "now"]
 
 
 def now() -> float:
@@ -14,7 +14,7 @@ def now() -> float:
     return time.monotonic()
 
 
-class Circuit:
+class CircuitBreaker:
     """Circuit breaker of one server: whether it is down, and when it may be tried again.
 
     While the breaker is open, the server is left alone. After `seconds`, one caller tries the server, and the
@@ -67,7 +67,7 @@ class Circuit:
         return 0
 
     def fail(self, seconds: float | None = None) -> None:
-        """Report that the server failed: leave it alone for so many seconds; `Circuit.seconds` where None."""
+        """Report that the server failed: leave it alone for so many seconds, or for its own `seconds`."""
         self._set(now() + (self.seconds if seconds is None else seconds))
 
     def give_back(self) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pindb._circuit import Circuit
+from pindb._circuit import CircuitBreaker
 from tests.redis.tools import Clock
 
 THREADS = 16
@@ -22,13 +22,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_everybody_passes_at_first() -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     assert [circuit.wait() for _ in range(3)] == [0, 0, 0]
     assert not circuit.is_open
 
 
 def test_a_failure_stops_everybody_for_a_while(clock: Clock) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail()
     assert circuit.is_open
     clock.now += 1.5
@@ -36,13 +36,13 @@ def test_a_failure_stops_everybody_for_a_while(clock: Clock) -> None:
 
 
 def test_a_failure_may_have_a_time_of_its_own(clock: Clock) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail(7)
     assert circuit.wait() == 7
 
 
 def test_one_caller_tries_when_the_time_has_come(clock: Clock) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail()
     clock.now += 5
     assert [circuit.wait() for _ in range(3)] == [0, 5, 5]
@@ -50,7 +50,7 @@ def test_one_caller_tries_when_the_time_has_come(clock: Clock) -> None:
 
 
 def test_of_many_threads_one_tries(clock: Clock) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail()
     start = threading.Barrier(THREADS)
 
@@ -65,7 +65,7 @@ def test_of_many_threads_one_tries(clock: Clock) -> None:
 
 
 def test_success_closes_it(clock: Clock) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail()
     clock.now += 5
     assert circuit.wait() == 0
@@ -75,7 +75,7 @@ def test_success_closes_it(clock: Clock) -> None:
 
 
 def test_a_trial_that_fails_begins_the_time_anew(clock: Clock) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail()
     clock.now += 5
     assert circuit.wait() == 0
@@ -88,7 +88,7 @@ def test_a_trial_that_fails_begins_the_time_anew(clock: Clock) -> None:
 
 
 def test_a_trial_that_is_never_heard_of_again_is_followed_by_another(clock: Clock) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail()
     for _ in range(3):
         clock.now += 5

@@ -12,7 +12,7 @@ import time
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pindb import _events as events
-from pindb._circuit import Circuit
+from pindb._circuit import CircuitBreaker
 from pindb._jitter import jitter
 from pindb.conf import conf, on_change
 from pindb.sets.definitions import get_sets
@@ -63,7 +63,7 @@ class Server:
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
-        self.circuit = Circuit(conf.PINDB_REPLICA_DOWNTIME)
+        self.circuit = CircuitBreaker(conf.PINDB_REPLICA_DOWNTIME)
         self.down_since: float | None = None
         self.failed_at = self.asked_at = self.next_lag_check = float("-inf")
         self.generation = object()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from pindb._circuit import Circuit, now
+from pindb._circuit import CircuitBreaker, now
 from pindb._forks import Lock
 
 __all__ = ["RETRY_TIMEOUT", "HostBreaker", "HostBreakers", "breakers_of"]
@@ -17,7 +17,7 @@ RETRY_TIMEOUT = 5.0
 REFUSED = "It refused the last connection"
 
 
-class HostBreaker(Circuit):
+class HostBreaker(CircuitBreaker):
     """Circuit breaker of one Redis server.
 
     A server may be down in three ways, and is left alone until the same time in each:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pindb._circuit import Circuit
+from pindb._circuit import CircuitBreaker
 from pindb.hashing import Continuum, Ketama
 from pindb.redis import Cluster, Connections, ConsistentHashingRouter, PartitionRouter
 from pindb.testing.redis import TestSetup
@@ -108,7 +108,7 @@ def test_a_router_is_free(make_cluster: Make, gate: Gate, monkeypatch: pytest.Mo
 
 
 def test_a_circuit_is_free(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    circuit = Circuit(5)
+    circuit = CircuitBreaker(5)
     circuit.fail(0)
     monkeypatch.setattr("pindb._circuit.time", gate)
     with gate.holding(circuit.wait):
