@@ -83,11 +83,18 @@ def servers() -> Iterator[PostgresReplicaSet]:
 
 def empty(alias: str) -> None:
     """Remove all rows of the models, but for what migrations put there."""
+    # Tables that nobody has written to have no pages, and take as long to truncate as others.
     with connections[alias].cursor() as cursor:
-        names = connections[alias].introspection.table_names(cursor)
-        kept = {"django_migrations", "django_content_type", "auth_permission"}
-        tables = ", ".join(f'"{name}"' for name in names if name not in kept)
-        cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        cursor.execute(
+            """
+            SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
+            WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0
+            AND relname NOT IN ('django_migrations', 'django_content_type', 'auth_permission')
+            """
+        )
+        (tables,) = cursor.fetchone()
+        if tables:
+            cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
 
 
 @pytest.fixture(scope="module")
