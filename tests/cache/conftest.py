@@ -10,7 +10,7 @@ from django.core.signals import setting_changed
 
 from pindb.cache import ShardedRedisCache
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Clock
+from tests.redis.tools import Clock, restore
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +24,7 @@ def cache_servers() -> Iterator[TestSetup]:
 def clean_cache_servers(cache_servers: TestSetup) -> Iterator[None]:
     """Undo what a test did to the servers, and forget what is known of them."""
     yield
-    for server in range(cache_servers.servers):
-        cache_servers.resume(server)
-        if not cache_servers.is_running(server):
-            cache_servers.start(server)
-    cache_servers.flush()
+    restore(cache_servers)
     setting_changed.send(sender=None, setting="CACHES", value=None, enter=False)
 
 
@@ -45,6 +41,12 @@ def cache_urls(cache_servers: TestSetup) -> list[str]:
     """The URLs of the servers' first databases."""
     hosts = [cache_servers.host(server) for server in range(cache_servers.servers)]
     return [f"unix://{host['unix_socket_path']}?db=0" for host in hosts]
+
+
+@pytest.fixture
+def urls(cache_urls: list[str]) -> list[str]:
+    """The URLs of four servers, for a cache that changes its servers."""
+    return cache_urls[:4]
 
 
 @pytest.fixture

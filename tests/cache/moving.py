@@ -13,24 +13,9 @@ from pindb.cache.options import read_options
 from pindb.cache.plan import make_cluster
 from pindb.cache.target import change_servers
 from pindb.redis import Cluster
-from pindb.testing.redis import TestSetup
 
 BACKEND = "pindb.cache.ShardedRedisCache"
 PATTERN = ":*:*"
-
-
-def urls_of(servers: TestSetup) -> list[str]:
-    """A URL of each server."""
-    hosts = (servers.host(server) for server in range(servers.servers))
-    return [f"unix://{host['unix_socket_path']}?db=0" for host in hosts]
-
-
-def clean(servers: TestSetup) -> None:
-    """All servers run, and are empty."""
-    for server in range(servers.servers):
-        if not servers.is_running(server):
-            servers.start(server)
-    servers.flush()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,9 @@ from pindb.cache.fanout import send_to_hosts
 from pindb.cache.move import DELETE, READ, Failure, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
-from tests.cache.moving import PATTERN, changing, clean, site, urls_of
+from tests.cache.moving import PATTERN, changing, site
 
 VALUES = {f"key:{number}": f"value {number}" for number in range(300)}
-
-
-@pytest.fixture(scope="module")
-def cache_servers() -> Iterator[TestSetup]:
-    with TestSetup(servers=4, databases_each=1) as setup:
-        yield setup
-
-
-@pytest.fixture
-def urls(cache_servers: TestSetup) -> Iterator[list[str]]:
-    yield urls_of(cache_servers)
-    clean(cache_servers)
 
 
 def finish(move: Move) -> Move:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -19,22 +19,10 @@ from pindb.cache.scan import make_full_pattern
 from pindb.cache.target import change_servers, describe_hosts, mask
 from pindb.redis import ClusterConfigError, ConsistentHashingRouter, HostConnectionError
 from pindb.testing.redis import TestSetup
-from tests.cache.moving import PATTERN, changing, clean, site, urls_of
+from tests.cache.moving import PATTERN, changing, site
 
 URLS = [f"redis://host{number}:6379/0" for number in range(5)]
 KEYS = [f":1:{number}" for number in range(5000)]
-
-
-@pytest.fixture(scope="module")
-def cache_servers() -> Iterator[TestSetup]:
-    with TestSetup(servers=4, databases_each=1) as setup:
-        yield setup
-
-
-@pytest.fixture
-def urls(cache_servers: TestSetup) -> Iterator[list[str]]:
-    yield urls_of(cache_servers)
-    clean(cache_servers)
 
 
 class PairRouter(ConsistentHashingRouter):

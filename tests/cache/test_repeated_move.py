@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -20,21 +20,9 @@ from pindb.cache.fanout import send_to_hosts
 from pindb.cache.move import DELETE, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
-from tests.cache.moving import BACKEND, PATTERN, changing, clean, site, urls_of
+from tests.cache.moving import BACKEND, PATTERN, changing, site
 
 KEYS = [f"key:{number}" for number in range(60)]
-
-
-@pytest.fixture(scope="module")
-def cache_servers() -> Iterator[TestSetup]:
-    with TestSetup(servers=4, databases_each=2) as setup:
-        yield setup
-
-
-@pytest.fixture
-def urls(cache_servers: TestSetup) -> Iterator[list[str]]:
-    yield urls_of(cache_servers)
-    clean(cache_servers)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from pindb.cache import ServerStats
 from pindb.cache import move as moving
 from pindb.management.tables import Output, readable_bytes
 from pindb.testing.redis import TestSetup
-from tests.cache.moving import BACKEND, clean, site
+from tests.cache.moving import BACKEND, site
+from tests.redis.tools import restore
 
 PASSWORD = "s3cret"
 VALUES = {f"key:{number}": f"value {number}" for number in range(300)}
@@ -34,7 +35,7 @@ def cache_servers() -> Iterator[TestSetup]:
 def urls(cache_servers: TestSetup) -> Iterator[list[str]]:
     ports = [cache_servers.host(server)["port"] for server in range(4)]
     yield [f"redis://:{PASSWORD}@127.0.0.1:{port}/0" for port in ports]
-    clean(cache_servers)
+    restore(cache_servers)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from pindb.redis import Cluster, RoutedCluster, create_cluster
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Clock
+from tests.redis.tools import Clock, restore
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +23,7 @@ def servers() -> Iterator[TestSetup]:
 def clean_servers(servers: TestSetup) -> Iterator[None]:
     """Undo what a test did to the servers."""
     yield
-    for server in range(servers.servers):
-        servers.resume(server)
-        if not servers.is_running(server):
-            servers.start(server)
-    servers.flush()
+    restore(servers)
 
 
 @pytest.fixture

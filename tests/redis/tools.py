@@ -58,6 +58,15 @@ def _in_use(pool: Any) -> int:
     return number
 
 
+def restore(servers: TestSetup) -> None:
+    """Let all servers run, with nothing on them, whatever a test did to them."""
+    for server in range(servers.servers):
+        servers.resume(server)
+        if not servers.is_running(server):
+            servers.start(server)
+    servers.flush()
+
+
 def forget_calls(servers: TestSetup) -> None:
     """Let `calls_on` count from now on."""
     for server in filter(servers.is_running, range(servers.servers)):
