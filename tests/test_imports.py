@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import pindb
+from tests.processes import output_of
 
 PACKAGE = Path(pindb.__file__).parent
 
@@ -160,9 +159,7 @@ def test_private_module_shows_that_it_is(name: str) -> None:
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return output_of("-c", code).strip()
 
 
 def test_pindb_can_be_imported_from_a_settings_module() -> None:

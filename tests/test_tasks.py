@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +20,9 @@ import pindb.tasks
 from pindb.pins.context import get_context
 from pindb.testing.postgres import PostgresReplicaSet
 from tests import taskapp
+from tests.processes import output_of
 from tests.testapp.models import Author
 
-ROOT = Path(__file__).parent.parent
 BY_POSITION = override_settings(PINDB_CONSISTENCY="position")
 STRICT = override_settings(DATABASE_ROUTERS=["pindb.StrictPinDbRouter"])
 
@@ -69,16 +65,7 @@ def test_the_worker_runs_and_a_task_reads_what_its_sender_wrote(router: str, con
     Author.objects.create(name="mine")
     sent = [taskapp.read.enqueue(), taskapp.write.enqueue("by the task"), taskapp.read.enqueue()]
     environment = {"PINDB_TEST_ROUTER": f"pindb.{router}", "PINDB_TEST_CONSISTENCY": consistency}
-    done = subprocess.run(
-        [sys.executable, "-m", "django", "db_worker", "--batch", "--no-startup-delay"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    output_of("-m", "django", "db_worker", "--batch", "--no-startup-delay", timeout=60, **environment)
     first, second, third = results(*sent)
     assert first == {"names": ["mine"], "used": ["default"], "pinned": ["api", "default"], "new": []}
     assert (second["names"], second["new"]) == (["by the task", "mine"], ["default"])

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from pindb.testing.redis import TestSetup
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.processes import output_of
 
 # Prints what was seen, as JSON.
 VISITS = """
@@ -54,22 +50,13 @@ def test_the_board_keeps_sessions_pages_and_fragments_on_all_servers(
 ) -> None:
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "board.sqlite3")}
     databases = {"masters": {"default": database}, "sets": {"default": []}}
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "testproject.settings",
-        "PINDB_DEMO_DATABASES": json.dumps(databases),
-        "PINDB_DEMO_CACHE": json.dumps(cache_urls[:3]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", VISITS],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    printed = output_of(
+        *("-c", VISITS),
+        DJANGO_SETTINGS_MODULE="testproject.settings",
+        PINDB_DEMO_DATABASES=json.dumps(databases),
+        PINDB_DEMO_CACHE=json.dumps(cache_urls[:3]),
     )
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
+    seen: dict[str, Any] = json.loads(printed)
     assert seen == {
         "names": 30,
         "session queries": 0,

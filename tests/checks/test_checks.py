@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +22,7 @@ from pindb.checks.values import BOOLEANS, INSTALLED_BY, NUMBERS
 from pindb.conf import COOKIE_DEFAULTS, DEFAULTS
 from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
 from pindb.stores import CacheStore
+from tests.processes import ROOT, run_python
 
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 PINDB = "pindb.middleware.PinDbMiddleware"
@@ -38,7 +35,6 @@ CACHE_STORE = {
     "PINDB_UNPINNED_MODELS": ["sessions.Session"],
     "CACHES": {"default": {"BACKEND": SHARED, "LOCATION": "cache"}},
 }
-ROOT = Path(__file__).parents[2]
 
 
 class OwnMiddleware(PinDbMiddleware):
@@ -720,17 +716,10 @@ def test_the_settings_of_the_installation_are_in_order() -> None:
 def test_the_settings_of_the_demo_are_in_order() -> None:
     databases = '{"masters": {"default": {"ENGINE": "django.db.backends.postgresql", "HOST": "a"}}, '
     databases += '"sets": {"default": [{"HOST": "b"}, {"HOST": "c"}]}}'
-    done = subprocess.run(
-        [sys.executable, "-m", "django", "check", "--tag", "pindb"],
-        env={
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "testproject.settings",
-            "PINDB_DEMO_DATABASES": databases,
-        },
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_python(
+        *("-m", "django", "check", "--tag", "pindb"),
+        DJANGO_SETTINGS_MODULE="testproject.settings",
+        PINDB_DEMO_DATABASES=databases,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "no issues" in done.stdout

@@ -6,8 +6,6 @@ Django asks the router from its own checks, with ``--database`` or, since 6.1, a
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from django.test import override_settings
 
 import pindb
 from tests.conftest import SERVERS
+from tests.processes import ROOT, run_python
 from tests.testapp.models import Author
 
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -185,18 +184,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 @pytest.mark.parametrize("line", ["check", "migrate", "runserver --noreload 0"])
 def test_every_command_of_a_site_whose_sets_are_missing_says_so(line: str, tmp_path: Path) -> None:
     (tmp_path / "settings.py").write_text(SITE)
-    done = subprocess.run(
-        [sys.executable, "-m", "django", *line.split()],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]),
-            "DJANGO_SETTINGS_MODULE": "settings",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    done = run_python(
+        *("-m", "django", *line.split()), cwd=tmp_path, PYTHONPATH=path, DJANGO_SETTINGS_MODULE="settings"
     )
     assert done.returncode == 1
     assert "pindb.E001" in done.stderr

@@ -8,23 +8,21 @@ import math
 import pickle
 import re
 import struct
-import subprocess
 import sys
 import threading
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pindb.hashing
 from pindb.hashing import Ketama, ketama
 from pindb.hashing.rings import make_ring
+from tests.processes import output_of
 
 KEYS = [f"key:{i}" for i in range(1000)]
 NAMES = st.text("abc:0123", min_size=1, max_size=8)
@@ -217,17 +215,9 @@ def test_every_process_has_the_same_ring() -> None:
         "ring = Ketama('abcdef', {'a': 3})\n"
         "print(''.join(ring.get_node(f'key:{i}') for i in range(1000)))"
     )
-    root = Path(pindb.hashing.__file__).parents[2]
     expected = "".join(map(str, Ketama("abcdef", {"a": 3}).get_node_many(KEYS)))
     for seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=root,
-            env={"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-        )
-        assert done.stdout.strip() == expected, done.stderr
+        assert output_of("-c", code, PYTHONHASHSEED=seed).strip() == expected
 
 
 def test_an_empty_ring_has_no_node() -> None:
@@ -395,9 +385,7 @@ def test_md5_comes_from_hashlib_where_python_has_none_of_its_own(builtin: bool) 
         "ring = Ketama('abcdef')\n"
         "print(''.join(ring.get_node(f'key:{i}') for i in range(1000)))"
     )
-    root = Path(pindb.hashing.__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
-    assert done.stdout.strip() == "".join(map(str, Ketama("abcdef").get_node_many(KEYS))), done.stderr
+    assert output_of("-c", code).strip() == "".join(map(str, Ketama("abcdef").get_node_many(KEYS)))
 
 
 @contextmanager

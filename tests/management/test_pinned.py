@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from pindb.management import pinned
 from pindb.pins.context import current
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.conftest import pause_all
+from tests.processes import ROOT, run_python
 from tests.routing.test_routers import ArticlesOnApi
 from tests.testapp.models import Article, Author, Book, Tag
 
@@ -536,18 +536,14 @@ def manage(request: pytest.FixtureRequest, tmp_path: Path, servers: PostgresRepl
         {"default": [servers.database(replica, "fresh") for replica in (0, 1)]},
     ]
     environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(ROOT),
         "DJANGO_SETTINGS_MODULE": "settings",
         "SITE_DATABASES": json.dumps(sets),
         "SITE_ROUTER": request.param,
     }
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-W", "ignore", *args]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
-        )
+        return run_python("-W", "ignore", *args, cwd=tmp_path, **environment)
 
     servers.execute("master", "CREATE DATABASE fresh")
     servers.wait_until_caught_up()

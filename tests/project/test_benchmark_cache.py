@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -26,8 +23,8 @@ from benchmarks.cache.comparison import (
 from benchmarks.cache.subjects import BUILT_IN, DEFAULT_CLIENT, PINDB, RING, SHARD_CLIENT, Cache
 from pindb.cache import ShardedRedisCache
 from pindb.testing.redis import TestSetup
+from tests.processes import output_of
 
-ROOT = Path(__file__).parents[2]
 DATA = {f"key:{number:05d}": f"{number:0200d}" for number in range(20)}
 
 
@@ -55,16 +52,8 @@ EVERY_KIND = pytest.mark.parametrize("cache", [ShardedRedisCache, RedisCache, Bu
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
     """What a quick run prints, and its rows."""
     file = tmp_path_factory.mktemp("cache") / "rows.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "cache", "--quick", "--json", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(file.read_text(encoding="utf-8"))
+    printed = output_of("-m", "benchmarks", "cache", "--quick", "--json", file)
+    return printed, json.loads(file.read_text(encoding="utf-8"))
 
 
 def test_rows_have_the_form_of_all_benchmarks(report: tuple[str, list[dict[str, Any]]]) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +13,8 @@ from benchmarks.consistency.oracle import Oracle
 from benchmarks.consistency.schedule import Load, make_schedule
 from benchmarks.consistency.strategies import MULTIDB, NO_PINS, ORACLE, POSITIONS, TIME
 from benchmarks.consistency.worker import Record
+from tests.processes import run_python
 
-ROOT = Path(__file__).parents[2]
 DELAYS = ["50 ms", "200 ms", "1,000 ms"]
 EVERYBODY = {NO_PINS, MULTIDB, TIME, POSITIONS}
 
@@ -27,15 +24,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str
     """What a quick run prints, its rows, and its tables of Markdown."""
     folder = tmp_path_factory.mktemp("consistency")
     files = folder / "rows.json", folder / "tables.md"
-    command = [sys.executable, "-m", "benchmarks", "consistency", "--quick"]
-    done = subprocess.run(
-        [*command, "--json", str(files[0]), "--markdown", str(files[1])],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    arguments = ["--quick", "--json", files[0], "--markdown", files[1]]
+    done = run_python("-m", "benchmarks", "consistency", *arguments)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     rows, tables = (file.read_text(encoding="utf-8") for file in files)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from benchmarks import peers
+from tests.processes import output_of
 
-ROOT = Path(__file__).parents[2]
 RING = "ring look-up, 8 nodes"
 PARTITION = "partition look-up, 7 hosts"
 SUBJECTS = {
@@ -35,10 +32,8 @@ REFERENCES = {RING: "floor", PARTITION: "pindb"}
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """What a quick run prints, and its JSON."""
     file = tmp_path_factory.mktemp("benchmarks") / "rows.json"
-    command = [sys.executable, "-m", "benchmarks", "hashing", "--quick", "--json", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, file.read_text(encoding="utf-8")
+    printed = output_of("-m", "benchmarks", "hashing", "--quick", "--json", file)
+    return printed, file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("case", SUBJECTS)

@@ -5,33 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.map.cores import CAN_PIN, on_one_core
 from benchmarks.map.jobs import GET, GET_BATCHED, MEMORY, SET, SET_BATCHED, SINGLE_GET, Load, check
+from tests.processes import run_python
 
-ROOT = Path(__file__).parents[2]
 REDIS = {"redis-py", "floor", "pindb"}
 UNITS = {GET_BATCHED: "GET/s", GET: "GET/s", SET_BATCHED: "SET/s", SET: "SET/s", SINGLE_GET: "GET/s"}
 
 
 def run(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
     code = f"import sys\n{before}\nfrom benchmarks.__main__ import main\nsys.exit(main(sys.argv[1:]))"
-    return subprocess.run(
-        [sys.executable, "-c", code, "map", "--quick", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "200"},
-        # It may have to install rb.
-        timeout=300,
-    )
+    return run_python("-c", code, "map", "--quick", *arguments, PYTHONUTF8="1", COLUMNS="200")
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import run_python
 
 CONFTEST = """
 import pytest
@@ -61,8 +60,7 @@ import riak
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.client_suites", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return run_python("-m", "scripts.client_suites", *arguments)
 
 
 def test_tests_of_rb_run_on_pindb(tmp_path: Path) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, run_python
 
 CONFTEST = """
 import pytest
@@ -82,11 +80,9 @@ def source(tmp_path: Path) -> Path:
 def test_each_test_is_compared(source: Path) -> None:
     (source / "tests" / "test_backend.py").write_text(TESTS)
     results = source / "results.json"
-    command = [sys.executable, "-m", "scripts.django_redis_suite", "--source", source, "--needed", source]
-    command += ["--json", results, "--modes", "ring", "--settings", "sqlite", "sqlite_usock"]
-    done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
-    )
+    arguments = ["--source", source, "--needed", source, "--json", results]
+    arguments += ["--modes", "ring", "--settings", "sqlite", "sqlite_usock"]
+    done = run_python("-m", "scripts.django_redis_suite", *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     alike = {
         "test_backend.py::test_values[a]": "passed",

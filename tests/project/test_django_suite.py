@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import run_python
 
 SETTINGS = """
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sites", "project"]
@@ -53,9 +51,8 @@ def project(tmp_path: Path) -> Path:
 
 def test_tests_that_end_otherwise_than_without_pindb_are_told(project: Path) -> None:
     file = project / "results.json"
-    command = [sys.executable, "-m", "scripts.django_suite", "--settings", "project.settings"]
-    command += ["--folder", str(project), "--labels", "project", "--json", str(file), "--modes", "mirrors"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    arguments = ["--settings", "project.settings", "--folder", project, "--labels", "project"]
+    done = run_python("-m", "scripts.django_suite", *arguments, "--json", file, "--modes", "mirrors")
     assert done.returncode == 1, done.stdout + done.stderr
     results = json.loads(file.read_text())
     assert set(results["runs"]["plain"]["outcomes"].values()) == {"passed"}

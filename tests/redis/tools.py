@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from redis import BlockingConnectionPool
 
 from pindb.redis import BaseRouter, Cluster
 from pindb.testing.redis import TestSetup
+from tests.processes import run_python
 
 # redis-py reads the metadata of its package for each connection, which takes longer than all else that a
 # connection needs; tests make some hundred thousand of them.
@@ -228,5 +228,4 @@ def run_main(module: str, arguments: Sequence[Any], *, hiredis: bool) -> subproc
     """
     without = "" if hiredis else "import sys; sys.modules['hiredis'] = None\n"
     program = f"{without}from {module} import main\nmain(*{list(arguments)!r})"
-    command = [sys.executable, "-X", "faulthandler", "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_python("-X", "faulthandler", "-c", program, timeout=3600)

@@ -14,7 +14,7 @@ import redis
 from pindb.testing import redis as testing
 from pindb.testing.processes import free_port, wait_for
 from pindb.testing.redis import ENVIRONMENT, TestSetup, find_server, make_test_cluster, supports_tls
-from tests.endings import run_to_its_end
+from tests.processes import run_to_its_end
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pindb.testing import replicas
 from pindb.testing.mariadb import MariaDBReplicaSet
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import free_port, wait_for
-from tests.endings import run_to_its_end
+from tests.processes import run_to_its_end
 
 #: What drivers raise where a server is down, refuses a login, or ends a session.
 FAILURE = (psycopg.OperationalError, pymysql.OperationalError)

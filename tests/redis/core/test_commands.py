@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import redis
 
 from pindb.redis.core.commands import COMMANDS, MADE_FROM, MOVABLE, READONLY, Keys
 from pindb.testing.redis import TestSetup
+from tests.processes import ROOT, run_python
 
-ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "scripts" / "make_commands.py"
 
 
 def test_the_script_finds_nothing_to_change(servers: TestSetup) -> None:
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--check", "--server", servers.executable],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python(SCRIPT, "--check", "--server", servers.executable)
     # An older redis-py sends less, a newer one more.
     newer = [line for line in done.stderr.splitlines() if not line.startswith("redis-py ")]
     assert newer == []
@@ -34,9 +25,7 @@ def test_the_script_does_not_let_commands_get_lost(servers: TestSetup) -> None:
     before = (ROOT / "pindb" / "redis" / "core" / "commands.py").read_text()
     if servers.version >= (8,):
         pytest.skip("the server knows too much")
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--server", servers.executable], capture_output=True, text=True, check=False
-    )
+    done = run_python(SCRIPT, "--server", servers.executable)
     assert done.returncode == 1
     assert "HGETEX" in done.stderr
     assert "name a newer server" in done.stderr

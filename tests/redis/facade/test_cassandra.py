@@ -5,8 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +20,7 @@ from cassandra import InvalidRequest
 from cassandra.cluster import Cluster, NoHostAvailable, Session
 
 from pindb.redis.backends.cassandra import Cassandra, CassandraCluster
+from tests.processes import output_of
 
 HOSTS = ["10.0.0.1", "10.0.0.2"]
 # Longer than a thread or a process takes to end on the slowest machine.
@@ -327,8 +326,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "django-pindb[cassandra]"' in done.stdout
+    assert 'pip install "django-pindb[cassandra]"' in output_of("-c", code)
 
 
 # ---- a server ------------------------------------------------------------------------------------

@@ -8,8 +8,6 @@ import multiprocessing
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +42,7 @@ from pymemcache.exceptions import (
 )
 
 from pindb.redis.backends.memcached import Memcached
+from tests.processes import output_of
 
 NUMBER = 3
 # Longer than anything takes on the slowest machine.
@@ -710,5 +709,4 @@ try:
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "django-pindb[memcached]"' in done.stdout
+    assert 'pip install "django-pindb[memcached]"' in output_of("-c", code)

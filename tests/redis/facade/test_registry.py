@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +19,7 @@ from pindb.redis import (
     connections,
 )
 from pindb.testing.redis import TestSetup
+from tests.processes import output_of
 
 
 @pytest.fixture
@@ -216,9 +215,7 @@ def test_settings_that_were_given_do_not_follow_those_of_the_site(settings: dict
 
 
 def run(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().split("\n")
+    return output_of("-c", code).strip().split("\n")
 
 
 WITHOUT_SETTINGS = """

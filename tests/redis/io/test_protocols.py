@@ -8,7 +8,6 @@ import itertools
 import math
 import ssl
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import repeat
@@ -25,6 +24,7 @@ from pindb.redis import Cluster
 from pindb.redis.core.packing import Packer, pack_words
 from pindb.redis.core.replies import NOT_ENOUGH, PushMessage, PythonReader
 from pindb.testing.redis import TestSetup, find_server, supports_tls
+from tests.processes import output_of
 from tests.redis.tools import Proxy
 
 Make = Callable[..., Cluster]
@@ -275,15 +275,7 @@ for protocol in (2, 3):
     assert cluster.get_routing_client().flushdb()
 print("done")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "done\n"
+    assert output_of("-c", program, timeout=60) == "done\n"
 
 
 # ---- reading in Python ---------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""Python in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pindb.testing.processes import wait_for
+
+__all__ = ["ROOT", "output_of", "run_python", "run_to_its_end"]
+
+#: The checkout.
+ROOT = Path(__file__).parents[1]
+
+
+def run_python(
+    *arguments: object, cwd: Path = ROOT, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with some arguments, and return how it ended and what it printed.
+
+    Arguments:
+        arguments: as on the command line.
+        cwd: where it runs; in the checkout.
+        timeout: how long it may take, in seconds.
+        environment: what it has there beside what this process has.
+    """
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout,
+        check=False,
+    )
+
+
+def output_of(*arguments: object, **options: Any) -> str:
+    """Run Python as `run_python` does, and return what it printed; it must not fail."""
+    done = run_python(*arguments, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_to_its_end(program: str, end: str) -> list[int]:
+    """Run a program that starts servers, and wait until their folder is gone.
+
+    Arguments:
+        program: Python, with `end` as its argument. It prints the folder, and the servers' ports.
+        end: the name of the signal that ends it; any other word where it ends by itself.
+
+    Returns:
+        The ports.
+
+    Raises:
+        TimeoutError: the folder is still there.
+    """
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, end],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    folder, *ports = running.stdout.readline().split()
+    if end.startswith("SIG"):
+        os.killpg(running.pid, getattr(signal, end))
+    running.wait(20)
+    running.stdout.close()
+    wait_for(lambda: not Path(folder).exists(), "the folder to be removed", 20)
+    return [int(port) for port in ports]
