@@ -314,6 +314,6 @@ def test_a_site_may_have_a_store_of_its_own() -> None:
 def test_a_store_that_is_none_is_an_error_when_the_site_starts() -> None:
     with (
         override_settings(PINDB_PIN_STORE="pindb.pins.pinning.pin"),
-        pytest.raises(pindb.PinDbConfigError, match=r"'pindb\.pinning\.pin'.*CookieStore"),
+        pytest.raises(pindb.PinDbConfigError, match=r"'pindb\.pins\.pinning\.pin'.*CookieStore"),
     ):
         PinDbMiddleware(lambda request: HttpResponse())

@@ -1,4 +1,4 @@
-"""What a class of positions has to say, for one kind of database."""
+"""The base class of position backends."""
 
 from __future__ import annotations
 
@@ -10,66 +10,88 @@ __all__ = ["BasePositions", "ask"]
 
 
 class BasePositions:
-    """How one kind of database says where it is. Without state; safe under threads."""
+    """A position backend: it reads and compares the positions of one database vendor.
+
+    Stateless; safe under threads.
+    """
 
     def current(self, connection: BaseDatabaseWrapper) -> str:
-        """Where a master is now: a replica that got there has all that was committed before the call.
+        """Return the current position of a master.
+
+        A replica that has reached it has everything that was committed before the call.
 
         Arguments:
             connection: an open connection to the master.
 
         Returns:
-            The position; an empty text where the server has none (its replication is off).
+            The position; an empty text if the server has none, since its replication log is off.
 
         Raises:
-            django.db.Error: the server cannot say.
+            django.db.Error: the query failed.
         """
         raise NotImplementedError
 
     def replayed(self, connection: BaseDatabaseWrapper) -> str:
-        """How far a replica is: everything up to there is visible to queries.
+        """Return the position that a replica has replayed: queries see everything up to it.
 
         Arguments:
             connection: an open connection to the replica.
 
         Raises:
-            django.db.Error: the server cannot say.
+            django.db.Error: the query failed.
         """
         raise NotImplementedError
 
     def has_reached(self, replayed: str, position: str) -> bool:
-        """Whether a replica that is at `replayed` has everything up to the master's `position`.
+        """Return whether a replica that has replayed `replayed` has everything up to `position`.
+
+        Arguments:
+            replayed: what `replayed` returned for the replica.
+            position: what `current` returned for the master.
 
         Raises:
-            ValueError: a text is no position.
+            ValueError: a text is not a position.
         """
         raise NotImplementedError
 
     def incarnation(self, connection: BaseDatabaseWrapper) -> str | None:
-        """What is another text when a replica has restarted, and may have to replay again what it had shown.
+        """Return an identifier that changes when a replica restarts.
 
-        None: nothing is lost by a restart. Asked once for each connection.
+        After a restart, the replica may have to replay again what queries have already seen. pindb asks once
+        per connection.
 
         Arguments:
             connection: an open connection to the replica.
 
+        Returns:
+            The identifier; None if a restart loses nothing.
+
         Raises:
-            django.db.Error: the server cannot say.
+            django.db.Error: the query failed.
         """
         return None
 
     def replay_age(self, connection: BaseDatabaseWrapper) -> float | None:
-        """How long ago (seconds) the last transaction that a replica replayed was committed, by the clocks.
+        """Return how long ago (seconds) the last transaction that a replica has replayed was committed.
 
-        None where that is not known. Believed only of a replica that is behind its master.
+        It is measured by the clocks of both servers, and used only for a replica that is behind its master.
+
+        Arguments:
+            connection: an open connection to the replica.
+
+        Returns:
+            The age; None if it is unknown.
+
+        Raises:
+            django.db.Error: the query failed.
         """
         return None
 
 
 def ask(connection: BaseDatabaseWrapper, sql: str) -> tuple[Any, ...]:
-    """The one row that a statement of pindb's own returns, which says so to whoever watches the server."""
+    """Run a statement that returns one row. A comment marks the statement as pindb's in the server's logs."""
     with connection.cursor() as cursor:
-        # It is not among the reads of `pindb.stats` either: see pindb.routing.reruns.is_read.
+        # The comment also keeps the statement out of the reads of `pindb.stats`, which begin with SELECT.
         cursor.execute(f"/* pindb */ {sql}")
         row: tuple[Any, ...] = cursor.fetchone()
         return row

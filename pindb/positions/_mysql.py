@@ -1,4 +1,4 @@
-"""Positions of MariaDB and MySQL, both with global transaction ids, which are not alike."""
+"""Position backends for MariaDB and MySQL: two different kinds of global transaction ids (GTID)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ __all__ = ["MariaDBPositions", "MySQLPositions"]
 
 
 class MariaDBPositions(BasePositions):
-    """Global transaction ids, as in ``"0-1-100"``: domain, server, sequence number; commas between domains.
+    """The position backend for MariaDB.
 
-    Within a domain the numbers grow. Where the last transaction on the replica came from another server than
-    the one of the position, there was a failover in between, and whether the histories agree cannot be seen:
-    such a replica counts as not there.
+    A position has one GTID per domain, as in ``"0-1-100"``: domain, server, sequence number. Within a domain
+    the sequence numbers grow. If the last transaction on the replica comes from another server than the
+    position, there was a failover in between. MariaDB cannot tell whether the histories of both servers
+    agree, so the replica counts as behind.
     """
 
     def current(self, connection: BaseDatabaseWrapper) -> str:
@@ -22,7 +23,7 @@ class MariaDBPositions(BasePositions):
         return text
 
     def replayed(self, connection: BaseDatabaseWrapper) -> str:
-        # A server that replicates from nobody (it was promoted) has only a position of its own.
+        # A promoted server replicates from no other, and has only a position of its own.
         sql = "SELECT IF(@@global.gtid_slave_pos = '', @@global.gtid_current_pos, @@global.gtid_slave_pos)"
         text: str = ask(connection, sql)[0]
         return text
@@ -36,7 +37,7 @@ class MariaDBPositions(BasePositions):
 
 
 def _gtids(text: str) -> dict[int, tuple[int, int]]:
-    """Server and sequence number by domain."""
+    """Return the server and sequence number by domain."""
     found = {}
     for gtid in filter(None, text.split(",")):
         domain, server, number = map(int, gtid.split("-"))
@@ -45,9 +46,10 @@ def _gtids(text: str) -> dict[int, tuple[int, int]]:
 
 
 class MySQLPositions(BasePositions):
-    """Sets of global transaction ids, as in ``"3e11fa47-...:1-5:7,..."``, compared as ``GTID_SUBSET`` does.
+    """The position backend for MySQL.
 
-    Needs ``gtid_mode=ON`` on all members.
+    A position is a set of GTIDs, as in ``"3e11fa47-...:1-5:7,..."``. Positions are compared like
+    ``GTID_SUBSET`` does. All servers need ``gtid_mode=ON``.
     """
 
     SQL = "SELECT @@global.gtid_executed"
@@ -68,7 +70,7 @@ class MySQLPositions(BasePositions):
 
 
 def _gtid_set(text: str) -> dict[str, list[tuple[int, int]]]:
-    """The ranges of transactions (first, last) by their source: a server's UUID, with a tag or without."""
+    """Return ranges of transactions (first, last) by their source: a server's UUID, with or without a tag."""
     found: dict[str, list[tuple[int, int]]] = {}
     for entry in filter(None, text.split(",")):
         server, *parts = entry.strip().lower().split(":")

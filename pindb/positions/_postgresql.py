@@ -1,4 +1,4 @@
-"""Positions of PostgreSQL with streaming replication."""
+"""The position backend for PostgreSQL with streaming replication."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ __all__ = ["PostgreSQLPositions"]
 
 
 class PostgreSQLPositions(BasePositions):
-    """Timeline and log sequence number, as in ``"1:0/16B3748"``.
+    """The position backend for PostgreSQL.
 
-    The timeline counts the promotions. A position of an earlier one lies in the past of all later ones (or
-    was lost with the old master); one of a later timeline is nowhere in the earlier ones, whatever the
-    numbers. A server that has left recovery follows nobody: it has what belongs to its own timeline only.
+    A position has a timeline and a log sequence number (LSN), as in ``"1:0/16B3748"``. Each promotion begins
+    a new timeline. A position of an earlier timeline is in the past of all later ones, or was lost with the
+    old master. A position of a later timeline is on no server of an earlier one, whatever its LSN. A server
+    that was promoted follows no other server, so it has positions of its own timeline only.
 
-    Roles without ``pg_read_all_stats`` learn that a replica has changed its timeline at its next restart
-    point, some minutes after a promotion; until then they read the master.
+    Roles without ``pg_read_all_stats`` see the new timeline of a replica only at its next restart point, some
+    minutes after a promotion. Until then their pinned reads go to the master.
     """
 
-    # The name of a segment begins with its timeline. Asked of a server in recovery, the functions would fail.
+    # The name of a WAL segment begins with its timeline. In recovery these functions would raise an error.
     MASTER = """
         SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END::text,
             CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_insert_lsn()) END,
             current_setting('wal_block_size')
     """
 
-    # The timeline of what a replica receives (hidden from ordinary roles, missing while nothing is received)
-    # and that of its last restart point: the later one.
+    # The timeline is the later one of two: that of the WAL receiver (hidden from ordinary roles, and missing
+    # while nothing is received), and that of the last restart point.
     REPLICA = """
         SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() END::text,
             (SELECT received_tli FROM pg_stat_get_wal_receiver()),
             (SELECT timeline_id FROM pg_control_checkpoint())
     """
 
-    #: The lengths of a page's header: of most pages, and of the first one in a segment.
+    #: The lengths of the header of a WAL page: of most pages, and of the first page of a segment.
     HEADERS = (24, 40)
 
     def current(self, connection: BaseDatabaseWrapper) -> str:
@@ -45,18 +46,19 @@ class PostgreSQLPositions(BasePositions):
         return self._of_replica(connection) or f"{self._of_master(connection)}!"
 
     def _of_master(self, connection: BaseDatabaseWrapper) -> str | None:
-        """Where a server is that writes; None: it is in recovery."""
+        """Return the position of a server that accepts writes; None if it is in recovery."""
         lsn, segment, page = ask(connection, self.MASTER)
         if lsn is None:
             return None
         number, page = _lsn(lsn), int(page)
-        # Behind the header of a page on which nothing stands yet: no replica gets there before that.
+        # If the page is still empty, the LSN points behind its header, and no replica reaches that LSN before
+        # the next write. So use the beginning of the page.
         if number % page in self.HEADERS:
             number -= number % page
         return self._text(int(segment[:8], 16), number)
 
     def _of_replica(self, connection: BaseDatabaseWrapper) -> str | None:
-        """Where a server is that is in recovery; None: it is not."""
+        """Return the position of a server in recovery; None if it is not in recovery."""
         lsn, received, restarted = ask(connection, self.REPLICA)
         return None if lsn is None else self._text(max(received or 0, restarted), _lsn(lsn))
 
@@ -68,7 +70,7 @@ class PostgreSQLPositions(BasePositions):
         return timeline == wanted_timeline or (follows and timeline > wanted_timeline)
 
     def incarnation(self, connection: BaseDatabaseWrapper) -> str | None:
-        # When only its processes are started anew, after one of them has crashed, the server's time stays.
+        # The start time alone does not change when PostgreSQL restarts its processes after one has crashed.
         sql = "SELECT pg_postmaster_start_time()::text, (SELECT pid FROM pg_stat_get_wal_receiver())::text"
         return "/".join(map(str, ask(connection, sql)))
 

@@ -401,7 +401,7 @@ def test_settings_that_pindb_does_not_have(name: str, meant: str | None) -> None
     messages = found(**{name: True})
     assert list(messages) == ["pindb.W020"]
     assert name in messages["pindb.W020"].msg
-    assert messages["pindb.W020"].hint.startswith(f"Write {meant}." if meant else "Remove it")
+    assert messages["pindb.W020"].hint.startswith(f"Write {meant}." if meant else "Remove the setting")
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_two_replicas_that_are_one_server() -> None:
 def test_a_key_of_a_replica_with_a_typing_error(key: str, meant: str) -> None:
     messages = of_replicas(**replicated({"HOST": "b", key: 1}))
     assert list(messages) == ["pindb.E019"]
-    assert f"DATABASE_SETS['default'][0] has the key {key!r}" in messages["pindb.E019"].msg
+    assert f"DATABASE_SETS['default'][0] has the unknown key {key!r}" in messages["pindb.E019"].msg
     assert messages["pindb.E019"].hint == f"Write '{meant}'."
 
 

@@ -363,7 +363,7 @@ def test_a_command_that_would_write_to_a_replica_says_what_to_write(line: str, e
     name, *args = line.split()
     with override_settings(PINDB_ENABLED=enabled), pytest.raises(CommandError) as caught:
         call_command(name, *args, "--database", "default-0")
-    for words in (name, "'default-0' is a replica of 'default'", "--database default:"):
+    for words in (name, "'default-0' is a replica of 'default'", "Write --database default;"):
         assert words in str(caught.value)
     assert pindb.get_pinned() == set()
 

@@ -67,7 +67,7 @@ def test_unpin_all_is_a_clean_slate() -> None:
     [
         ("defalt", ["'defalt'", "MASTER_DATABASES", "'default', 'api'"]),
         ("default-0", ["'default-0'", "replica", "write 'default'"]),
-        ("unmanaged", ["'unmanaged'", "not managed"]),
+        ("unmanaged", ["'unmanaged'", "does not manage"]),
     ],
 )
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_a_delegate_that_cannot_be_imported_is_named(wrong: str) -> None:
 def test_a_pindb_router_cannot_be_its_own_delegate() -> None:
     with (
         override_settings(PINDB_DELEGATE_ROUTERS=["pindb.GreedyPinDbRouter"]),
-        pytest.raises(pindb.PinDbConfigError, match="ask itself"),
+        pytest.raises(pindb.PinDbConfigError, match="call itself"),
     ):
         router.db_for_read(Author)
 

@@ -176,7 +176,7 @@ def test_arguments_are_not_changed_and_share_no_dict_with_the_result(
             [
                 "DATABASE_SETS['default'][0] and DATABASE_SETS['default'][1]",
                 "'default-1'",
-                "place in the list",
+                "index in the list",
             ],
         ),
     ],

@@ -125,7 +125,7 @@ def test_what_is_known_of_lag_stays_while_the_master_cannot_be_asked(
     servers.pause(0)
     Author.objects.create(name="written")
     read_until({SECOND})
-    monkeypatch.setattr("pindb.sets.lag.take_position", lambda alias: None)
+    monkeypatch.setattr("pindb.sets.lag.try_read_position", lambda alias: None)
     assert read_for(0.4) == {SECOND}
 
 
@@ -189,8 +189,8 @@ def test_the_turns_of_a_replica_that_is_down_are_shared_by_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Which servers are up is made up: there are two only.
-    monkeypatch.setattr("pindb.routing.replicas.get_connection", lambda alias: None)
-    monkeypatch.setattr("pindb.routing.replicas.is_up", lambda member, connection: member.alias != FIRST)
+    monkeypatch.setattr("pindb.routing.selection.get_connection", lambda alias: None)
+    monkeypatch.setattr("pindb.routing.selection.is_up", lambda server, connection: server.alias != FIRST)
     found: Counter[str] = Counter()
     for _ in range(60):
         with pindb.pinning_context():
@@ -210,7 +210,7 @@ def test_a_weight_that_is_none_is_an_error(weight: Any) -> None:
 
 
 def test_a_master_has_no_weight() -> None:
-    with pytest.raises(ImproperlyConfigured, match="how often a replica is read"):
+    with pytest.raises(ImproperlyConfigured, match="a replica's share of the reads"):
         pindb.populate_replicas({"default": {"WEIGHT": 2}}, {"default": [{}]})
 
 

@@ -124,7 +124,7 @@ def test_a_replica_that_is_not_there_at_the_start_costs_no_wait_for_its_pool(
             assert read() == FIRST
             time.sleep(0.02)
     assert time.monotonic() - started < 2
-    assert [line for line in lines() if "cannot connect" in line] == lines()
+    assert [line for line in lines() if "down: cannot connect;" in line] == lines()
 
 
 def test_a_replica_that_hangs_costs_its_connect_timeout_at_most(pooled: PostgresReplicaSet) -> None:
