@@ -1,7 +1,7 @@
 """Position backends: positions in the replication stream, by database vendor.
 
-A position is text that only its backend understands. It travels in cookies, headers and tasks. Derive a backend
-of your own from `BasePositions`, and register it in ``PINDB_POSITIONS``.
+A position is text that only its backend understands. It travels in cookies, headers and tasks. Derive a
+backend of your own from `BasePositions`, and register it in ``PINDB_POSITIONS``.
 """
 
 from __future__ import annotations
