@@ -1,4 +1,4 @@
-"""Starts the servers that the whole suite runs on: a master with two replicas, real ones."""
+"""The servers that the whole suite runs on: a real master with two replicas. And fixtures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests on MariaDB need: the servers, and a driver under the name that Django asks for."""
+"""Helpers for tests on MariaDB: the servers, and a driver under the name that Django imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of the tests' site: two DB sets on real servers, and one database that pindb leaves alone."""
+"""Settings of the tests' site: two DB sets on real servers, and one database that pindb does not manage."""
 
 from __future__ import annotations
 

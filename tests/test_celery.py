@@ -1,4 +1,4 @@
-"""Pins in tasks, with a real worker process, on replicas that stand still."""
+"""Pins in Celery tasks, with a real worker process, on paused replicas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pins in chords, chains and groups of Celery tasks, with real workers, on replicas that stand still."""
+"""Pins in chords, chains and groups of Celery tasks, with real workers, on paused replicas."""
 
 from __future__ import annotations
 

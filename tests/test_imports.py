@@ -1,4 +1,4 @@
-"""What may be imported where: imports run downwards, and settings modules can import pindb."""
+"""The layout of the package: imports run downwards, and private modules show that they are private."""
 
 from __future__ import annotations
 

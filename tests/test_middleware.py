@@ -1,4 +1,4 @@
-"""Requests and their cookie, through Django's own handlers, on replicas that stand still."""
+"""Requests and their cookie, through Django's own handlers, on paused replicas."""
 
 from __future__ import annotations
 

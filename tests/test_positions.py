@@ -1,4 +1,4 @@
-"""Whether a replica that says where it is has got to a position: by kind of database, as texts."""
+"""Comparisons of positions, as text, by database vendor."""
 
 from __future__ import annotations
 

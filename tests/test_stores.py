@@ -1,4 +1,4 @@
-"""Where pins are kept between requests: in a cache, in headers, and what happens when that fails."""
+"""Pin stores: pins in a cache and in headers, and stores that fail."""
 
 from __future__ import annotations
 

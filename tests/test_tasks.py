@@ -1,4 +1,4 @@
-"""Pins in tasks of Django's own framework, with a real worker, on replicas that stand still."""
+"""Pins in tasks of Django's own framework, with a real worker, on paused replicas."""
 
 from __future__ import annotations
 

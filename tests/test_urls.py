@@ -1,4 +1,4 @@
-"""Parts of a URLconf whose views pin: they do, and all else of them is as without."""
+"""Parts of a URLconf whose views pin, and are otherwise unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of a site's settings."""
+"""System checks of a site's settings."""
 
 from __future__ import annotations
 

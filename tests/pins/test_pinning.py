@@ -1,4 +1,4 @@
-"""The pinning context: what is pinned, for how long, and what blocks do to it."""
+"""The pinning context: pins, their life, and blocks that override them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several sessions at once, on replicas that lag, die and come back: what each of them may rely on."""
+"""Several users at once, on replicas that lag, die and come back: each reads their own writes."""
 
 from __future__ import annotations
 

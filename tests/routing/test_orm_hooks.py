@@ -2,7 +2,7 @@
 
 Django ties some queries to an alias: those of a generic relation to the answer of ``db_for_read``, those of a
 generic foreign key to ``instance._state.db``. Both replicas are paused, so that what a query returns tells
-which member answered it.
+which server answered it.
 """
 
 from __future__ import annotations

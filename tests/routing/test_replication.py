@@ -1,7 +1,7 @@
 """Django's ways to read and write, on real replication.
 
 Both replicas are paused: what a test commits is on the master and nowhere else. So what a query *returns*
-tells which member answered it, and a wrong route shows as a stale read or as a refused write.
+tells which server answered it, and a wrong route shows as a stale read or as a refused write.
 """
 
 from __future__ import annotations

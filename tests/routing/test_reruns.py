@@ -1,4 +1,4 @@
-"""Reads go on while servers fail: real ones, which are killed, stopped, and cut off in mid-query."""
+"""Reads while real servers are killed, stopped, and cut off during queries."""
 
 from __future__ import annotations
 

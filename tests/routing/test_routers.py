@@ -1,4 +1,4 @@
-"""Which alias each query is sent to, asked through Django's own router."""
+"""The alias that each query goes to, through Django's own router."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_an_unpinned_model_that_does_not_exist_is_refused(wrong: Any) -> None:
 
 
 @override_settings(PINDB_DELEGATE_ROUTERS=["tests.routing.test_routers.ArticlesOnApi"])
-def test_a_delegate_picks_the_set_and_pindb_its_member() -> None:
+def test_a_delegate_picks_the_set_and_pindb_the_server() -> None:
     assert router.db_for_read(Article) == "api-0"
     assert router.db_for_read(Author) in REPLICAS
     assert router.db_for_write(Article) == "api"

@@ -1,4 +1,4 @@
-"""What StrictPinDbRouter takes for a declaration, and what it does with a write that has none."""
+"""StrictPinDbRouter: declarations of writes, and undeclared writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""populate_replicas: what DATABASES gets, and what is refused."""
+"""populate_replicas: the entries of DATABASES, and settings that are refused."""
 
 from __future__ import annotations
 

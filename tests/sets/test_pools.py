@@ -1,4 +1,4 @@
-"""Pools of psycopg's connections (``OPTIONS["pool"]``) to servers that fail."""
+"""psycopg's connection pools (``OPTIONS["pool"]``) to servers that fail."""
 
 from __future__ import annotations
 

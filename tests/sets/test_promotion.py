@@ -1,4 +1,4 @@
-"""A replica becomes the master: what was remembered of the old one does no harm to the new one."""
+"""The promotion of a replica: state of the old master does no harm to the new one."""
 
 from __future__ import annotations
 

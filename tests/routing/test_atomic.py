@@ -1,4 +1,4 @@
-"""Reads inside transactions on the master, on replicas that stand still."""
+"""Reads inside of transactions on the master, on paused replicas."""
 
 from __future__ import annotations
 
