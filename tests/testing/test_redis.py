@@ -274,7 +274,7 @@ def test_a_named_server_that_is_not_there(programs: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv(ENVIRONMENT, "/no/such/program")
     with pytest.raises(RuntimeError, match=r"\$PINDB_REDIS_SERVER is '/no/such/program'"):
         TestSetup()
-    with pytest.raises(RuntimeError, match="is no Redis server"):
+    with pytest.raises(RuntimeError, match="is not a Redis server"):
         TestSetup(server_executable=program(programs, "other", "none"))
 
 
