@@ -9,7 +9,7 @@ from itertools import cycle
 from pindb.conf import on_change
 from pindb.sets.definitions import get_sets
 
-__all__ = ["Rotation", "get_rotation"]
+__all__ = ["Rotation", "make_rotation", "rotations"]
 
 
 class Rotation:
@@ -50,14 +50,15 @@ def spread(weights: dict[str, int]) -> list[str]:
     return order
 
 
-_rotations: dict[str, Rotation] = {}
+#: By the master's alias. Read without a function call, since the first read of each request does so.
+rotations: dict[str, Rotation] = {}
 
 
-def get_rotation(alias: str) -> Rotation:
-    """Return the rotation of the set of the master `alias`."""
-    return _rotations.get(alias) or _rotations.setdefault(alias, Rotation(alias))
+def make_rotation(alias: str) -> Rotation:
+    """Make the rotation of the set of the master `alias`, if no other thread has done so meanwhile."""
+    return rotations.setdefault(alias, Rotation(alias))
 
 
 @on_change
 def _forget(setting: str) -> None:
-    _rotations.clear()
+    rotations.clear()

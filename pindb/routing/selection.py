@@ -15,7 +15,7 @@ from pindb import _events as events
 from pindb.conf import conf, on_change
 from pindb.pins.context import PinningContext, ReplicaChoices, current
 from pindb.pins.expiry import end_if_caught_up
-from pindb.routing.rotation import get_rotation
+from pindb.routing.rotation import make_rotation, rotations
 from pindb.sets.aliases import DEFAULT_ALIAS
 from pindb.sets.connections import get_connection
 from pindb.sets.definitions import get_sets
@@ -140,7 +140,7 @@ def _next_usable(
         position: the position that the replica must have replayed.
         force: ask replicas for their position even if they were asked a moment ago.
     """
-    rotation = get_rotation(alias)
+    rotation = rotations.get(alias) or make_rotation(alias)
     if not rotation.replicas:
         return None
     if first is None or first == alias:
