@@ -277,10 +277,9 @@ def _identify(cluster: Cluster) -> dict[int, tuple[Any, int]]:
     Raises:
         redis.RedisError: a server does not answer.
     """
-    replies = send_to_hosts(cluster, ((host_id, ("INFO", "server")) for host_id in cluster.hosts))
-    found = {}
-    for (host_id, host), reply in zip(cluster.hosts.items(), replies, strict=True):
-        if isinstance(reply, RedisError):
-            raise reply
-        found[host_id] = (reply.get("run_id") or host.address, host.db)
-    return found
+    commands = ((host_id, ("INFO", "server")) for host_id in cluster.hosts)
+    replies = send_to_hosts(cluster, commands, raise_on_error=True)
+    return {
+        host_id: (reply.get("run_id") or host.address, host.db)
+        for (host_id, host), reply in zip(cluster.hosts.items(), replies, strict=True)
+    }

@@ -26,10 +26,7 @@ def get_sizes(cluster: Cluster) -> dict[int, int]:
         redis.RedisError: a server does not answer.
     """
     host_ids = cluster.one_for_each_database()
-    sizes = send_to_hosts(cluster, ((host_id, ("DBSIZE",)) for host_id in host_ids))
-    for size in sizes:
-        if isinstance(size, RedisError):
-            raise size
+    sizes = send_to_hosts(cluster, ((host_id, ("DBSIZE",)) for host_id in host_ids), raise_on_error=True)
     return dict(zip(host_ids, sizes, strict=True))
 
 
