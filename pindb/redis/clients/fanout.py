@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from pindb.redis.clients.base import ClientsCluster
-from pindb.redis.clients.promising import PromisingClient, each
+from pindb.redis.clients.queueing import QueueingClient, each
 from pindb.redis.core.keys import check_command
 from pindb.redis.core.names import with_plain_name
 from pindb.redis.core.pending import Command
@@ -21,7 +21,7 @@ class NoHostsNamed(UnroutableCommand, RuntimeError):
     """A command of a fan-out without hosts. Also a `RuntimeError`, as in rb."""
 
 
-class FanoutClient(PromisingClient):
+class FanoutClient(QueueingClient):
     """Client that sends each command to the given hosts, all at once. Promises have replies by host id.
 
     Use it with care: it can write keys to hosts where the router does not look for them.

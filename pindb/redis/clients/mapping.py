@@ -10,7 +10,7 @@ from redis.commands.helpers import list_or_args
 from redis.exceptions import DataError, RedisError
 
 from pindb.redis.clients.base import ClientsCluster
-from pindb.redis.clients.promising import PromisingClient
+from pindb.redis.clients.queueing import QueueingClient
 from pindb.redis.core.errors import NamedHost
 from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.names import read_word, with_plain_name
@@ -23,7 +23,7 @@ from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
 __all__ = ["MappingClient"]
 
 
-class MappingClient(PromisingClient):
+class MappingClient(QueueingClient):
     """Client that queues commands, each for the host of its key, sends all at once, and returns promises.
 
     Consecutive GETs for the same host are merged into an MGET, and consecutive plain SETs into an MSET. (A
@@ -254,7 +254,7 @@ class MappingClient(PromisingClient):
         self._issued.append(promise)
         return promise
 
-    # Another host for what one did not get.
+    # Retries on other hosts.
 
     def _send(self, timeout: float | None) -> bool:
         if not self._sending.is_under_way:
@@ -274,7 +274,7 @@ class MappingClient(PromisingClient):
             self._router.mark_connection_down(host.host_id)
             self._given_up.add(host.host_id)
         if isinstance(error, HostTimeoutError) and error.sent:
-            # What took too long twice is not tried a third time.
+            # Two timeouts are enough: the next host may take as long.
             if not (number and is_out and self._late_round in (None, self._round)):
                 return error
             self._late_round = self._round
@@ -285,14 +285,14 @@ class MappingClient(PromisingClient):
                 return too_many_retries(number, error) if number else error
             self._retries_left -= 1
             self._retry_round = self._round
-            # What has refused in this batch is not tried again in it, however long it takes.
+            # A host that has refused commands of this batch is not tried again in it, however long it takes.
             for host_id in self._given_up.intersection(self._router.down_connections):
                 self._router.mark_connection_down(host_id)
         for entry in entries:
             try:
                 self._route_again(entry)
             except RedisError as reason:
-                # It is for that host alone, or there is no other; the latter has an error of its own.
+                # No other host may run the command, or no other host is up, which has an error of its own.
                 reject_all(entry.promises, reason if isinstance(reason, HostConnectionError) else error)
                 self._has_refused = True
         return None
@@ -303,7 +303,7 @@ class MappingClient(PromisingClient):
             groups = self._group_run(entry.keys, entry.values, entry.tail)
             self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges, entry.tail)
         elif len(entry.words) > 2 and router.by_key and can_split(entry.words[0]):
-            # The keys that were on one host may be on several now.
+            # The keys were on one host, and may be on several other hosts now.
             entry.promise.resolve(self._split(read_word(entry.words[0]).upper(), entry.words[1:]))
         else:
             host_id = router.get_host_for_command(entry.words[0], entry.words[1:])

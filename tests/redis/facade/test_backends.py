@@ -500,7 +500,7 @@ def test_hosts_have_names_on_a_ring() -> None:
     assert named.router.get_hosts_for_keys(keys) == of_redis.router.get_hosts_for_keys(keys)
     assert [named[host_id].identifier for host_id in named] == list("abcd")
     assert [make()[host_id].identifier for host_id in range(4)] == [f"memory://{i}" for i in range(4)]
-    with pytest.raises(ClusterConfigError, match="both called 'a'"):
+    with pytest.raises(ClusterConfigError, match="the same name on the ring, 'a'"):
         make("consistent", [{"identifier": "a"}, {"identifier": "a"}])
 
 

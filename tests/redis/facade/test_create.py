@@ -244,7 +244,7 @@ def test_settings_that_were_read_show_no_password() -> None:
         ({"hosts": TWO, "router": "pindb.redis.NoSuch"}, ["cannot be imported", "'partition'"]),
         ({"hosts": TWO, "router": "pindb.redis.create_cluster"}, ["is no class", "'partition'"]),
         ({"hosts": TWO, "router": 5}, ["router is 5", "'partition'"]),
-        ({"hosts": TWO, "router": dict}, ["no subclass of pindb.redis.BaseRouter", "'partition'"]),
+        ({"hosts": TWO, "router": dict}, ["does not derive from pindb.redis.BaseRouter", "'partition'"]),
         (
             {"hosts": TWO, "router": "partition", "router_options": {"weights": {}, "x": 1}},
             ["weights, x, which PartitionRouter does not take", "It takes: hash_tags"],
@@ -254,7 +254,10 @@ def test_settings_that_were_read_show_no_password() -> None:
             ["retry_timeout, which EveryHostRouter does not take"],
         ),
         ({"hosts": TWO, "router": "consistent", "router_options": {"weights": {7: 1}}}, ["weights has 7"]),
-        ({"hosts": {0: {}, 1: {}}, "router": "consistent"}, ["both called 'redis://localhost:6379/0'"]),
+        (
+            {"hosts": {0: {}, 1: {}}, "router": "consistent"},
+            ["the same name on the ring, 'redis://localhost:6379/0'"],
+        ),
         ({"hosts": TWO, "max_connection_retries": -1}, ["max_connection_retries is -1", "0 or more"]),
         ({"hosts": TWO, "max_connection_retries": "2"}, ["max_connection_retries is '2'"]),
         ({"hosts": TWO, "max_connection_retries": None}, ["max_connection_retries is None"]),

@@ -1,4 +1,4 @@
-"""Clients that keep commands, and promise what comes of them."""
+"""Base class of clients that queue commands, and return promises of their replies."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from pindb.redis.core.promises import Promise, for_each, reject_all
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
 from pindb.redis.io.exchange import exchange, finish
 
-__all__ = ["PromisingClient", "each"]
+__all__ = ["QueueingClient", "each"]
 
-#: Longer than anybody waits, in seconds; the system's calls take no longer times.
-LONGEST_WAIT = 1_000_000
+#: Longer timeouts count as none, in seconds: system calls do not take them.
+MAX_TIMEOUT = 1_000_000
 
-ONE_AFTER_THE_OTHER = "it needs replies one after the other; call it outside of the map"
+NEEDS_REPLIES = "it needs replies before the end of the block; call it outside of the map"
 
 
 class _Sending:
-    """Whether a client is sending. Callbacks may join it meanwhile.
+    """State of a client while it sends. Callbacks may call `join` meanwhile.
 
     Attributes:
-        is_under_way: it is.
-        has_failed: a join of a callback has had errors, which the one around it raises.
+        is_under_way: whether the client is sending.
+        has_failed: whether a `join` in a callback had errors, which the outer `join` raises.
     """
 
     __slots__ = ("has_failed", "is_under_way")
@@ -44,15 +44,16 @@ class _Sending:
         self.has_failed = False
 
 
-class PromisingClient(BaseClient):
-    """What `MappingClient` and `FanoutClient` share: `join`, or the end of a block, sends what was called.
+class QueueingClient(BaseClient):
+    """Base class of `MappingClient` and `FanoutClient`: `join`, or the end of a block, sends queued commands.
 
-    Not safe under threads; a client for each of them costs next to nothing.
+    Not safe under threads: give each thread a client of its own, which costs next to nothing.
     """
 
-    #: Whether its promises are its own to settle.
+    #: Whether this client settles its promises. Clients for other hosts of a fan-out leave that to the first
+    #: one.
     _is_owner = False
-    #: Promises of commands that are gathered later; see `MappingClient`.
+    #: Promises of commands that are not in the buffers yet; see `MappingClient`.
     _run: Sequence[Promise] = ()
 
     def __init__(
@@ -61,33 +62,33 @@ class PromisingClient(BaseClient):
         super().__init__(cluster)
         if max_concurrency is not None and (type(max_concurrency) is not int or max_concurrency < 1):
             raise ClusterConfigError(
-                f"max_concurrency is {shown(max_concurrency)}. Write how many hosts are talked to at once: "
-                "1 or more, or None for all."
+                f"max_concurrency is {shown(max_concurrency)}. Write a number of hosts, 1 or more, or "
+                "None for all."
             )
         self.max_concurrency = max_concurrency
         self.auto_batch = auto_batch
         self.timeout = None
         self._buffers = Buffers()
-        # How often anything was sent.
+        # How often this client has sent commands.
         self._round = 0
-        # What was returned and waits, in order: promises, and lists of them.
+        # The promises of queued commands, in order; a list in place of the promises of a run.
         self._issued: list[Promise | list[Promise]] = []
-        # What was sent since the last join, the same way.
+        # The promises of commands that were sent since the last join, as above.
         self._sent: list[Promise | list[Promise]] = []
         self._sending = _Sending()
         self._is_owner = True
 
     def __del__(self) -> None:
-        # Nobody can send them any more: an exception struck at the door of join(), say.
+        # These promises would stay pending, for example after an exception just before join().
         if self._is_owner and (self._issued or self._sent or self._run):
             self._reject_all("The command was never sent, or was interrupted.", 0)
 
     @property
     def timeout(self) -> float | None:
-        """How long all that waits at the end of the block may take, in seconds; None: as long as it takes.
+        """The time limit for all commands at the end of the block, in seconds; None: no limit.
 
         Raises:
-            ClusterConfigError: (where it is set) it is no number.
+            ClusterConfigError: (when it is set) the value is not a number.
         """
         return self._timeout
 
@@ -111,7 +112,7 @@ class PromisingClient(BaseClient):
             self.cancel()
 
     def __len__(self) -> int:
-        """How many commands wait."""
+        """Return the number of queued commands."""
         self._gather()
         return sum(len(issued) if isinstance(issued, list) else 1 for issued in self._issued)
 
@@ -119,22 +120,22 @@ class PromisingClient(BaseClient):
         return True
 
     def _gather(self) -> bool:
-        """Move what is kept elsewhere into the buffers; whether nothing has failed since the last join."""
+        """Move all commands into the buffers. Return whether nothing has failed since the last join."""
         return True
 
     def _forget(self) -> None:
-        """What was issued is settled; what a join has sent that is under way is its own."""
-        # Clients of a fan-out for other hosts share these.
+        """Forget the promises, which are settled. Those of a join that is under way are kept for it."""
+        # clear(), since a fan-out's clients for other hosts share these lists.
         self._issued.clear()
         if not self._sending.is_under_way:
             self._sent.clear()
 
     def _promises(self) -> Iterator[Promise]:
-        """What waits."""
+        """Iterate over the promises of queued commands."""
         return each(self._issued)
 
     def cancel(self) -> None:
-        """Drop all commands that wait; their promises are rejected with `CommandCancelled`."""
+        """Drop all queued commands, and reject their promises with `CommandCancelled`."""
         error = CommandCancelled("The command was cancelled before it was sent.")
         issued = list(self._promises())
         self._forget()
@@ -144,16 +145,17 @@ class PromisingClient(BaseClient):
             reject_all(issued, error)
 
     def join(self, timeout: float | None = None) -> None:
-        """Send all commands that wait, and settle all promises. What callbacks call meanwhile is sent too.
+        """Send all queued commands, also those that callbacks queue meanwhile, and settle all promises.
 
-        A callback may call it as well; what its commands fail with is raised by the join that is under way.
+        Callbacks may call it too: errors of their commands are then raised by the outer `join`.
 
         Arguments:
-            timeout: for all of it, in seconds: what has no reply by then is rejected with `HostTimeoutError`.
+            timeout: the time limit for all commands, in seconds. Promises without a reply by then are
+                rejected with `HostTimeoutError`.
 
         Raises:
-            redis.RedisError: the reason of the first command, in their order, that failed and whose promise
-                has nobody to handle that. All others were settled before.
+            redis.RedisError: the first error, in the commands' order, of a promise without an error handler.
+                Raised after all promises are settled.
         """
         _check_timeout(timeout)
         if self._sending.is_under_way:
@@ -173,13 +175,13 @@ class PromisingClient(BaseClient):
             raise first.reason
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send all commands that wait, as a pipeline does. What callbacks call meanwhile is sent too.
+        """Send all queued commands, also those that callbacks queue meanwhile, and return the results.
 
         Arguments:
-            raise_on_error: raise the first error; otherwise errors stand in the list.
+            raise_on_error: raise the first error; otherwise, errors take the place of results.
 
         Returns:
-            The results of what waited, in the commands' order.
+            The results of the commands that were queued, in their order.
         """
         self._gather()
         promises = list(self._promises())
@@ -197,7 +199,7 @@ class PromisingClient(BaseClient):
         if fine:
             return [promise.value for promise in promises]
         if is_inner:
-            # Its caller is told now, and not the one of the join that is under way.
+            # This caller gets the errors: mark them as handled for the outer join().
             for promise in promises:
                 promise.done(on_failure=_ignore)
         if raise_on_error:
@@ -207,8 +209,8 @@ class PromisingClient(BaseClient):
         return [promise.reason if promise.is_rejected else promise.value for promise in promises]
 
     def _send(self, timeout: float | None) -> bool:
-        """Send what waits, and what callbacks call meanwhile; whether nothing failed."""
-        end = None if timeout is None or timeout > LONGEST_WAIT else time.monotonic() + timeout
+        """Send all queued commands, also those that callbacks queue meanwhile. Return whether none failed."""
+        end = None if timeout is None or timeout > MAX_TIMEOUT else time.monotonic() + timeout
         sending = self._sending
         is_inner, already = sending.is_under_way, len(self._sent)
         try:
@@ -221,7 +223,7 @@ class PromisingClient(BaseClient):
                 fine &= self._exchange(end)
                 fine &= self._gather()
         except BaseException:
-            # A callback's, or a signal handler's (a soft time limit, say), which strikes anywhere.
+            # An exception of a callback, or of a signal handler (Celery's soft time limit, say), at any line.
             self._interrupted(already)
             raise
         finally:
@@ -231,14 +233,14 @@ class PromisingClient(BaseClient):
         return fine and (is_inner or not failed)
 
     def _exchange(self, end: float | None) -> bool:
-        """Send what is in the buffers, and settle its promises; whether nothing failed."""
+        """Send the commands in the buffers, and settle their promises. Return whether all succeeded."""
         parts: list[tuple[HostBatch, Any]] = []
         fine = True
         for host_id, entries in self._buffers.take():
             try:
                 host, pool, callbacks = self._cluster.get_endpoint(host_id)
             except RedisError as error:
-                # The host was removed in the meantime, say.
+                # For example, the host was removed meanwhile.
                 reject_all(chain.from_iterable(entry.promises for entry in entries), error)
                 fine = False
             else:
@@ -250,7 +252,7 @@ class PromisingClient(BaseClient):
         return fine and all(batch.is_fine for batch, _ in parts)
 
     def _settle(self, batch: HostBatch, pool: Any) -> None:
-        """Settle what a host got; keep what it has to give back for another one, or reject that."""
+        """Settle the promises of a host's commands. Queue returned ones for other hosts, or reject them."""
         if batch.has_answered:
             self._heard_from(batch.host)
         try:
@@ -262,48 +264,48 @@ class PromisingClient(BaseClient):
                     batch.reject(returned, error)
 
     def _interrupted(self, already: int = 0) -> None:
-        """Leave no promise pending after an exception; see `_reject_all`."""
+        """Reject all pending promises after an exception; see `_reject_all`."""
         finish(lambda: self._reject_all("The command was interrupted.", already))
 
     def _reject_all(self, why: str, already: int) -> None:
-        """Reject every promise that is pending, but for so many of the join around this one."""
+        """Reject all pending promises, except for the first `already` ones, which belong to an outer join."""
         error = CommandCancelled(why)
         with suppress(Exception):
             self._buffers.cancel(error)
         for promise in chain(each(self._sent[already:]), self._promises()):
-            # What callbacks raise keeps no promise pending.
+            # Exceptions of callbacks must not keep the next promises pending.
             with suppress(Exception):
                 promise.reject(error)
 
     def _take_back(self, host: NamedHost, entries: list[Entry], error: RedisError) -> RedisError | None:
-        """Keep what a host did not get, for another one; or the error, where there is no other."""
+        """Queue commands that a host did not run for another host. Return the error if there is none."""
         self._cluster.note_outage(host.host_id, error)
         return error
 
     def _heard_from(self, host: NamedHost) -> None:
-        """A host answered."""
+        """Note that a host has answered."""
 
-    scan_iter = refused("scan_iter", ONE_AFTER_THE_OTHER)
-    hscan_iter = refused("hscan_iter", ONE_AFTER_THE_OTHER)
-    sscan_iter = refused("sscan_iter", ONE_AFTER_THE_OTHER)
-    zscan_iter = refused("zscan_iter", ONE_AFTER_THE_OTHER)
-    lock = refused("lock", ONE_AFTER_THE_OTHER)
-    pipeline = refused("pipeline", "it is one: call the commands, then execute()")
-    __contains__ = refused("__contains__", "whether a key is there is not known yet; use exists()")
-    __getitem__ = refused("__getitem__", "whether a key is there is not known yet; use get()")
+    scan_iter = refused("scan_iter", NEEDS_REPLIES)
+    hscan_iter = refused("hscan_iter", NEEDS_REPLIES)
+    sscan_iter = refused("sscan_iter", NEEDS_REPLIES)
+    zscan_iter = refused("zscan_iter", NEEDS_REPLIES)
+    lock = refused("lock", NEEDS_REPLIES)
+    pipeline = refused("pipeline", "this client is one: call the commands, then execute()")
+    __contains__ = refused("__contains__", "replies are not known yet; use exists()")
+    __getitem__ = refused("__getitem__", "replies are not known yet; use get()")
 
 
 def each(issued: Sequence[Promise | list[Promise]]) -> Iterator[Promise]:
-    """The promises of what was issued, one by one."""
+    """Iterate over promises, and over those in lists of them."""
     return chain.from_iterable(some if isinstance(some, list) else (some,) for some in issued)
 
 
 def _check_timeout(seconds: Any) -> None:
-    """Raise `ClusterConfigError` unless it is a number of seconds, or None."""
+    """Raise `ClusterConfigError` unless `seconds` is a number, or None."""
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if seconds is not None and not (is_number and seconds == seconds):
-        raise ClusterConfigError(f"timeout is {shown(seconds)}. Write seconds, or None to wait for ever.")
+        raise ClusterConfigError(f"timeout is {shown(seconds)}. Write seconds, or None for no limit.")
 
 
 def _ignore(reason: Any) -> None:
-    """Take notice of an error that was raised elsewhere."""
+    """Mark an error as handled."""
