@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.core.cache import caches
 from django.test import override_settings
 
+from pindb.cache import move as moving
+from pindb.cache.fanout import send_to_hosts
+from pindb.cache.move import Move
 from pindb.cache.options import read_options
 from pindb.cache.plan import make_cluster
 from pindb.cache.target import change_servers
@@ -39,3 +43,23 @@ def site(location: Any, options: Mapping[str, Any] | None = None, **settings: An
     other = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     with override_settings(CACHES={"default": cache, "other": other}):
         yield caches["default"]
+
+
+def finish(move: Move) -> Move:
+    """Let a move run to its end."""
+    for _ in move.run():
+        pass
+    return move
+
+
+def before(monkeypatch: pytest.MonkeyPatch, script: str, act: Any) -> None:
+    """Do something once, before a script is sent: with the commands, which it may return changed."""
+    waiting = [act]
+
+    def asking(cluster: Any, commands: Iterable[Any]) -> list[Any]:
+        commands = list(commands)
+        if waiting and commands and commands[0][1][1] == script:
+            commands = waiting.pop()(cluster, commands) or commands
+        return send_to_hosts(cluster, commands)
+
+    monkeypatch.setattr(moving, "send_to_hosts", asking)

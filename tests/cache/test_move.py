@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,12 @@ from redis.exceptions import ResponseError
 
 from pindb.cache import move as moving
 from pindb.cache.copies import WRITE
-from pindb.cache.fanout import send_to_hosts
 from pindb.cache.move import DELETE, READ, Failure, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
-from tests.cache.moving import PATTERN, changing, site
+from tests.cache.moving import PATTERN, before, changing, finish, site
 
 VALUES = {f"key:{number}": f"value {number}" for number in range(300)}
-
-
-def finish(move: Move) -> Move:
-    for _ in move.run():
-        pass
-    return move
 
 
 def fill(location: list[str]) -> None:
@@ -37,19 +29,6 @@ def read(location: list[str], **settings: Any) -> dict[str, Any]:
     with site(location, **settings) as cache:
         found: dict[str, Any] = cache.get_many(VALUES)
     return found
-
-
-def before(monkeypatch: pytest.MonkeyPatch, script: str, act: Any) -> None:
-    """Do something once, before a script is sent: with the commands, which it may return changed."""
-    waiting = [act]
-
-    def asking(cluster: Any, commands: Iterable[Any]) -> list[Any]:
-        commands = list(commands)
-        if waiting and commands and commands[0][1][1] == script:
-            commands = waiting.pop()(cluster, commands) or commands
-        return send_to_hosts(cluster, commands)
-
-    monkeypatch.setattr(moving, "send_to_hosts", asking)
 
 
 @pytest.mark.parametrize("delete", [False, True])

@@ -20,7 +20,7 @@ from pindb.cache.fanout import send_to_hosts
 from pindb.cache.move import DELETE, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
-from tests.cache.moving import BACKEND, PATTERN, changing, site
+from tests.cache.moving import BACKEND, PATTERN, before, changing, finish, site
 
 KEYS = [f"key:{number}" for number in range(60)]
 
@@ -36,29 +36,15 @@ def one(urls: list[str]) -> Callable[..., Move]:
     return run
 
 
-def finish(move: Move) -> Move:
-    for _ in move.run():
-        pass
-    return move
+def fill(location: list[str]) -> None:
+    with site(location) as cache:
+        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
 
 
 def alive(location: list[str], **settings: Any) -> dict[str, Any]:
     with site(location, **settings) as cache:
         found: dict[str, Any] = cache.get_many(KEYS)
     return found
-
-
-def before(monkeypatch: pytest.MonkeyPatch, script: str, act: Callable[[], Any]) -> None:
-    """Do something once, before the first of the commands with a script is sent."""
-    waiting = [act]
-
-    def asking(cluster: Any, commands: Iterable[Any]) -> list[Any]:
-        commands = list(commands)
-        if waiting and commands and commands[0][1][1] == script:
-            waiting.pop()()
-        return send_to_hosts(cluster, commands)
-
-    monkeypatch.setattr(moving, "send_to_hosts", asking)
 
 
 # ---- what is deleted comes back nowhere ----------------------------------------------------------
@@ -170,7 +156,7 @@ def test_what_is_written_again_while_the_copy_is_taken_back(
     with site(urls[:1]) as cache:
         cache.delete_many(KEYS[:10])
 
-    def act() -> None:
+    def act(*_: Any) -> None:
         with site(urls[:1]) as cache:
             cache.set(KEYS[0], "x", None)
             cache.set(KEYS[1], "new", None)
@@ -215,13 +201,12 @@ def test_what_the_site_wrote_at_the_target_stays(urls: list[str], one: Callable[
 def test_what_the_site_writes_at_the_target_meanwhile_stays(
     urls: list[str], one: Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
     one()
     with site(urls[:1]) as cache:
         cache.clear()
 
-    def act() -> None:
+    def act(*_: Any) -> None:
         with site(urls[1:2]) as cache:
             cache.set(KEYS[0], "y")
 
@@ -273,8 +258,7 @@ def test_other_caches_on_the_same_servers_are_others(urls: list[str], one: Calla
 
 
 def test_copies_whose_originals_the_move_has_deleted_stay(urls: list[str], one: Callable[..., Move]) -> None:
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
     for delete in (False, True, False, True):
         assert one(delete=delete).progress.taken_back == 0
     assert alive(urls[1:2]) == dict.fromkeys(KEYS, "x")
@@ -291,8 +275,7 @@ def test_an_interruption_at_any_step_loses_nothing(
     delete: bool,
     earlier: bool,
 ) -> None:
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
     if earlier:
         one()
     number = 0
@@ -321,10 +304,9 @@ def test_an_interruption_at_any_step_loses_nothing(
 def test_two_moves_at_once_of_which_one_deletes(
     urls: list[str], one: Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
 
-    def act() -> None:
+    def act(*_: Any) -> None:
         assert one(delete=True).progress.deleted == 60
 
     # The other one has read, and not written yet.
@@ -341,8 +323,7 @@ def test_two_moves_at_once_of_which_one_deletes(
 def test_a_source_that_does_not_answer_is_no_source_without_keys(
     cache_servers: TestSetup, urls: list[str], one: Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
     one()
     with site(urls[:1]) as cache:
         cache.delete_many(KEYS[:30])
@@ -366,12 +347,11 @@ def test_a_source_that_does_not_answer_is_no_source_without_keys(
 def test_a_target_that_does_not_answer_is_told(
     cache_servers: TestSetup, urls: list[str], one: Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
     one()
     with site(urls[:1]) as cache:
         cache.clear()
-    before(monkeypatch, DELETE_COPY, lambda: cache_servers.kill(1))
+    before(monkeypatch, DELETE_COPY, lambda *_: cache_servers.kill(1))
     move = one()
     assert move.progress.taken_back == 0
     assert move.progress.failed == 60
@@ -385,8 +365,7 @@ def test_what_is_remembered_has_an_end(
     cache_servers: TestSetup, urls: list[str], one: Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copies, "MAX_RECORDS", 20)
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
     with cache_servers.client(1) as target:
         for _ in range(2):
             assert one().progress.forgotten == 40
@@ -400,8 +379,7 @@ def test_what_is_remembered_has_an_end(
 
 
 def test_what_is_remembered_is_not_moved(urls: list[str], cache_servers: TestSetup) -> None:
-    with site(urls[:1]) as cache:
-        cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
+    fill(urls[:1])
     for source, target in ((0, 1), (1, 2)):
         with changing([urls[source]], add=[urls[target]], remove=[urls[source]]) as pair:
             finish(Move(*pair, "*"))
@@ -418,7 +396,7 @@ def test_the_command_says_what_it_took_back(
         cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
         words = {"add": urls[1:2], "remove": urls[:1], "move": True}
         call_command("pindb", "plan", **words)
-        assert "10 copies not remembered" in capsys.readouterr().out
+        assert "10 copies not recorded" in capsys.readouterr().out
         cache.delete_many(KEYS)
         call_command("pindb", "plan", **words)
         assert "50 copies taken back, whose originals are gone" in capsys.readouterr().out
