@@ -1,4 +1,4 @@
-"""Python in processes of its own."""
+"""Python in other processes: programs, and forked children."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pindb.testing.processes import wait_for
 
-__all__ = ["ROOT", "output_of", "run_python", "run_to_its_end"]
+__all__ = ["ROOT", "end_of", "output_of", "run_python", "run_to_its_end", "start_child"]
 
 #: The checkout.
 ROOT = Path(__file__).parents[1]
@@ -75,3 +78,28 @@ def run_to_its_end(program: str, end: str) -> list[int]:
     running.stdout.close()
     wait_for(lambda: not Path(folder).exists(), "the folder to be removed", 20)
     return [int(port) for port in ports]
+
+
+def start_child(work: Callable[[], object], seconds: int = 20) -> int:
+    """Do some work in a forked process, which ends after so many seconds at the latest."""
+    with warnings.catch_warnings():
+        # That there are threads is the point.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(seconds)
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def end_of(pid: int) -> int:
+    """The exit status of a child; negative where it was stopped by a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from django.core.signals import request_finished, request_started
 from django.test import override_settings
 
 from pindb.testing.redis import TestSetup
+from tests.processes import end_of, start_child
 
 SERVERS = 3
 THREADS = 8
@@ -63,21 +63,6 @@ def test_ten_thousand_requests_leave_no_connections_behind(closes: bool, cache_s
         assert min(left) >= 1
 
 
-def in_child(work: Callable[[], object]) -> bool:
-    """Whether some work ends well in a forked process."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
 def client_ids(servers: TestSetup) -> set[tuple[int, str]]:
     """The connections of all servers."""
     found = set()
@@ -102,7 +87,7 @@ def test_a_forked_process_makes_connections_of_its_own(
         assert client_ids(cache_servers) > before
 
     for _ in range(3):
-        assert in_child(work)
+        assert end_of(start_child(work)) == 0
         assert cache.get_many(keys) == dict.fromkeys(keys, "child")
         cache.set_many(dict.fromkeys(keys, "parent"))
     # The parent goes on with the connections that it had.
@@ -122,21 +107,9 @@ def test_children_that_work_at_once_do_not_get_each_other_s_replies(
             assert cache.get(key) == value
             cache.incr("shared")
 
-    pids = []
-    for name in range(4):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                child(name)
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        pids.append(pid)
+    pids = [start_child(partial(child, name), 60) for name in range(4)]
     child(9)
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 4
+    assert [end_of(pid) for pid in pids] == [0] * 4
     assert cache.get("shared") == 5 * 200
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,36 +15,12 @@ from pindb._circuit import CircuitBreaker
 from pindb.hashing import Continuum, Ketama
 from pindb.redis import Cluster, Connections, ConsistentHashingRouter, PartitionRouter
 from pindb.testing.redis import TestSetup
+from tests.processes import end_of, start_child
 from tests.redis.tools import keys_on
 
 Make = Callable[..., Cluster]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-
-
-def start_child(work: Callable[[], object], seconds: int = 20) -> int:
-    """Do some work in a forked process, which ends after so many seconds at the latest."""
-    with warnings.catch_warnings():
-        # That there are threads is the point.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(seconds)
-        work()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def end_of(pid: int) -> int:
-    """The exit status of a child; negative where it was stopped by a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 class Gate:
