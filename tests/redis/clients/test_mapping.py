@@ -217,26 +217,26 @@ def test_other_commands_with_several_keys_are_refused(cluster: Cluster, name: st
 # ---- merging -------------------------------------------------------------------------------------
 
 
-def test_runs_of_get_become_mget_and_of_set_mset(cluster: Cluster) -> None:
-    keys = keys_on(cluster, 2, 50)
+@pytest.mark.parametrize(
+    ("number", "auto_batch", "expected"),
+    [
+        pytest.param(50, True, [1, 1, 0, 0], id="merged"),
+        pytest.param(50, False, [0, 0, 50, 50], id="not without auto_batch"),
+        # No server stands still for long.
+        pytest.param(2500, True, [3, 3, 0, 0], id="long runs are cut"),
+    ],
+)
+def test_runs_of_get_become_mget_and_of_set_mset(
+    cluster: Cluster, number: int, auto_batch: bool, expected: list[int]
+) -> None:
+    keys = keys_on(cluster, 2, number)
     reset(cluster)
-    with cluster.map() as client:
+    with cluster.map(auto_batch=auto_batch) as client:
         for key in keys:
             client.set(key, key)
         promises = [client.get(key) for key in keys]
     assert [promise.value for promise in promises] == [key.encode() for key in keys]
-    assert calls(cluster, 2, "mset", "mget", "set", "get") == [1, 1, 0, 0]
-
-
-def test_nothing_is_merged_without_auto_batch(cluster: Cluster) -> None:
-    keys = keys_on(cluster, 2, 50)
-    reset(cluster)
-    with cluster.map(auto_batch=False) as client:
-        for key in keys:
-            client.set(key, key)
-        promises = [client.get(key) for key in keys]
-    assert [promise.value for promise in promises] == [key.encode() for key in keys]
-    assert calls(cluster, 2, "mset", "mget", "set", "get") == [0, 0, 50, 50]
+    assert calls(cluster, 2, "mset", "mget", "set", "get") == expected
 
 
 def test_a_routing_client_says_whether_its_maps_merge(cluster: Cluster) -> None:
@@ -301,17 +301,6 @@ def test_monitor_shows_the_merged_commands(cluster: Cluster) -> None:
         heard = iter(lambda: monitor.next_command()["command"], f"INCRBY {a} 1")
         commands = [command for command in heard if command.startswith("M")]
     assert commands == [f"MSET {a} 1 {b} 2", f"MGET {b} {a}"]
-
-
-def test_long_runs_are_cut_so_that_no_server_stands_still(cluster: Cluster) -> None:
-    keys = keys_on(cluster, 0, 2500)
-    reset(cluster)
-    with cluster.map() as client:
-        for key in keys:
-            client.set(key, key)
-        promises = [client.get(key) for key in keys]
-    assert [promise.value for promise in promises] == [key.encode() for key in keys]
-    assert calls(cluster, 0, "mset", "mget", "set", "get") == [3, 3, 0, 0]
 
 
 def test_the_same_key_twice_in_a_run(cluster: Cluster) -> None:

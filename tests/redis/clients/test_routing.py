@@ -254,25 +254,20 @@ def test_ping(servers: TestSetup, client: RoutingClient) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
-def test_flushdb_empties_the_cluster_s_databases(
-    servers: TestSetup, client: RoutingClient, names: list[str], asynchronous: bool
+@pytest.mark.parametrize(("name", "in_another_database"), [("flushdb", b"1"), ("flushall", None)])
+def test_flushdb_empties_the_cluster_s_databases_and_flushall_all_of_the_servers(
+    servers: TestSetup,
+    client: RoutingClient,
+    names: list[str],
+    name: str,
+    in_another_database: bytes | None,
+    asynchronous: bool,
 ) -> None:
     with servers.client(0, 1) as other:
         other.set("other", 1)
-        assert client.flushdb(asynchronous=asynchronous) is True
+        assert getattr(client, name)(asynchronous=asynchronous) is True
         assert client.dbsize() == 0
-        assert other.get("other") == b"1"
-
-
-@pytest.mark.parametrize("asynchronous", [True, False])
-def test_flushall_empties_all_databases(
-    servers: TestSetup, client: RoutingClient, names: list[str], asynchronous: bool
-) -> None:
-    with servers.client(0, 1) as other:
-        other.set("other", 1)
-        assert client.flushall(asynchronous=asynchronous) is True
-        assert client.dbsize() == 0
-        assert other.get("other") is None
+        assert other.get("other") == in_another_database
 
 
 def test_lock(cluster: Cluster, client: RoutingClient) -> None:
