@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,13 +24,21 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, "-m", "testproject.walk"]
 
 
-@pytest.fixture
-def temporary() -> Iterator[Path]:
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
     """A folder for temporary files that every user can reach, unlike pytest's own: servers run as another."""
     folder = Path(tempfile.mkdtemp(prefix="demo-"))
     folder.chmod(0o1777)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    with temporary_folder() as folder:
+        yield folder
 
 
 def environment(temporary: Path) -> dict[str, str]:
@@ -131,35 +140,48 @@ def test_walk_notices_broken_routing(temporary: Path, broken: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_serve_until_told_to_stop(temporary: Path, end: signal.Signals) -> None:
-    with subprocess.Popen(
-        [*DEMO, "--serve"],
-        cwd=ROOT,
-        env=environment(temporary),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as demo:
-        try:
-            assert demo.stdout is not None
-            address = ""
-            for line in demo.stdout:
-                if line.startswith("The notice board:"):
-                    address = line.split()[-1]
-                if "Ctrl-C" in line:
-                    break
-            page = httpx.get(address, trust_env=False)
-            assert page.status_code == 200
-            assert "Who served this page" in page.text
-            assert "default-" in page.text
-            assert processes_of(temporary)
-        finally:
-            demo.send_signal(end)
-            _, errors = demo.communicate(timeout=30)
-    assert demo.returncode == 0
-    assert errors.strip() == f"Stopped by {end.name}."
-    assert_nothing_is_left(temporary)
+@contextmanager
+def serving(end: signal.Signals) -> Iterator[dict[str, str]]:
+    """A block with the site up; afterwards a signal ends the demo, and nothing of it may be left.
+
+    Yields:
+        The addresses that the demo prints, by what it calls them.
+    """
+    with temporary_folder() as temporary:
+        with subprocess.Popen(
+            [*DEMO, "--serve"],
+            cwd=ROOT,
+            env=environment(temporary),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as demo:
+            try:
+                assert demo.stdout is not None
+                addresses = {}
+                for line in demo.stdout:
+                    name, _, address = line.partition(":")
+                    if "http://" in address:
+                        addresses[name] = address.strip()
+                    if "Ctrl-C" in line:
+                        break
+                yield addresses
+                assert processes_of(temporary)
+            finally:
+                demo.send_signal(end)
+                _, errors = demo.communicate(timeout=60)
+        assert demo.returncode == 0
+        assert errors.strip() == f"Stopped by {end.name}."
+        assert_nothing_is_left(temporary)
+
+
+# test_demo_serve.py ends it by SIGTERM.
+def test_serve_until_told_to_stop() -> None:
+    with serving(signal.SIGINT) as addresses:
+        page = httpx.get(addresses["The notice board"], trust_env=False)
+        assert page.status_code == 200
+        assert "Who served this page" in page.text
+        assert "default-" in page.text
 
 
 def test_interrupted_while_starting(temporary: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ import httpx
 import pytest
 
 from testproject.queries import HEADER, read_header
+from tests.project.test_demo import serving
 
-ROOT = Path(__file__).resolve().parents[2]
 PIN = "pindb_pinned_set"
 
 #: For what takes a moment, in seconds.
@@ -83,27 +81,9 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PINDB_", "DJANGO_"))}
-    with subprocess.Popen(
-        [sys.executable, "-m", "testproject.walk", "--serve"],
-        cwd=ROOT,
-        env={**kept, "NO_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            addresses = {}
-            for line in process.stdout:
-                if "http://" in line:
-                    name, _, address = line.partition(": ")
-                    addresses[name] = address.strip()
-                if "Ctrl-C" in line:
-                    break
-            yield Demo(addresses["The notice board"], addresses["Pins by time"])
-        finally:
-            process.terminate()
-            process.communicate(timeout=TIMEOUT)
+    """The running demo; with the last test it is ended by SIGTERM, and has to leave nothing behind."""
+    with serving(signal.SIGTERM) as addresses:
+        yield Demo(addresses["The notice board"], addresses["Pins by time"])
 
 
 @pytest.fixture
