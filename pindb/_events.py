@@ -38,6 +38,8 @@ class Event:
             fields: the values of the event's fields.
         """
         text = self.text
+        # Plain strings: handlers may pickle records, and the pickle of a RoutedAlias is its master's alias.
+        fields = {name: str(value) if isinstance(value, str) else value for name, value in fields.items()}
         if error:
             # The messages of database drivers span several lines.
             fields["error"] = " ".join(str(error).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import pindb
 from pindb import _events as events
 from pindb._events import EVENTS, Event
+from pindb.sets.aliases import RoutedAlias
 
 PACKAGE = Path(pindb.__file__).parent
 PAGE = (PACKAGE.parent / "docs" / "reference" / "logging.md").read_text()
@@ -75,6 +77,14 @@ def test_only_events_are_logged() -> None:
         if path.name != "_events.py" and "getLogger" in path.read_text()
     ]
     assert others == []
+
+
+def test_a_record_that_is_sent_to_another_process_has_the_alias_of_the_replica(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events.REPLICA_UP.log(alias=RoutedAlias("default-0", "default"), down_for=1.0)
+    (record,) = caplog.records
+    assert vars(pickle.loads(pickle.dumps(record)))["alias"] == "default-0"  # noqa: S301
 
 
 @by_name

@@ -43,7 +43,7 @@ def pin(alias: str, count_as_new: bool = True) -> None:
     get_sets().check_master(alias)
     context = current()
     if context.routes.get(alias, alias) != alias and alias not in context.from_replica:
-        events.PIN_LATE.log(db_set=alias, alias=str(context.routes[alias]))
+        events.PIN_LATE.log(db_set=alias, alias=context.routes[alias])
     context.from_replica -= {alias}
     context.pin(alias, count_as_new)
 

@@ -200,7 +200,7 @@ class _Guard:
             if chosen in choices.tried:
                 return False
             count("failovers")
-            events.STATEMENT_RERUN.log(failed=self.alias, alias=str(chosen))
+            events.STATEMENT_RERUN.log(failed=self.alias, alias=chosen)
             connection = get_connection(chosen)
             old = wrapper.cursor
             is_named = bool(getattr(old, "name", None))

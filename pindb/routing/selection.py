@@ -86,7 +86,7 @@ def select_master(context: PinningContext, alias: str) -> str:
         return alias
     if alias not in _replaced_masters:
         _replaced_masters.add(alias)
-        events.PINNED_READS_ON_REPLICA.log(db_set=alias, alias=str(chosen))
+        events.PINNED_READS_ON_REPLICA.log(db_set=alias, alias=chosen)
     choices.replicas[alias] = chosen
     return chosen
 
