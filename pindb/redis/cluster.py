@@ -14,7 +14,7 @@ from redis.commands.core import Script
 from pindb._forks import Lock
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.core.methods import find_words
-from pindb.redis.core.options import shown
+from pindb.redis.core.options import read_dict, read_retries, shown
 from pindb.redis.core.promises import Promise, get_settled
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.routers import BaseRouter, PartitionRouter
@@ -74,24 +74,12 @@ class Cluster:
         retry_timeout: float | None = None,
         late_is_down: bool = False,
     ) -> None:
-        named = {
-            "host_defaults": host_defaults,
-            "pool_options": pool_options,
-            "router_options": router_options,
-        }
-        for name, value in named.items():
-            if value is not None and not isinstance(value, Mapping):
-                raise ClusterConfigError(f"{name} is a {type(value).__name__}. Write a dict.")
-        self.host_defaults = dict(host_defaults or {})
+        self.host_defaults = read_dict("host_defaults", host_defaults)
         self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
-        self.pool_options = dict(pool_options or {})
+        self.pool_options = read_dict("pool_options", pool_options)
         self.router_cls: type[BaseRouter] = router_cls or PartitionRouter
-        self.router_options = dict(router_options or {})
-        if type(max_connection_retries) is not int or max_connection_retries < 0:
-            raise ClusterConfigError(
-                f"max_connection_retries is {shown(max_connection_retries)}. Write a number: 0 or more."
-            )
-        self.max_connection_retries = max_connection_retries
+        self.router_options = read_dict("router_options", router_options)
+        self.max_connection_retries = read_retries(max_connection_retries)
         if retry_timeout is not None and not is_positive(retry_timeout):
             raise ClusterConfigError(
                 f"retry_timeout is {shown(retry_timeout)}. Write seconds, above 0, or None."

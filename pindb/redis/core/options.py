@@ -9,7 +9,7 @@ from typing import Any
 
 from pindb.redis.exceptions import ClusterConfigError
 
-__all__ = ["check_names", "keywords", "load_class", "shown"]
+__all__ = ["check_names", "keywords", "load_class", "read_dict", "read_retries", "shown"]
 
 
 def shown(value: Any) -> str:
@@ -77,3 +77,25 @@ def keywords(call: Callable[..., Any], positional: int) -> frozenset[str] | None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return frozenset(parameter.name for parameter in parameters)
+
+
+def read_dict(name: str, value: Any) -> dict[str, Any]:
+    """Return a copy of a dict from settings; an empty dict for None.
+
+    Raises:
+        ClusterConfigError: the value is not a dict.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise ClusterConfigError(f"{name} is a {type(value).__name__}. Write a dict.")
+    return dict(value or {})
+
+
+def read_retries(value: Any) -> int:
+    """Return the setting ``max_connection_retries``.
+
+    Raises:
+        ClusterConfigError: the value is not a number of retries.
+    """
+    if type(value) is not int or value < 0:
+        raise ClusterConfigError(f"max_connection_retries is {shown(value)}. Write a number: 0 or more.")
+    return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from pindb.redis.core.options import check_names, load_class, shown
+from pindb.redis.core.options import check_names, load_class, read_dict, read_retries, shown
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.facade.backend import MAX_CONNECTION_RETRIES, BaseBackend, ClusterSettings
 from pindb.redis.facade.cluster import RoutedCluster
@@ -86,9 +86,9 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[type[BaseBackend], Clust
     return backend, ClusterSettings(
         hosts=_hosts(settings.get("hosts")),
         router=find_router(settings.get("router")),
-        defaults=_dict(settings, "defaults"),
-        router_options=_dict(settings, "router_options"),
-        max_connection_retries=_retries(settings),
+        defaults=read_dict("defaults", settings.get("defaults")),
+        router_options=read_dict("router_options", settings.get("router_options")),
+        max_connection_retries=read_retries(settings.get("max_connection_retries", MAX_CONNECTION_RETRIES)),
         more={name: settings[name] for name in settings.keys() - COMMON},
     )
 
@@ -129,17 +129,3 @@ def _hosts(hosts: Any) -> dict[int, Any]:
                 f"Host {host_id} is a {type(host).__name__}, not a dict. Write its options: {{'port': 6379}}."
             )
     return dict(sorted(pairs.items()))
-
-
-def _dict(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = settings.get(name)
-    if value is not None and not isinstance(value, Mapping):
-        raise ClusterConfigError(f"{name} is a {type(value).__name__}. Write a dict.")
-    return dict(value or {})
-
-
-def _retries(settings: Mapping[str, Any]) -> int:
-    value = settings.get("max_connection_retries", MAX_CONNECTION_RETRIES)
-    if type(value) is not int or value < 0:
-        raise ClusterConfigError(f"max_connection_retries is {shown(value)}. Write a number: 0 or more.")
-    return value
