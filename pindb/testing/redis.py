@@ -257,7 +257,7 @@ class TestSetup(Servers):
                             raise RuntimeError(f"Redis server {server} was not flushed: {reply!r}")
 
     def _login(self) -> bytes:
-        """The command that logs in, in the wire format; empty where nobody has to."""
+        """Return the AUTH command in the wire format; empty if the server has no password."""
         if self._password is None:
             return b""
         words = ["AUTH", *([] if self._username is None else [self._username]), self._password]

@@ -82,5 +82,6 @@ class FanoutClient(QueueingClient):
 
     def _send(self, timeout: float | None) -> bool:
         fine = super()._send(timeout)
-        # What puts the replies of several hosts together may be struck by a soft time limit.
+        # A soft time limit may interrupt Promise.all(), which rejects the promise of replies that all
+        # succeeded.
         return fine and not any(promise.is_rejected for promise in chain(each(self._sent), self._promises()))

@@ -121,8 +121,8 @@ class MappingClient(QueueingClient):
         keys, values, run = self._keys, self._values, self._run
         if run:
             if len(keys) > len(run):
-                # An exception (of a signal handler, say) interrupted get() or set() before it returned a
-                # promise.
+                # An exception, for example of a signal handler, interrupted get() or set() before it returned
+                # a promise.
                 del keys[len(run) :], values[len(run) :]
             self._add_run(keys, values, run, ())
             self._start_run()

@@ -120,7 +120,7 @@ class BaseRouter(CallRouting):
         """Note that a host that was down answers."""
 
     def heard_from(self, host_id: int) -> None:
-        """A host answered while hosts are down: it is up, unless the router knows better."""
+        """Note that a host has answered while some host is down. By default, mark the host up."""
         self.mark_connection_up(host_id)
 
     def get_hosts_for_keys(self, keys: Sequence[Any]) -> list[int]:
