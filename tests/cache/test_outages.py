@@ -21,7 +21,7 @@ from pindb.redis import (
     PoolExhausted,
     create_cluster,
 )
-from pindb.redis.core.outages import FULL, REPLIES, find_outage, make_table
+from pindb.redis.core.outages import FULL, REPLIES, find_outage
 from pindb.testing.redis import TestSetup
 from tests.cache.tools import outcome
 from tests.redis.tools import Clock, Proxy, keys_on
@@ -525,6 +525,21 @@ def test_commands_that_were_refused_among_others_go_elsewhere(cache_servers: Tes
 
 
 # ---- the table -----------------------------------------------------------------------------------
+
+
+def make_table() -> Iterator[str]:
+    """Yield the lines of the table of `REPLIES`, in Markdown."""
+    yield "| reply | the server | reads | writes |"
+    yield "|---|---|---|---|"
+    words = {
+        "down": "as on a server that is down",
+        "missed": 'the same with `"miss"`, else raise the error',
+        "answered": "are answered",
+        "error": "raise the error",
+    }
+    for reply in REPLIES:
+        codes = ", ".join(f"`{code}`" for code in reply.codes)
+        yield f"| {codes} | {reply.server} | {words[reply.reads]} | {words[reply.writes]} |"
 
 
 def test_the_table_is_that_of_the_documentation() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.client import NEVER_DECODE
 from redis.exceptions import DataError, RedisError
@@ -18,32 +18,18 @@ from redis.exceptions import DataError, RedisError
 from pindb.redis.core.errors import NamedHost, at_host, located, undecodable
 from pindb.redis.core.outages import find_outage
 from pindb.redis.core.packing import Packer
-from pindb.redis.core.pending import Callbacks, Command, Entry, MergedReply, PendingReply, Refused
+from pindb.redis.core.pending import Callbacks, Command, Entry, MergedReply, PendingReply, Returned
 from pindb.redis.core.promises import reject_all
 from pindb.redis.core.replies import NOT_ENOUGH, PUSH, UNREADABLE, holds_part, make_reader, unreadable
 from pindb.redis.exceptions import CommandCancelled, HostConnectionError, HostTimeoutError
 
-__all__ = ["ENOUGH", "HostBatch", "Returned"]
+__all__ = ["ENOUGH", "HostBatch"]
 
 #: So many bytes are progress: the timeout starts anew.
 ENOUGH = 16 * 1024
 
 #: What packing raises for words that cannot be sent. Other exceptions are a signal handler's, for example.
 UNPACKABLE = (RedisError, TypeError, ValueError, OverflowError)
-
-
-class Returned(NamedTuple):
-    """Commands that may be sent to another server.
-
-    They certainly did not run, or they only read; their promises are pending.
-
-    Attributes:
-        entries: the commands; none where the server failed and nothing may be sent again.
-        error: why the server did not answer them.
-    """
-
-    entries: list[Entry]
-    error: RedisError
 
 
 class HostBatch:
@@ -63,27 +49,6 @@ class HostBatch:
         returned: after `settle`: what may be sent to another server.
         is_fine: after `settle`: whether nothing failed.
     """
-
-    __slots__ = (
-        "_callbacks",
-        "_end",
-        "_entries",
-        "_expected",
-        "_is_started",
-        "_pending",
-        "_progress",
-        "_quiet_until",
-        "_reader",
-        "_timeout",
-        "_undecoded",
-        "_unpackable",
-        "error",
-        "host",
-        "is_fine",
-        "replies",
-        "returned",
-        "unsent",
-    )
 
     def __init__(
         self, entries: list[Entry], host: NamedHost, callbacks: Callbacks, end: float | None = None
@@ -284,14 +249,14 @@ class HostBatch:
         is_repeatable = isinstance(error, (HostConnectionError, HostTimeoutError))
         raised: Exception | None = None
         unanswered: list[Entry] = []
-        refused: list[Refused] = []
+        refused: list[Returned] = []
         start = 0
         for pending in self._pending:
             end = start + pending.count
             try:
                 if start < len(replies):
                     settled = pending.settle(replies[start:end], self.host, self._callbacks)
-                    if isinstance(settled, Refused):
+                    if isinstance(settled, Returned):
                         refused.append(settled)
                     else:
                         self.is_fine &= settled

@@ -7,7 +7,6 @@ change is always an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, RedisError, ResponseError
@@ -21,7 +20,6 @@ __all__ = [
     "REPLIES",
     "Reply",
     "find_outage",
-    "make_table",
     "unavailable",
 ]
 
@@ -58,7 +56,7 @@ REPLIES = (
         "down",
     ),
     Reply(("CLUSTERDOWN",), "is a node of a Redis Cluster that lacks other nodes", "down", "down"),
-    Reply(("BUSY",), "has been running a script for longer than `busy-reply-threshold`", "down", "down"),
+    Reply(("BUSY",), "is running a script for longer than `busy-reply-threshold`", "down", "down"),
     # Other clients are still served, so the keys must not move for some clients only.
     Reply((FULL,), "has as many clients as its `maxclients`", "missed", "missed"),
     Reply(("READONLY",), "is a replica", "answered", "error"),
@@ -66,7 +64,7 @@ REPLIES = (
     Reply(("MISCONF",), "cannot save its data, with `stop-writes-on-bgsave-error`", "answered", "error"),
     Reply(("OOM",), "has reached `maxmemory`, and evicts nothing", "answered", "error"),
     Reply(("TRYAGAIN",), "is moving the hash slot of several keys", "error", "error"),
-    Reply(("NOAUTH", "WRONGPASS", "NOPERM"), "wants another user or password", "error", "error"),
+    Reply(("NOAUTH", "WRONGPASS", "NOPERM"), "needs another user or password", "error", "error"),
 )
 
 #: Commands that wait on purpose: a late reply to them says nothing about the server.
@@ -126,18 +124,3 @@ def unavailable(error: BaseException, host: object) -> HostUnavailableError | No
     told = kind(f"{host}: {name_mode(error, text if text.startswith(code) else f'{code} {text}')}")
     told.code = code
     return told
-
-
-def make_table() -> Iterator[str]:
-    """Yield the lines of the table of `REPLIES`, in Markdown."""
-    yield "| reply | the server | reads | writes |"
-    yield "|---|---|---|---|"
-    words = {
-        "down": "as on a server that is down",
-        "missed": 'the same with `"miss"`, else raise the error',
-        "answered": "are answered",
-        "error": "raise the error",
-    }
-    for reply in REPLIES:
-        codes = ", ".join(f"`{code}`" for code in reply.codes)
-        yield f"| {codes} | {reply.server} | {words[reply.reads]} | {words[reply.writes]} |"

@@ -16,7 +16,7 @@ from pindb.redis.core.promises import Promise, for_each, reject_all, settle_all
 from pindb.redis.core.retries import reads_only
 from pindb.redis.core.splitting import LONGEST, no_reply
 
-__all__ = ["Callbacks", "Command", "CommandRun", "Entry", "MergedReply", "PendingReply", "Refused"]
+__all__ = ["Callbacks", "Command", "CommandRun", "Entry", "MergedReply", "PendingReply", "Returned"]
 
 #: redis-py's response callbacks, by the command's name in capitals.
 Callbacks = Mapping[str, Callable[..., Any]]
@@ -25,12 +25,14 @@ Callbacks = Mapping[str, Callable[..., Any]]
 OWN_OPTIONS = frozenset({EMPTY_RESPONSE, NEVER_DECODE, "keys"})
 
 
-class Refused(NamedTuple):
-    """Commands that a server did not run, because it serves nobody now.
+class Returned(NamedTuple):
+    """Commands that may be sent to another server.
+
+    They certainly did not run, or they only read; their promises are pending.
 
     Attributes:
-        entries: the commands; their promises are pending.
-        error: the reply.
+        entries: the commands; none where the server failed and nothing may be sent again.
+        error: why the server did not answer them.
     """
 
     entries: list[Entry]
@@ -44,7 +46,7 @@ class PendingReply(Protocol):
     def count(self) -> int:
         """The number of replies."""
 
-    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Refused:
+    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Returned:
         """Settle the promises with the replies; fewer than `count` where the connection broke.
 
         Returns:
@@ -89,12 +91,12 @@ class Command:
         """The bytes to send, with the replies that they will have."""
         return [(pack.command(self.words), self)]
 
-    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Refused:
+    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Returned:
         (reply,) = replies
         options = self.options
         if isinstance(reply, RedisError):
             if find_outage(reply):
-                return Refused([self], reply)
+                return Returned([self], reply)
             if EMPTY_RESPONSE not in options or not isinstance(reply, ResponseError):
                 self.promise.reject(located(reply, host, self.words[:2]))
                 return False
@@ -183,7 +185,7 @@ class CommandRun:
             return ("MSET", *chain.from_iterable(zip(self.keys, self.values, strict=True)))
         return ("MGET", *self.keys)
 
-    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Refused:
+    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Returned:
         promises = self.promises[: len(replies)]
         is_set = bool(self.values)
         if not any(issubclass(kind, RedisError) for kind in set(map(type, replies))):
@@ -200,7 +202,7 @@ class CommandRun:
 
         for_each(settle, zip(self.keys, promises, replies, refused, strict=False))
         if any(refused):
-            return Refused(list(compress(self.commands(), refused)), next(compress(replies, refused)))
+            return Returned(list(compress(self.commands(), refused)), next(compress(replies, refused)))
         return False
 
     def fail(self, error: BaseException, replies: int = 0) -> None:
@@ -230,12 +232,12 @@ class MergedReply:
         self.name = "MSET" if run.values else "MGET"
         self.decode: Callable[[Any], Any] | None = None
 
-    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Refused:
+    def settle(self, replies: list[Any], host: object, callbacks: Callbacks) -> bool | Returned:
         (reply,) = replies
         keys, promises = self._run.keys, self._run.promises
         if isinstance(reply, RedisError):
             if find_outage(reply):
-                return Refused([self._run], reply)
+                return Returned([self._run], reply)
             self.fail(located(reply, host, (self.name, keys[0])))
             return False
         if self.name == "MSET":
