@@ -47,8 +47,7 @@ class Cluster:
             host.
         retry_timeout: the time before a host that is down is tried again, in seconds, by one caller. Until
             then, new connections to it fail at once, and routers that have another host skip it. None: every
-                command
-            tries to connect, as with redis-py, and routers skip a host for 5 seconds.
+            command tries to connect, as with redis-py, and routers skip a host for 5 seconds.
         late_is_down: treat a host as down if it does not reply within ``socket_timeout``. A read-only command
             is then retried once on another host, if the router has one.
 

@@ -206,6 +206,20 @@ def test_settings_are_left_as_they_are(make_cache: Callable[..., Any]) -> None:
     assert cache.client.cluster.retry_timeout == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "seconds"), [({}, 3), ({"RETRY_TIMEOUT": 2}, 2), ({"ON_DOWN": "rehash"}, 3)]
+)
+@pytest.mark.parametrize("settings", [{"retry_timeout": 3}, {"router_options": {"retry_timeout": 3}}])
+def test_a_cluster_says_when_its_servers_are_tried_again(
+    settings: dict[str, Any], options: dict[str, Any], seconds: float
+) -> None:
+    ring = {"hosts": URLS, "router": "consistent", **settings}
+    with override_settings(PINDB_CLUSTERS={"ring": ring}):
+        cluster = make("ring", **options).cluster
+        router: Any = cluster.get_router()
+        assert cluster.retry_timeout == router.retry_timeout == seconds
+
+
 def test_servers_may_want_tls_and_a_password() -> None:
     try:
         setup = TestSetup(servers=2, databases_each=1, tls=True, password="secret")
