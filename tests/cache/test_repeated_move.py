@@ -399,7 +399,7 @@ def test_the_command_says_what_it_took_back(
         assert "10 copies not recorded" in capsys.readouterr().out
         cache.delete_many(KEYS)
         call_command("pindb", "plan", **words)
-        assert "50 copies taken back, whose originals are gone" in capsys.readouterr().out
+        assert "50 copies deleted, since their originals are gone" in capsys.readouterr().out
 
 
 # ---- all of it -----------------------------------------------------------------------------------
