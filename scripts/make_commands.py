@@ -19,6 +19,7 @@ import argparse
 import ast
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,9 @@ sys.path.insert(0, str(ROOT))
 from pindb.testing.redis import TestSetup  # noqa: E402 (run as a program, the checkout is not on the path)
 
 TARGET = ROOT / "pindb" / "redis" / "core" / "commands.py"
+
+#: The longest line of the module.
+LINE = 110
 
 Keys = tuple[int, int, int]
 MOVABLE: Keys = (-1, 0, 0)
@@ -137,14 +141,6 @@ MADE_FROM: Final[tuple[str, ...]] = {made_from}
 
 '''
 
-FOOTER = """\
-}
-
-# Commands that servers flag as reading only.
-READONLY: Final[frozenset[str]] = frozenset(
-    {
-"""
-
 
 class Command(NamedTuple):
     """What the table holds about a command."""
@@ -244,14 +240,30 @@ def render(table: Table, made_from: list[str]) -> str:
     """The text of the module, as ``ruff format`` leaves it."""
     origin = f"{', '.join(made_from[:-1])} and {made_from[-1]}"
     quoted = ", ".join(f'"{name}"' for name in made_from)
-    lines = [HEADER.format(origin=origin, movable=MOVABLE, made_from=f"({quoted})")]
-    lines.append("COMMANDS: Final[dict[str, Keys]] = {\n")
+    text = HEADER.format(origin=origin, movable=MOVABLE, made_from=f"({quoted})")
+    by_places: dict[Keys, list[str]] = {}
     for name, command in sorted(table.items()):
-        lines.append(f'    "{name}": {"MOVABLE" if command.keys == MOVABLE else command.keys},\n')
-    lines.append(FOOTER)
-    lines.extend(f'        "{name}",\n' for name, command in sorted(table.items()) if command.readonly)
-    lines.append("    }\n)\n")
-    return "".join(lines)
+        by_places.setdefault(command.keys, []).append(name)
+    text += "_BY_PLACES: Final[dict[Keys, str]] = {\n"
+    for places, names in sorted(by_places.items()):
+        filled = _filled(names, 8)
+        filled = f"({filled}\n    )" if filled.count("\n") > 1 else filled.strip()
+        text += f"    {'MOVABLE' if places == MOVABLE else places}: {filled},\n"
+    text += "}\n\n# The places of the keys of each command.\n"
+    text += "COMMANDS: Final[dict[str, Keys]] = {\n    name: places for places, names in _BY_PLACES.items() "
+    text += 'for name in names.split(", ")\n}\n\n_READING: Final = ('
+    text += _filled([name for name, command in sorted(table.items()) if command.readonly], 4)
+    text += "\n)\n\n# Commands that servers flag as reading only.\n"
+    return text + 'READONLY: Final[frozenset[str]] = frozenset(_READING.split(", "))\n'
+
+
+def _filled(names: list[str], indent: int) -> str:
+    """The names as lines of one string, with commas between them."""
+    # A name of two words is not broken.
+    joined = ", ".join(name.replace(" ", "\0") for name in names)
+    lines = textwrap.wrap(joined, LINE - indent - 3, break_on_hyphens=False)
+    spaced = [line if line is lines[-1] else f"{line} " for line in lines]
+    return "".join(f'\n{" " * indent}"{line}"' for line in spaced).replace("\0", " ")
 
 
 def committed() -> Table:
