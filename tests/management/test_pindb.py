@@ -262,7 +262,7 @@ def test_keys_of_a_pattern(cache: Any, urls: list[str]) -> None:
         ("plan --remove redis://:pass@x", "no server redis://***@x to remove. It has: redis://***@127.0.0.1"),
         ("plan --router round_robin", "does not place keys"),
         ("plan --router rr", "Write one of 'partition'"),
-        ("plan --add x", "is not a Redis URL"),
+        ("plan --add x", "not a Redis URL"),
         ("plan --add redis://x --sample 0", "0 is less than 1. Write 1 or more."),
         ("plan --add redis://x --limit many", "invalid"),
         ("cache nope", "There is no cache 'nope' in CACHES. There are: 'default', 'other'."),

@@ -37,9 +37,8 @@ class Memcached(BaseConnection):
         connect_timeout: the time limit for connecting, in seconds; None: `timeout`.
         identifier: the name on a hash ring; None: ``memcached://host:port``.
         options: keyword arguments for `pymemcache.client.base.PooledClient`. ``default_noreply`` is False by
-            default, since errors of commands without a reply go unnoticed. ``ignore_exc`` is not allowed:
-                with
-            it, a host that is down looks like one that does not have the key.
+            default, since errors of commands without a reply go unnoticed. ``ignore_exc`` is not allowed: a
+            host that is down would look like one that does not have the key.
 
     Raises:
         ClusterConfigError: an argument is invalid.

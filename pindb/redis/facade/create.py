@@ -38,15 +38,13 @@ def create_cluster(settings: Mapping[str, Any]) -> RoutedCluster:
 
             - ``hosts``: the options of each host by its id, or a list of options.
             - ``backend`` or ``engine``: ``"redis"`` (the default), ``"memcached"``, ``"cassandra"``, the
-            class
-              of a backend, or its dotted path.
+              class of a backend, or its dotted path.
             - ``router``: ``"partition"``, ``"consistent"``, ``"round_robin"``, the class of a router, or its
               dotted path. Without a router, every command goes to every host.
             - ``defaults``: default options for all hosts.
             - ``router_options``: additional arguments for the router.
             - ``max_connection_retries``: how often a command is retried on another host, if the router has
-            one;
-              the default is 20.
+              one; the default is 20.
             - settings of the backend.
 
     Raises:
