@@ -84,7 +84,7 @@ def test_a_record_that_is_sent_to_another_process_has_the_alias_of_the_replica(
 ) -> None:
     events.REPLICA_UP.log(alias=RoutedAlias("default-0", "default"), down_for=1.0)
     (record,) = caplog.records
-    assert vars(pickle.loads(pickle.dumps(record)))["alias"] == "default-0"  # noqa: S301
+    assert vars(pickle.loads(pickle.dumps(record)))["alias"] == "default-0"
 
 
 @by_name
