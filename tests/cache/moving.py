@@ -56,10 +56,10 @@ def before(monkeypatch: pytest.MonkeyPatch, script: str, act: Any) -> None:
     """Do something once, before a script is sent: with the commands, which it may return changed."""
     waiting = [act]
 
-    def asking(cluster: Any, commands: Iterable[Any]) -> list[Any]:
+    def asking(cluster: Any, commands: Iterable[Any], **options: Any) -> list[Any]:
         commands = list(commands)
         if waiting and commands and commands[0][1][1] == script:
             commands = waiting.pop()(cluster, commands) or commands
-        return send_to_hosts(cluster, commands)
+        return send_to_hosts(cluster, commands, **options)
 
     monkeypatch.setattr(moving, "send_to_hosts", asking)

@@ -280,7 +280,7 @@ def test_an_interruption_at_any_step_loses_nothing(
         one()
     number = 0
 
-    def asking(cluster: Any, commands: Iterable[Any]) -> list[Any]:
+    def asking(cluster: Any, commands: Iterable[Any], **options: Any) -> list[Any]:
         nonlocal number
         commands = list(commands)
         if commands and commands[0][1][1] == script:
@@ -289,7 +289,7 @@ def test_an_interruption_at_any_step_loses_nothing(
                 # Some have run, and the rest not.
                 send_to_hosts(cluster, commands[: len(commands) // 2])
                 raise KeyboardInterrupt
-        return send_to_hosts(cluster, commands)
+        return send_to_hosts(cluster, commands, **options)
 
     monkeypatch.setattr(moving, "send_to_hosts", asking)
     if script == WRITE or delete:
