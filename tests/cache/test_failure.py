@@ -614,7 +614,7 @@ def test_a_server_that_hangs_costs_one_timeout(
 def test_many_threads_wait_for_a_server_that_hangs_once_each(
     cache_servers: TestSetup, make_cache: Make, mode: str
 ) -> None:
-    cache = make_cache(3, ON_DOWN=mode, SOCKET_TIMEOUT=0.2, RETRY_TIMEOUT=60)
+    cache = make_cache(3, ON_DOWN=mode, SOCKET_TIMEOUT=0.5, RETRY_TIMEOUT=60)
     (key,) = of_server(cache, DEAD)
     ready = threading.Barrier(8)
 
@@ -636,7 +636,7 @@ def test_many_threads_wait_for_a_server_that_hangs_once_each(
         ready.wait(10)
         cache_servers.pause(DEAD)
         ready.wait(10)
-        assert max(future.result(10) for future in running) < 0.39
+        assert max(future.result(10) for future in running) < 0.95
 
 
 def test_a_write_that_may_have_run_is_not_done_elsewhere(cache_servers: TestSetup, make_cache: Make) -> None:

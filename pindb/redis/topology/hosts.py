@@ -128,7 +128,9 @@ class Host:
         where = f"pool_options, or options of {self},"
         kind = options["connection_class"]
         if not isinstance(kind, type):
-            raise ClusterConfigError(f"{where} have an invalid connection_class: {shown(kind)}. Use a class.")
+            raise ClusterConfigError(
+                f"{where} have an invalid connection_class: {type(kind).__name__} is no class of connections."
+            )
         for name, method in METHODS.items():
             value = options.get(name)
             if value is not None and not hasattr(value, method):
