@@ -75,8 +75,9 @@ class Progress:
         expired: keys that were gone before they could be copied.
         deleted: originals that were deleted.
         kept: originals that were not deleted, because they have changed since they were copied.
-        taken_back: copies of an earlier move that were deleted, because their originals are gone.
-        forgotten: copies that could not be recorded: a later move does not delete them if their originals go.
+        orphans_deleted: copies of an earlier move that were deleted, because their originals are gone.
+        unrecorded: copies that could not be recorded: a later move does not delete them if their originals
+            go.
         failed: the number of failures; see `Move.failures`.
     """
 
@@ -87,8 +88,8 @@ class Progress:
     expired: int = 0
     deleted: int = 0
     kept: int = 0
-    taken_back: int = 0
-    forgotten: int = 0
+    orphans_deleted: int = 0
+    unrecorded: int = 0
     failed: int = 0
 
 
@@ -203,7 +204,7 @@ class Move:
             if isinstance(reply, RedisError):
                 self._fail(self._then, copy.target, copy, reply)
             else:
-                self.progress.taken_back += reply
+                self.progress.orphans_deleted += reply
 
     def _move(self, keys: list[_Key]) -> None:
         copies = self._copy(self._read(keys))
@@ -236,10 +237,10 @@ class Move:
             if isinstance(reply, RedisError):
                 self._fail(self._then, copy.key.target, copy.key, reply)
                 continue
-            is_written, is_forgotten = reply % 2, reply > 1
+            is_written, is_unrecorded = reply % 2, reply > 1
             self.progress.copied += is_written
             self.progress.same += 1 - is_written
-            self.progress.forgotten += is_forgotten
+            self.progress.unrecorded += is_unrecorded
             existing.append(copy)
         return existing
 

@@ -101,12 +101,12 @@ def test_whatever_way_an_original_went(
             cache_servers.kill(0)
             cache_servers.start(0)
     again = one()
-    assert again.progress.taken_back == (1 if ending == "expire" else 61)
+    assert again.progress.orphans_deleted == (1 if ending == "expire" else 61)
     assert not again.failures
     with site(urls[1:2]) as cache:
         assert cache.keys("*") == []
     # All is done, and forgotten.
-    assert one().progress.taken_back == 0
+    assert one().progress.orphans_deleted == 0
 
 
 def test_kinds_of_values(urls: list[str], one: Callable[..., Move]) -> None:
@@ -128,7 +128,7 @@ def test_kinds_of_values(urls: list[str], one: Callable[..., Move]) -> None:
         # Tables that grow are in another order afterwards.
         cache.set_many({f"other:{number}": 1 for number in range(5000)})
         cache.hdel("other", "x")
-    assert one().progress.taken_back == 6
+    assert one().progress.orphans_deleted == 6
     with site(urls[1:2]) as cache:
         assert [key for key in cache.keys("*") if not key.startswith("other")] == []
 
@@ -143,7 +143,7 @@ def test_what_was_written_again_at_its_source_is_copied_again(
         cache.delete_many(KEYS)
         cache.set_many(dict.fromkeys(KEYS[:20], "new"), 1000)
     again = one()
-    assert (again.progress.taken_back, again.progress.copied) == (40, 20)
+    assert (again.progress.orphans_deleted, again.progress.copied) == (40, 20)
     assert alive(urls[1:2]) == dict.fromkeys(KEYS[:20], "new")
 
 
@@ -192,10 +192,10 @@ def test_what_the_site_wrote_at_the_target_stays(urls: list[str], one: Callable[
         cache.srem("set", 5)
         cache.sadd("set", -5)
         cache.sadd("small", "c")
-    assert one().progress.taken_back == 55
+    assert one().progress.orphans_deleted == 55
     with site(urls[1:2]) as cache:
         assert sorted(cache.keys("*")) == sorted(["for ever", "new", "set", "small", *KEYS[:5]])
-    assert one().progress.taken_back == 0
+    assert one().progress.orphans_deleted == 0
 
 
 def test_what_the_site_writes_at_the_target_meanwhile_stays(
@@ -211,7 +211,7 @@ def test_what_the_site_writes_at_the_target_meanwhile_stays(
             cache.set(KEYS[0], "y")
 
     before(monkeypatch, DELETE_COPY, act)
-    assert one().progress.taken_back == 59
+    assert one().progress.orphans_deleted == 59
     assert alive(urls[1:2]) == {KEYS[0]: "y"}
 
 
@@ -228,7 +228,7 @@ def test_the_copies_of_a_move_that_is_done_are_the_site_s(urls: list[str]) -> No
         assert len(cache.get_many(KEYS)) == moved
     for _ in range(2):
         with changing(urls[:3], add=urls[3:]) as (now, then):
-            assert finish(Move(now, then, PATTERN)).progress.taken_back == 0
+            assert finish(Move(now, then, PATTERN)).progress.orphans_deleted == 0
     assert len(alive(urls[:3])) == moved
     assert len(alive(urls)) == moved
 
@@ -249,7 +249,7 @@ def test_other_caches_on_the_same_servers_are_others(urls: list[str], one: Calla
     # Another database of the same source is another source.
     other = [url.replace("db=0", "db=1") for url in urls]
     with changing(other[:1], add=urls[1:2], remove=other[:1]) as (now, then):
-        assert finish(Move(now, then, "b:*:*")).progress.taken_back == 0
+        assert finish(Move(now, then, "b:*:*")).progress.orphans_deleted == 0
     one(pattern="b:*:*")
     assert both() == [0, 0]
 
@@ -260,7 +260,7 @@ def test_other_caches_on_the_same_servers_are_others(urls: list[str], one: Calla
 def test_copies_whose_originals_the_move_has_deleted_stay(urls: list[str], one: Callable[..., Move]) -> None:
     fill(urls[:1])
     for delete in (False, True, False, True):
-        assert one(delete=delete).progress.taken_back == 0
+        assert one(delete=delete).progress.orphans_deleted == 0
     assert alive(urls[1:2]) == dict.fromkeys(KEYS, "x")
 
 
@@ -296,8 +296,8 @@ def test_an_interruption_at_any_step_loses_nothing(
         with pytest.raises(KeyboardInterrupt):
             one(delete=delete, batch=20)
     monkeypatch.undo()
-    assert one().progress.taken_back == 0
-    assert one(delete=True).progress.taken_back == 0
+    assert one().progress.orphans_deleted == 0
+    assert one(delete=True).progress.orphans_deleted == 0
     assert alive(urls[1:2]) == dict.fromkeys(KEYS, "x")
 
 
@@ -313,7 +313,7 @@ def test_two_moves_at_once_of_which_one_deletes(
     before(monkeypatch, WRITE, act)
     one()
     monkeypatch.undo()
-    assert one().progress.taken_back == 0
+    assert one().progress.orphans_deleted == 0
     assert alive(urls[1:2]) == dict.fromkeys(KEYS, "x")
 
 
@@ -338,7 +338,7 @@ def test_a_source_that_does_not_answer_is_no_source_without_keys(
 
         monkeypatch.setattr(copies.CopyRecords, "find", dying)
         finish(move)
-    assert move.progress.taken_back == 0
+    assert move.progress.orphans_deleted == 0
     assert len(move.failures) >= 60
     assert all(isinstance(failure.error, HostConnectionError) for failure in move.failures)
     assert len(alive(urls[1:2])) == 60
@@ -353,7 +353,7 @@ def test_a_target_that_does_not_answer_is_told(
         cache.clear()
     before(monkeypatch, DELETE_COPY, lambda *_: cache_servers.kill(1))
     move = one()
-    assert move.progress.taken_back == 0
+    assert move.progress.orphans_deleted == 0
     assert move.progress.failed == 60
     assert "key:" in str(move.failures[0])
 
@@ -368,7 +368,7 @@ def test_what_is_remembered_has_an_end(
     fill(urls[:1])
     with cache_servers.client(1) as target:
         for _ in range(2):
-            assert one().progress.forgotten == 40
+            assert one().progress.unrecorded == 40
             (name,) = target.keys(PREFIX + b"*")
             assert target.hlen(name) == 20
             assert 6 * 24 * 3600 < target.ttl(name) <= 7 * 24 * 3600

@@ -264,8 +264,8 @@ class Command(BaseCommand):
             "expired meanwhile": progress.expired,
             "originals deleted": progress.deleted,
             "originals kept, since they changed meanwhile": progress.kept,
-            "copies deleted, since their originals are gone": progress.taken_back,
-            "copies not recorded, which stay even if their originals are deleted": progress.forgotten,
+            "copies deleted, since their originals are gone": progress.orphans_deleted,
+            "copies not recorded, which stay even if their originals are deleted": progress.unrecorded,
             "failed": progress.failed,
         }
         shown = [f"{number:,} {name}" for name, number in parts.items() if number or name == "copied"]
