@@ -100,7 +100,7 @@ class PinDbRouter(BaseRouter):
     def note_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
         """Handle a write of `model` to `alias`, which is not newly pinned: pin the set if the write pins."""
         table = _table or _make_table()
-        if table.is_managed(alias) and not table.is_unpinned(model) and not is_lookup_only.get():
+        if table.is_managed(alias) and not table.models.is_unpinned(model) and not is_lookup_only.get():
             self.pin_for_write(context, alias, model)
 
     def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
@@ -149,7 +149,7 @@ class StrictPinDbRouter(PinDbRouter):
     def pin_for_write(self, context: PinningContext, alias: str, model: type[Model]) -> None:
         if alias not in context.declared:
             table = _table or _make_table()
-            if not table.is_greedy(model):
+            if not table.models.is_greedy(model):
                 _report_undeclared(context, alias, model)
             context.pin(alias)
         elif alias in context.carried or context.pins_writes:

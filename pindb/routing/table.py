@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS
 
 from pindb.conf import conf
 from pindb.exceptions import PinDbConfigError
 from pindb.pins.context import PinningContext
-from pindb.routing.atomic import is_in_atomic_block
+from pindb.routing.atomic import reads_master
 from pindb.routing.delegates import load_delegates
-from pindb.routing.model_lists import greedy_models, unpinned_models
+from pindb.routing.model_lists import ModelLists
 from pindb.routing.selection import select_caught_up, select_master, select_replica
 from pindb.sets.aliases import RoutedAlias
-from pindb.sets.connections import get_connection
 from pindb.sets.definitions import DatabaseSets, get_sets
 
 if TYPE_CHECKING:
@@ -26,10 +24,6 @@ __all__ = ["RoutingTable"]
 
 Ask = Callable[..., Any]
 
-#: Models of other apps that are unpinned without being listed: task queues. Their workers open a transaction
-#: on the database that they read from, and lock rows in it, which only a master can do.
-QUEUES = frozenset({"django_tasks_database.dbtaskresult"})
-
 
 class RoutingTable:
     """The settings in the form that the routers need for each query.
@@ -37,7 +31,8 @@ class RoutingTable:
     Attributes:
         sets: the DB sets.
         ask_for_read, ask_for_write: the delegate routers as one function; None without delegates.
-        on_replicas: models that are known not to be unpinned, so that they are read from replicas.
+        models: the settings that list models.
+        on_replicas: see `ModelLists`.
     """
 
     def __init__(self) -> None:
@@ -46,10 +41,8 @@ class RoutingTable:
         self.delegates = load_delegates()
         self.ask_for_read = self._first_answer("db_for_read")
         self.ask_for_write = self._first_answer("db_for_write")
-        self.unpinned_labels = unpinned_models() | QUEUES
-        self.greedy_labels = greedy_models()
-        self.on_replicas: set[type[Model]] = set()
-        self.atomic_reads_master = bool(conf.PINDB_ATOMIC_READS_MASTER)
+        self.models = ModelLists()
+        self.on_replicas = self.models.on_replicas
 
     def _methods(self, name: str) -> list[Ask]:
         return [getattr(d, name) for d in self.delegates if hasattr(d, name)]
@@ -90,18 +83,14 @@ class RoutingTable:
             self.refuse_replica(alias)
             return alias
         routed = self.sets.routed
-        if model not in self.on_replicas and self.is_unpinned(model):
+        if model not in self.on_replicas and self.models.is_unpinned(model):
             return routed[alias]
         position = None
         if alias in context.from_replica:
             server = select_replica(context, alias)
         elif alias in context.pinned and (position := context.positions.get(alias)) is None:
             server = select_master(context, alias)
-        elif (
-            (master := get_connection(alias)).in_atomic_block
-            and self.atomic_reads_master
-            and is_in_atomic_block(master, context, alias)
-        ):
+        elif reads_master(context, alias):
             return routed[alias]
         elif position is not None:
             server = select_caught_up(context, alias, position)
@@ -125,29 +114,3 @@ class RoutingTable:
                 f"A router in PINDB_DELEGATE_ROUTERS answered {alias!r}, the alias of a replica. Delegate "
                 f"routers pick a master: return {master!r}, and pindb picks the server of its set."
             )
-
-    def is_unpinned(self, model: type[Model] | None) -> bool:
-        """Return whether a model is read and written on the master, without pinning.
-
-        Models are compared by name, so proxies and the historical models of migrations are unpinned too. The
-        table of Django's database cache is always unpinned: a cache that pins would pin every visitor. So are
-        `QUEUES`.
-        """
-        if model in self.on_replicas or model is None:
-            # Raw SQL may come without a model.
-            return False
-        concrete = getattr(model._meta, "concrete_model", None)
-        if concrete is None:
-            return model._meta.app_label == "django_cache"
-        unpinned = concrete._meta.label_lower in self.unpinned_labels
-        if not unpinned and model._meta.apps is apps:
-            # Not for historical models, which this set would keep alive after their migration.
-            self.on_replicas.add(model)
-        return unpinned
-
-    def is_greedy(self, model: type[Model] | None) -> bool:
-        """Return whether a write of a model pins under the strict router too. Compares by name."""
-        if model is None:
-            return False
-        meta = (model._meta.concrete_model or model)._meta
-        return meta.label_lower in self.greedy_labels or meta.app_label in self.greedy_labels
