@@ -142,7 +142,7 @@ def test_locations_that_are_wrong(location: Any, words: list[str]) -> None:
         ({"CONNECTION_POOL_KWARGS": {"credential_provider": "x"}}, ["credential_provider", "str"]),
         ({"CONNECTION_POOL_KWARGS": {"command_packer": "x"}}, ["command_packer", "str"]),
         ({"CONNECTION_POOL_KWARGS": {"redis_connect_func": "x"}}, ["redis_connect_func", "str"]),
-        ({"CONNECTION_POOL_KWARGS": {"connection_class": 5}}, ["connection_class: 5"]),
+        ({"CONNECTION_POOL_KWARGS": {"connection_class": 5}}, ["connection_class: int"]),
         ({"CONNECTION_POOL_KWARGS": {"encoding": "nope"}}, ["encoding", "nope"]),
         ({"CONNECTION_POOL_KWARGS": {"encoding_errors": "nope"}}, ["encoding", "nope"]),
         ({"CONNECTION_POOL_KWARGS": {"encoding": 5}}, ["encoding"]),
