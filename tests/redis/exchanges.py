@@ -470,7 +470,9 @@ def judge(trial: Trial, face: Face, keys: Keys, found: Outcomes, took: float) ->
             shared = host < 0 or (trial.face.startswith("cache") and what in ("first", "second"))
             yield from judge_error(trial, name, host, value, took, shared)
         elif not is_right(trial, face, keys, what, host, value):
-            yield f"{name} is {value!r}, not {expected_of(keys, what, host)!r}"
+            # A healthy host that answers too late counts as one that has nothing, too.
+            perhaps = PERHAPS if face.nothing and value in (None, {}, 0, False) else ""
+            yield f"{perhaps}{name} is {value!r}, not {expected_of(keys, what, host)!r}"
 
 
 def is_right(trial: Trial, face: Face, keys: Keys, what: str, host: int, value: Any) -> bool:
