@@ -11,6 +11,7 @@ from pindb.redis.clients.base import refused
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.cluster import Cluster
 from pindb.redis.core.keys import KEY_FIRST, check_command
+from pindb.redis.core.methods import find_command
 from pindb.redis.core.names import read_word, with_plain_name
 from pindb.redis.core.pending import Command, Entry
 from pindb.redis.core.promises import Promise
@@ -55,21 +56,21 @@ class RedisBatch(MappingClient):
         # Functions that return calls with their promises. Only failed maps need them: making a `Call` for
         # each of thousands of keys takes time.
         self._calls: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
-        #: The current call of a method and its hosts, if the router chooses by calls.
-        self._target: tuple[Call, list[int]] | None = None
         self._uses_runs = self._router.goes_by_key and not self._router.routes_calls
 
     def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method on the hosts that the router chooses by `BaseRouter.get_dbs`."""
         call = Call(path, *get_values(args, kwargs))
         try:
-            self._target = call, self._router.get_dbs(*call)
+            hosts = self._router.get_dbs(*call)
         except HostListExhausted as error:
             return Result(self._reject(call, error))
-        try:
+        command = find_command(*call)
+        if command is None:
             return getattr(self, path)(*call.args, **call.kwargs)
-        finally:
-            self._target = None
+        words, options = tuple(map(get_value, command[0])), command[1]
+        check_command(words[0], words[1:])
+        return self._issue_call(words, self._keep_for(hosts, words, options, call))
 
     # These methods and their arguments are named as in MappingClient.
 
@@ -113,21 +114,24 @@ class RedisBatch(MappingClient):
             promise = self._keep(args, options)
         except HostListExhausted as error:
             return Result(self._reject(_call(args), error))
-        self._calls.append(lambda: iter([(_call(args), promise)]))
+        return self._issue_call(args, promise)
+
+    def _issue_call(self, words: Sequence[Any], promise: Promise) -> Result:
+        self._calls.append(lambda: iter([(_call(words), promise)]))
         return Result(promise)
 
     def _keep(self, args: tuple[Any, ...], options: dict[str, Any]) -> Promise:
-        if self._target is None:
-            router = self._router
-            if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
-                return super().execute_command(*args, **options)
-            found = find_hosts(router, args)
-            if found is None:
-                return super().execute_command(*args, **options)
-            call, hosts = None, found
-        else:
-            check_command(args[0], args[1:])
-            call, hosts = self._target
+        router = self._router
+        is_single = router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0]))
+        hosts = None if is_single else find_hosts(router, args)
+        if hosts is None:
+            return super().execute_command(*args, **options)
+        return self._keep_for(hosts, args, options)
+
+    def _keep_for(
+        self, hosts: Sequence[int], args: Sequence[Any], options: dict[str, Any], call: Call | None = None
+    ) -> Promise:
+        """Keep a command for hosts that are given; `call`: the method call that the router has seen."""
         promises = [Promise() for _ in hosts]
         if self._run:
             self._gather()

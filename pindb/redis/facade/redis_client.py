@@ -15,7 +15,7 @@ from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.facade.results import Result, get_value
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["ONE_HOST", "SCRIPT", "MultiHostClient", "TargetedClient", "find_hosts"]
+__all__ = ["ONE_HOST", "SCRIPT", "MultiHostClient", "find_hosts"]
 
 ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
 SCRIPT = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
@@ -76,31 +76,6 @@ class MultiHostClient(BaseClient):
             promise = client.execute_command(*args, **options)
         replies = get_settled(promise)
         return [replies[host_id] for host_id in hosts]
-
-
-class TargetedClient(BaseClient):
-    """Client that sends all commands to the given hosts. Has redis-py's methods.
-
-    Arguments:
-        client: the client that sends.
-        hosts: the ids of the hosts.
-        choose: see `RoutingClient.send_to`.
-    """
-
-    ONE_HOST = ONE_HOST
-    register_script = SCRIPT
-
-    def __init__(self, client: MultiHostClient, hosts: Sequence[int], choose: Callable[[], int]) -> None:
-        super().__init__(client._cluster)
-        self._client = client
-        self._hosts = hosts
-        self._choose = choose
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        words = tuple(map(get_value, args))
-        # The router has seen the call of a method, not the command: it could not refuse the command.
-        check_command(words[0], words[1:])
-        return self._client.send_to(self._hosts, words, options, self._choose)
 
 
 def find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:

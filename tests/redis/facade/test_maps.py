@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from pindb.redis import (
+    BaseRouter,
     CommandCancelled,
     Result,
     ResultPending,
@@ -93,6 +94,25 @@ def test_a_result_is_used_in_the_next_map(cluster: RoutedCluster) -> None:
     assert cluster.smembers("s") == {b"target", b"f"}
     assert values == [b"overwritten", b"f", b"target", b"target"]
     assert value == b"overwritten"
+
+
+class OnTheFirst(BaseRouter):
+    """A router that sees calls of methods, and knows one host."""
+
+    def get_dbs(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[int]:
+        return [0]
+
+
+@pytest.mark.parametrize("router", ["partition", OnTheFirst])
+def test_a_result_may_stand_inside_of_an_argument(create: Create, router: Any) -> None:
+    cluster = create(router)
+    cluster.set("a", "value")
+    with cluster.map() as conn:
+        result = conn.get("a")
+    cluster.hset("now", mapping={"f": result})
+    with cluster.map() as conn:
+        conn.hset("in a map", mapping={"f": result})
+    assert cluster.hgetall("now") == cluster.hgetall("in a map") == {b"f": b"value"}
 
 
 def test_a_result_cannot_be_used_within_its_block(cluster: RoutedCluster) -> None:
