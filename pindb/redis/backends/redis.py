@@ -8,16 +8,13 @@ from typing import Any
 import redis
 
 from pindb.redis.cluster import Cluster
-from pindb.redis.core.keys import check_command
-from pindb.redis.core.methods import find_command
 from pindb.redis.core.options import check_names, shown
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.facade.backend import BaseBackend, ClusterSettings
 from pindb.redis.facade.cluster import RoutedCluster, check_workers, get_by_path
 from pindb.redis.facade.maps import ResultMap
 from pindb.redis.facade.redis_batch import RedisBatch
-from pindb.redis.facade.redis_client import MultiHostClient
-from pindb.redis.facade.results import get_value
+from pindb.redis.facade.redis_client import MultiHostClient, find_called_command
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.options import find_router
 from pindb.redis.topology.hosts import OPTIONS, Host
@@ -123,13 +120,11 @@ class RoutedRedis(RoutedCluster):
         return method
 
     def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        command = find_command(path, args, kwargs)
+        command = find_called_command(path, args, kwargs)
         if command is not None:
-            words, options = tuple(map(get_value, command[0])), command[1]
-            # The router has seen the call of a method, not the command: it could not refuse the command.
-            check_command(words[0], words[1:])
-            choose = lambda: self.router.get_dbs(path, args, kwargs)[0]  # noqa: E731
-            return self._client.send_to(hosts, words, options, choose)
+            return self._client.send_to(
+                hosts, *command, choose=lambda: self.router.get_dbs(path, args, kwargs)[0]
+            )
         results = [get_by_path(self.get_connection(host_id), path)(*args, **kwargs) for host_id in hosts]
         return results[0] if len(results) == 1 else results
 

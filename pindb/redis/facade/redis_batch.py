@@ -10,14 +10,13 @@ from redis.commands.helpers import list_or_args
 from pindb.redis.clients.base import refused
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.cluster import Cluster
-from pindb.redis.core.keys import KEY_FIRST, check_command
-from pindb.redis.core.methods import find_command
+from pindb.redis.core.keys import KEY_FIRST
 from pindb.redis.core.names import read_word, with_plain_name
 from pindb.redis.core.pending import Command, Entry
 from pindb.redis.core.promises import Promise
 from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import Call, HostListExhausted, UnroutableCommand
-from pindb.redis.facade.redis_client import ONE_HOST, SCRIPT, find_hosts
+from pindb.redis.facade.redis_client import ONE_HOST, SCRIPT, find_called_command, find_hosts
 from pindb.redis.facade.results import Result, get_value, get_values
 
 __all__ = ["RedisBatch"]
@@ -65,11 +64,10 @@ class RedisBatch(MappingClient):
             hosts = self._router.get_dbs(*call)
         except HostListExhausted as error:
             return Result(self._reject(call, error))
-        command = find_command(*call)
+        command = find_called_command(*call)
         if command is None:
             return getattr(self, path)(*call.args, **call.kwargs)
-        words, options = tuple(map(get_value, command[0])), command[1]
-        check_command(words[0], words[1:])
+        words, options = command
         return self._issue_call(words, self._keep_for(hosts, words, options, call))
 
     # These methods and their arguments are named as in MappingClient.

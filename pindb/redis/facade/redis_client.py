@@ -8,6 +8,7 @@ from typing import Any
 from pindb.redis.clients.base import BaseClient, refused
 from pindb.redis.cluster import Cluster
 from pindb.redis.core.keys import KEY_FIRST, check_command
+from pindb.redis.core.methods import find_command
 from pindb.redis.core.names import with_plain_name
 from pindb.redis.core.promises import get_settled
 from pindb.redis.core.splitting import can_split
@@ -15,7 +16,7 @@ from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.facade.results import Result, get_value
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["ONE_HOST", "SCRIPT", "MultiHostClient", "find_hosts"]
+__all__ = ["ONE_HOST", "SCRIPT", "MultiHostClient", "find_called_command", "find_hosts"]
 
 ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
 SCRIPT = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
@@ -89,3 +90,24 @@ def find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
         if router.by_key and can_split(words[0]):
             return None
         raise
+
+
+def find_called_command(
+    path: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]] | None:
+    """Return the command of a method call whose hosts the router has chosen by the call.
+
+    Returns:
+        The words, with values in place of results, and redis-py's options for the reply; None if the method
+        sends no command.
+
+    Raises:
+        UnroutableCommand: the command changes its connection, which is shared. The router has not seen the
+            command, so it could not refuse it.
+    """
+    command = find_command(path, args, kwargs)
+    if command is None:
+        return None
+    words = tuple(map(get_value, command[0]))
+    check_command(words[0], words[1:])
+    return words, command[1]
