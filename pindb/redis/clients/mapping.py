@@ -13,8 +13,9 @@ from pindb.redis.clients.base import ClientsCluster
 from pindb.redis.clients.queueing import QueueingClient
 from pindb.redis.core.errors import NamedHost
 from pindb.redis.core.keys import KEY_FIRST, check_command
+from pindb.redis.core.merging import CommandRun, Entry
 from pindb.redis.core.names import read_word, with_plain_name
-from pindb.redis.core.pending import Command, CommandRun, Entry
+from pindb.redis.core.pending import Command
 from pindb.redis.core.promises import Promise, reject_all
 from pindb.redis.core.retries import is_callers, too_many_retries, was_refused
 from pindb.redis.core.splitting import Part, can_split, check_words, merge_replies, split
@@ -85,7 +86,7 @@ class MappingClient(QueueingClient):
 
     def get_many(self, keys: Sequence[Any]) -> list[Promise]:
         """Queue a GET for each key, and return their promises. Faster than calls of `get`."""
-        return self._issue_run(list(keys), [], ())
+        return self._issue_run(keys, ())
 
     def set_many(self, keys: Sequence[Any], values: Sequence[Any], px: int | None = None) -> list[Promise]:
         """Queue a SET for each key, and return their promises. Faster than calls of `set`.
@@ -95,8 +96,7 @@ class MappingClient(QueueingClient):
             values: the values, in the order of the keys.
             px: the time to live, in milliseconds; None: no expiry.
         """
-        tail = () if px is None else ("PX", px)
-        return self._issue_run(list(keys), list(values), tail) if keys else []
+        return self._issue_run(keys, values, () if px is None else ("PX", px)) if keys else []
 
     def delete_many(self, keys: Sequence[Any]) -> list[tuple[Part, Promise]]:
         """Queue DELs of up to 1,000 keys each for the hosts of the keys.
@@ -110,11 +110,12 @@ class MappingClient(QueueingClient):
         self._issued.append([promise for _, promise in pairs])
         return pairs
 
-    def _issue_run(self, keys: list[Any], values: list[Any], tail: tuple[Any, ...]) -> list[Promise]:
-        if self._run:
-            self._gather()
+    def _issue_run(
+        self, keys: Sequence[Any], values: Sequence[Any], tail: tuple[Any, ...] = ()
+    ) -> list[Promise]:
+        self._gather()
         run = [Promise() for _ in keys]
-        self._add_run(keys, values, run, tail)
+        self._add_run(CommandRun(list(keys), list(values), run, self.auto_batch, tail))
         return run
 
     def _gather(self) -> bool:
@@ -124,50 +125,38 @@ class MappingClient(QueueingClient):
                 # An exception, for example of a signal handler, interrupted get() or set() before it returned
                 # a promise.
                 del keys[len(run) :], values[len(run) :]
-            self._add_run(keys, values, run, ())
+            self._add_run(CommandRun(keys, values, run, self.auto_batch))
             self._start_run()
         return not self._has_refused
 
     def _promises(self) -> Iterator[Promise]:
         return chain(super()._promises(), self._run)
 
-    def _add_run(self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]) -> None:
-        self._issued.append(run)
+    def _add_run(self, run: CommandRun) -> None:
+        self._issued.append(run.promises)
         try:
-            groups = self._group_run(keys, values, tail)
+            self._buffer_run(run)
         except Exception:
-            self._gather_singly(keys, values, run, tail)
+            # The router refuses keys: reject the promises of only these.
+            for place, promise in enumerate(run.promises):
+                try:
+                    self._buffer_run(run.at([place]))
+                except Exception as error:
+                    self._has_refused = True
+                    promise.reject(error)
+
+    def _buffer_run(self, run: CommandRun) -> None:
+        router = self._router
+        if router.goes_by_command:
+            groups = router.group_commands(run.name, list(run.arguments()))
         else:
-            self._buffers.add_run(groups, keys, values, run, self.auto_batch, tail)
+            groups = router.group_keys(run.keys)
+        self._buffers.add_run(groups, run)
 
     def _forget(self) -> None:
         super()._forget()
         self._start_run()
         self._has_refused = False
-
-    def _gather_singly(
-        self, keys: list[Any], values: list[Any], run: list[Promise], tail: tuple[Any, ...]
-    ) -> None:
-        """Queue a run with keys that the router refuses, and reject the promises of only these keys."""
-        for i, (key, promise) in enumerate(zip(keys, run, strict=True)):
-            try:
-                groups = self._group_run([key], values[i : i + 1], tail)
-            except Exception as error:
-                self._has_refused = True
-                promise.reject(error)
-            else:
-                self._buffers.add_run(groups, [key], values[i : i + 1], [promise], self.auto_batch, tail)
-
-    def _group_run(self, keys: list[Any], values: list[Any], tail: tuple[Any, ...]) -> dict[int, list[int]]:
-        """Group a run of GETs, or of SETs if there are `values`, by host. Return indexes by host id."""
-        router = self._router
-        if not router.goes_by_command:
-            return router.group_keys(keys)
-        if values:
-            return router.group_commands(
-                "SET", [(key, value, *tail) for key, value in zip(keys, values, strict=True)]
-            )
-        return router.group_commands("GET", [(key,) for key in keys])
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Queue a command for the host of its key, and return a promise of its reply.
@@ -298,16 +287,15 @@ class MappingClient(QueueingClient):
         return None
 
     def _route_again(self, entry: Entry) -> None:
-        router = self._router
         if isinstance(entry, CommandRun):
-            groups = self._group_run(entry.keys, entry.values, entry.tail)
-            self._buffers.add_run(groups, entry.keys, entry.values, entry.promises, entry.merges, entry.tail)
-        elif len(entry.words) > 2 and router.by_key and can_split(entry.words[0]):
+            self._buffer_run(entry)
+            return
+        name, args = entry.words[0], entry.words[1:]
+        if len(args) > 1 and self._router.by_key and can_split(name):
             # The keys were on one host, and may be on several other hosts now.
-            entry.promise.resolve(self._split(read_word(entry.words[0]).upper(), entry.words[1:]))
+            entry.promise.resolve(self._split(read_word(name).upper(), args))
         else:
-            host_id = router.get_host_for_command(entry.words[0], entry.words[1:])
-            self._buffers.add(host_id, entry)
+            self._buffers.add(self._router.get_host_for_command(name, args), entry)
 
     def _heard_from(self, host: NamedHost) -> None:
         if self._router.down_connections:

@@ -15,8 +15,8 @@ from pindb.redis.clients.base import BaseClient, ClientsCluster, refused
 from pindb.redis.core.batches import HostBatch
 from pindb.redis.core.buffers import Buffers
 from pindb.redis.core.errors import NamedHost
+from pindb.redis.core.merging import Entry
 from pindb.redis.core.options import shown
-from pindb.redis.core.pending import Entry
 from pindb.redis.core.promises import Promise, for_each, reject_all
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
 from pindb.redis.io.exchange import exchange, finish

@@ -8,18 +8,18 @@ has happened, the client calls `settle`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from redis.client import NEVER_DECODE
 from redis.exceptions import DataError, RedisError
 
-from pindb.redis.core.errors import NamedHost, at_host, located, undecodable
+from pindb.redis.core.errors import NamedHost, at_host, undecodable
+from pindb.redis.core.merging import Entry
 from pindb.redis.core.outages import find_outage
 from pindb.redis.core.packing import Packer
-from pindb.redis.core.pending import Callbacks, Command, Entry, MergedReply, PendingReply, Returned
-from pindb.redis.core.promises import reject_all
+from pindb.redis.core.pending import Answering, Callbacks, Command
+from pindb.redis.core.promises import for_each, reject_all
 from pindb.redis.core.replies import NOT_ENOUGH, PUSH, UNREADABLE, holds_part, make_reader, unreadable
 from pindb.redis.exceptions import CommandCancelled, HostConnectionError, HostTimeoutError
 
@@ -30,6 +30,20 @@ ENOUGH = 16 * 1024
 
 #: What packing raises for words that cannot be sent. Other exceptions are a signal handler's, for example.
 UNPACKABLE = (RedisError, TypeError, ValueError, OverflowError)
+
+
+class Returned(NamedTuple):
+    """Commands that may be sent to another server.
+
+    They certainly did not run, or they only read; their promises are pending.
+
+    Attributes:
+        entries: the commands; none where the server failed and nothing may be sent again.
+        error: why the server did not answer them.
+    """
+
+    entries: list[Entry]
+    error: RedisError
 
 
 class HostBatch:
@@ -63,11 +77,12 @@ class HostBatch:
         self._callbacks = callbacks
         self._end = end
         self._is_started = False
-        self._pending: list[PendingReply] = []
+        self._pending: list[Entry] = []
         self._unpackable: list[tuple[Command, RedisError]] = []
         self._expected = 0
         # The places of the replies that the reader must not decode.
         self._undecoded: set[int] = set()
+        self._decode: Callable[[Any], Any] | None = None
         self._reader: Any = None
         self._timeout: float | None = None
         self._quiet_until: float | None = None
@@ -86,20 +101,18 @@ class HostBatch:
             timeout: for how long the server may make no progress, in seconds; None: for ever.
             now: the time.
         """
-        pack, decodes = Packer(encoder), encoder.decode_responses
+        pack = Packer(encoder)
+        self._decode = encoder.decode if encoder.decode_responses else None
         data: list[bytes] = []
         expected = 0
         for entry in self._entries:
-            if isinstance(entry, Command) and NEVER_DECODE in entry.options:
-                self._undecoded.add(expected)
             try:
                 packed = entry.pack(pack)
             except UNPACKABLE:
                 packed = self._pack_singly(entry, pack)
             for part, pending in packed:
-                if decodes and isinstance(pending, MergedReply) and pending.name == "MGET":
+                if self._decode and pending.is_raw:
                     self._undecoded.add(expected)
-                    pending.decode = encoder.decode
                 data.append(part)
                 self._pending.append(pending)
                 expected += pending.count
@@ -110,16 +123,16 @@ class HostBatch:
         self.unsent = memoryview(b"".join(data))
         self._is_started = True
 
-    def _pack_singly(self, entry: Entry, pack: Packer) -> list[tuple[bytes, PendingReply]]:
+    def _pack_singly(self, entry: Entry, pack: Packer) -> list[tuple[bytes, Command]]:
         """Pack the commands of an entry that can be packed; the others are rejected at the end."""
-        packed: list[tuple[bytes, PendingReply]] = []
+        packed: list[tuple[bytes, Command]] = []
         for command in entry.commands():
             try:
                 packed += command.pack(pack)
             except UNPACKABLE as error:
                 # redis-py's encoder has an exception of its own for types that it does not take.
                 reason = error if isinstance(error, RedisError) else DataError(str(error))
-                self._unpackable.append((command, located(reason, self.host, command.words[:2])))
+                self._unpackable.append((command, reason))
         return packed
 
     def note_sent(self, number: int) -> None:
@@ -245,45 +258,40 @@ class HostBatch:
         if not self._is_started:
             self.returned.append(Returned(self._entries, error))
             return
-        replies = self.replies
         is_repeatable = isinstance(error, (HostConnectionError, HostTimeoutError))
-        raised: Exception | None = None
         unanswered: list[Entry] = []
-        refused: list[Returned] = []
+        answering = Answering(self.host, self._callbacks, self._decode, refused=[])
+
+        def settle(pending: Entry, replies: list[Any]) -> None:
+            if replies:
+                self.is_fine &= pending.settle(replies, answering)
+            if len(replies) < pending.count:
+                again = pending.find_repeatable(len(replies)) if is_repeatable else None
+                if again is not None:
+                    unanswered.append(again)
+                else:
+                    self.is_fine = False
+                    pending.fail(error, len(replies))
+
+        try:
+            for_each(settle, self._with_replies())
+        finally:
+            refused = answering.refused
+            if refused:
+                last = at_host(refused[-1][1], self.host)
+                self.returned.append(Returned([entry for entry, _ in refused], last))
+            if self.error is not None:
+                self.returned.append(Returned(unanswered, error))
+
+    def _with_replies(self) -> Iterator[tuple[Entry, list[Any]]]:
+        """Return what waits for replies, each with those that came."""
         start = 0
         for pending in self._pending:
             end = start + pending.count
-            try:
-                if start < len(replies):
-                    settled = pending.settle(replies[start:end], self.host, self._callbacks)
-                    if isinstance(settled, Returned):
-                        refused.append(settled)
-                    else:
-                        self.is_fine &= settled
-                if end > len(replies):
-                    came = max(len(replies) - start, 0)
-                    again = pending.find_repeatable(came) if is_repeatable else None
-                    if again is not None:
-                        unanswered.append(again)
-                    else:
-                        self.is_fine = False
-                        pending.fail(error, came)
-            except Exception as error_of_callback:
-                raised = raised or error_of_callback
+            yield pending, self.replies[start:end]
             start = end
         for command, reason in self._unpackable:
-            self.is_fine = False
-            try:
-                command.fail(reason)
-            except Exception as error_of_callback:
-                raised = raised or error_of_callback
-        if refused:
-            entries = list(chain.from_iterable(some.entries for some in refused))
-            self.returned.append(Returned(entries, at_host(refused[-1].error, self.host)))
-        if self.error is not None:
-            self.returned.append(Returned(unanswered, error))
-        if raised is not None:
-            raise raised
+            yield command, [reason]
 
     def reject(self, returned: Returned, error: RedisError) -> None:
         """Reject the promises of commands that no other server gets."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
-from operator import itemgetter
-from typing import Any
 
-from pindb.redis.core.pending import Command, CommandRun, Entry
-from pindb.redis.core.promises import Promise, reject_all
+from pindb.redis.core.merging import CommandRun, Entry
+from pindb.redis.core.pending import Command
+from pindb.redis.core.promises import reject_all
 from pindb.redis.exceptions import CommandCancelled
 
 __all__ = ["Buffers"]
-
-
-def _at(places: list[int], items: list[Any]) -> Sequence[Any]:
-    """Return the items at some places. (itemgetter loops in C; for a single place it returns no tuple.)"""
-    return itemgetter(*places)(items) if len(places) > 1 else [items[places[0]]]
 
 
 class Buffers:
@@ -34,34 +28,20 @@ class Buffers:
         """Add a command for a host."""
         self._entries.setdefault(host_id, []).append(command)
 
-    def add_run(
-        self,
-        groups: Mapping[int, list[int]],
-        keys: list[Any],
-        values: list[Any],
-        promises: list[Promise],
-        merges: bool,
-        tail: tuple[Any, ...] = (),
-    ) -> None:
-        """Add a GET of each key, or a SET of each key to its value.
+    def add_run(self, groups: Mapping[int, list[int]], run: CommandRun) -> None:
+        """Add a run for several hosts.
 
         Arguments:
-            groups: for each host the places in `keys` of the keys that it has.
-            keys: the keys.
-            values: the values; empty for GETs.
-            promises: the promises.
-            merges, tail: see `CommandRun`.
+            groups: for each host the places in `run` of the commands that it gets.
+            run: the run.
         """
         for host_id, places in groups.items():
             entries = self._entries.setdefault(host_id, [])
-            run = entries[-1] if entries else None
-            if not isinstance(run, CommandRun) or bool(run.values) != bool(values) or run.tail != tail:
-                run = CommandRun(merges, tail)
-                entries.append(run)
-            run.keys += _at(places, keys)
-            run.promises += _at(places, promises)
-            if values:
-                run.values += _at(places, values)
+            part, last = run.at(places), entries[-1] if entries else None
+            if isinstance(last, CommandRun) and (last.name, last.tail) == (run.name, run.tail):
+                last.extend(part)
+            else:
+                entries.append(part)
 
     def cancel(self, error: CommandCancelled) -> None:
         """Drop all commands and reject their promises."""

@@ -11,7 +11,7 @@ from redis.exceptions import DataError, InvalidResponse, RedisError
 from pindb.redis.core.names import read_word
 from pindb.redis.core.packing import Packer
 
-__all__ = ["LONGEST", "Part", "can_split", "check_words", "merge_replies", "split"]
+__all__ = ["LONGEST", "Part", "can_split", "check_reply", "check_words", "merge_replies", "split"]
 
 #: Commands that can be split, with the number of arguments for each key.
 SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
@@ -86,9 +86,12 @@ def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
     return parts
 
 
-def no_reply(number: int, reply: Any) -> InvalidResponse:
-    """Return the error for a reply that a command of so many keys cannot have."""
-    what = f"a list of {len(reply)}" if isinstance(reply, list) else f"{type(reply).__name__}"
+def check_reply(name: str, number: int, reply: Any) -> InvalidResponse | None:
+    """Return an error if the reply is one that a command of so many keys cannot have, or else None."""
+    is_list = isinstance(reply, list)
+    if name == "MSET" or (is_list and len(reply) == number if name == "MGET" else type(reply) is int):
+        return None
+    what = f"a list of {len(reply)}" if is_list else f"{type(reply).__name__}"
     return InvalidResponse(
         f"A command of {number} keys was answered with {what}. Is there something between pindb and the "
         "server?"
@@ -126,10 +129,8 @@ def merge_replies(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> A
         redis.InvalidResponse: a reply is one that the command cannot have.
     """
     for part, reply in zip(parts, replies, strict=True):
-        number = len(part.places)
-        is_fine = len(reply) == number if type(reply) is list else name != "MGET"
-        if not is_fine or (name not in ("MGET", "MSET") and type(reply) is not int):
-            error = no_reply(number, reply)
+        error = check_reply(name, len(part.places), reply)
+        if error is not None:
             raise InvalidResponse(f"{name} on host {part.host_id}: {error}")
     if name == "MGET":
         values: list[Any] = [None] * sum(len(part.places) for part in parts)

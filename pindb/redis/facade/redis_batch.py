@@ -11,8 +11,9 @@ from pindb.redis.clients.base import refused
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.cluster import Cluster
 from pindb.redis.core.keys import KEY_FIRST
+from pindb.redis.core.merging import Entry
 from pindb.redis.core.names import read_word, with_plain_name
-from pindb.redis.core.pending import Command, Entry
+from pindb.redis.core.pending import Command
 from pindb.redis.core.promises import Promise
 from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import Call, HostListExhausted, UnroutableCommand

@@ -17,9 +17,10 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.connection import DefaultParser
 
 from pindb.redis import CommandCancelled, HostConnectionError, HostTimeoutError, HostUnavailableError, Promise
-from pindb.redis.core import pending, replies
+from pindb.redis.core import merging, replies
 from pindb.redis.core.batches import ENOUGH, HostBatch
-from pindb.redis.core.pending import Command, CommandRun, Entry
+from pindb.redis.core.merging import CommandRun, Entry
+from pindb.redis.core.pending import Command
 from pindb.redis.core.replies import NOT_ENOUGH, PythonReader
 
 PUSH = b">2\r\n+invalidate\r\n*1\r\n$5\r\n:9\r\n+\r\n"
@@ -38,7 +39,7 @@ class Host:
 @pytest.fixture(autouse=True)
 def short_merges(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of a few keys is several MGETs."""
-    monkeypatch.setattr(pending, "LONGEST", 3)
+    monkeypatch.setattr(merging, "LONGEST", 3)
 
 
 @contextlib.contextmanager
@@ -82,11 +83,9 @@ class Spec:
     def make(self) -> Entry:
         if self.kind != "run":
             return Command(self.words, self.options, Promise())
-        run = CommandRun(self.merges, self.tail)
-        run.keys = list(self.words)
-        run.values = [f"value of {key}" for key in self.words] if self.is_set else []
-        run.promises = [Promise() for _ in self.words]
-        return run
+        values = [f"value of {key}" for key in self.words] if self.is_set else []
+        promises = [Promise() for _ in self.words]
+        return CommandRun(list(self.words), values, promises, self.merges, self.tail)
 
 
 KEYS = st.sampled_from(["a", "b", "ü", "key:1", b"\x00\xff"])
@@ -431,6 +430,7 @@ def test_only_the_refused_commands_of_a_run_are_given_back() -> None:
     assert found["promises"][2] == ("rejected", ("ResponseError", "GET 'c' on host 7: y"))
     assert found["returned"][0][0] == [("GET", "b")]
     assert found["answered"]
+    assert not found["fine"]
 
 
 # ---- connections that were never made, and time --------------------------------------------------
