@@ -17,9 +17,9 @@ from pindb.redis.core.merging import CommandRun, Entry
 from pindb.redis.core.names import read_word, with_plain_name
 from pindb.redis.core.pending import Command
 from pindb.redis.core.promises import Promise, reject_all
-from pindb.redis.core.retries import is_callers, too_many_retries, was_refused
+from pindb.redis.core.retries import Retries
 from pindb.redis.core.splitting import Part, can_split, check_words, merge_replies, split
-from pindb.redis.exceptions import HostConnectionError, HostTimeoutError
+from pindb.redis.exceptions import HostConnectionError
 
 __all__ = ["MappingClient"]
 
@@ -49,9 +49,6 @@ class MappingClient(QueueingClient):
         self.split_multi_key = split_multi_key
         self._router = cluster.get_router()
         self._has_refused = False
-        self._retries_left = self._retry_round = 0
-        self._given_up: set[int] = set()
-        self._late_round: int | None = None
         # The current run of GETs or plain SETs: it is routed as a whole, which is faster than key by key.
         self._start_run()
 
@@ -247,36 +244,14 @@ class MappingClient(QueueingClient):
 
     def _send(self, timeout: float | None) -> bool:
         if not self._sending.is_under_way:
-            self._retries_left = self._cluster.max_connection_retries
-            self._given_up.clear()
-            self._late_round = None
+            self._retries = Retries(self._router, self._cluster.max_connection_retries)
         return super()._send(timeout)
 
     def _take_back(self, host: NamedHost, entries: list[Entry], error: RedisError) -> RedisError | None:
         is_out = self._cluster.note_outage(host.host_id, error)
-        if not self._router.retryable or not isinstance(error, (HostConnectionError, HostTimeoutError)):
-            return error
-        if is_callers(error):
-            return error
-        number = self._cluster.max_connection_retries
-        if number and (is_out or was_refused(error)):
-            self._router.mark_connection_down(host.host_id)
-            self._given_up.add(host.host_id)
-        if isinstance(error, HostTimeoutError) and error.sent:
-            # Two timeouts are enough: the next host may take as long.
-            if not (number and is_out and self._late_round in (None, self._round)):
-                return error
-            self._late_round = self._round
-        if not entries:
-            return None
-        if self._retry_round != self._round:
-            if not self._retries_left:
-                return too_many_retries(number, error) if number else error
-            self._retries_left -= 1
-            self._retry_round = self._round
-            # A host that has refused commands of this batch is not tried again in it, however long it takes.
-            for host_id in self._given_up.intersection(self._router.down_connections):
-                self._router.mark_connection_down(host_id)
+        end = self._retries.end(host.host_id, error, bool(entries), is_out, self._round)
+        if end is not None:
+            return end
         for entry in entries:
             try:
                 self._route_again(entry)

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from pindb.redis.clients.base import BaseClient, ClientsCluster
 from pindb.redis.clients.fanout import FanoutClient
 from pindb.redis.clients.locks import RoutedLock
 from pindb.redis.clients.mapping import MappingClient
-from pindb.redis.core.errors import at_host, located
+from pindb.redis.core.errors import explained
 from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.names import with_plain_name
-from pindb.redis.core.outages import BLOCKING, find_outage
+from pindb.redis.core.outages import BLOCKING
 from pindb.redis.core.promises import get_settled
-from pindb.redis.core.retries import may_retry, reads_only, too_many_retries, was_refused
+from pindb.redis.core.retries import LOST, Retries, reads_only
 from pindb.redis.core.splitting import can_split
-from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, UnroutableCommand
+from pindb.redis.exceptions import HostTimeoutError, UnroutableCommand
 
 __all__ = ["RoutingClient"]
 
@@ -91,11 +89,14 @@ class RoutingClient(BaseClient):
         Raises:
             redis.RedisError: see `execute_command`.
         """
-        client: Any = self._cluster.get_local_client(host_id)
         try:
-            reply = client.execute_command(*args, **options)
+            return self._send(host_id, args, options)
         except RedisError as error:
             return self._elsewhere(error, host_id, args, options, choose)
+
+    def _send(self, host_id: int, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        client: Any = self._cluster.get_local_client(host_id)
+        reply = client.execute_command(*args, **options)
         router = self._cluster.get_router()
         if router.down_connections:
             router.heard_from(host_id)
@@ -127,44 +128,23 @@ class RoutingClient(BaseClient):
     ) -> Any:
         """Send a failed command to another host if it may be retried there; otherwise raise the error."""
         cluster, router = self._cluster, self._cluster.get_router()
-        retries = cluster.max_connection_retries if router.retryable else 0
-        has_waited = False
-        for retries_left in reversed(range(retries + 1)):
-            cause, error = error.__cause__, self._explained(error, host_id, args)
-            is_late = isinstance(error, HostTimeoutError) and error.sent
-            is_out = not (is_late and args[0] in BLOCKING) and cluster.note_outage(host_id, error)
-            if not isinstance(error, (HostConnectionError, HostTimeoutError)) and router.down_connections:
+        retries = Retries(router, cluster.max_connection_retries)
+        while True:
+            error = explained(error, cluster.get_endpoint(host_id)[0], args)
+            is_lost = isinstance(error, LOST)
+            if router.down_connections and not is_lost:
                 router.heard_from(host_id)
-            if retries and (is_out or was_refused(error)):
-                router.mark_connection_down(host_id)
-            # Two timeouts are enough: the next host may take as long.
-            is_read_again = is_late and is_out and not has_waited and reads_only(args[0])
-            if not retries or not (is_read_again or may_retry(error, args[0])):
-                raise error from cause
-            has_waited |= is_late
-            if not retries_left:
-                break
+            may_wait = isinstance(error, HostTimeoutError) and error.sent and args[0] in BLOCKING
+            is_out = not may_wait and cluster.note_outage(host_id, error)
+            may_repeat = reads_only(args[0]) or not getattr(error, "sent", True)
+            end = retries.end(host_id, error, may_repeat, is_out)
+            if end is not None:
+                raise end from end.__cause__
             host_id = router.get_host_for_command(args[0], args[1:]) if choose is None else choose()
-            client: Any = cluster.get_local_client(host_id)
             try:
-                reply = client.execute_command(*args, **options)
+                return self._send(host_id, args, options)
             except RedisError as again:
                 error = again
-            else:
-                if router.down_connections:
-                    router.heard_from(host_id)
-                return reply
-        raise too_many_retries(retries, error) from error
-
-    def _explained(self, error: RedisError, host_id: int, words: Sequence[Any]) -> RedisError:
-        """Return redis-py's error with the host in its message."""
-        host = self._cluster.get_endpoint(host_id)[0]
-        if find_outage(error) or isinstance(error, (RedisConnectionError, RedisTimeoutError)):
-            return at_host(error, host)
-        if isinstance(error, InvalidResponse):
-            # As in maps: the position in the stream of replies is unknown, so the connection is broken.
-            return at_host(RedisConnectionError(str(error)), host)
-        return located(error, host, words[:2]) if isinstance(error, ResponseError) else error
 
     def close(self) -> None:
         """Do nothing, for code that closes redis-py's clients. The connections belong to the cluster."""

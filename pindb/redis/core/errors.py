@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.core.cluster_mode import name_mode
 from pindb.redis.core.names import read_word
-from pindb.redis.core.outages import FULL, unavailable
+from pindb.redis.core.outages import FULL, find_outage, unavailable
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
 
-__all__ = ["NamedHost", "at_host", "located", "undecodable"]
+__all__ = ["NamedHost", "at_host", "explained", "located", "undecodable"]
 
 
 class NamedHost(Protocol):
@@ -47,7 +47,8 @@ def at_host(error: Exception, host: object) -> RedisError:
         )
     if isinstance(error, RedisTimeoutError):
         kind = HostTimeoutError
-    elif kind is RedisConnectionError or not isinstance(error, RedisError):
+    elif kind in (RedisConnectionError, InvalidResponse) or not isinstance(error, RedisError):
+        # After an invalid response, the position in the stream of replies is unknown.
         kind = HostConnectionError
     # Others keep their type: AuthenticationError, for example.
     told: RedisError = kind(f"{host}: {error}")
@@ -55,6 +56,17 @@ def at_host(error: Exception, host: object) -> RedisError:
         told.sent = getattr(error, "sent", True)
         if isinstance(told, HostTimeoutError):
             told.by_caller = getattr(error, "by_caller", False)
+    return told
+
+
+def explained(error: RedisError, host: object, words: Sequence[Any]) -> RedisError:
+    """Return the error of a single command of redis-py's as one that names the host."""
+    if isinstance(error, ResponseError) and not find_outage(error):
+        return located(error, host, words[:2])
+    if not isinstance(error, (RedisConnectionError, RedisTimeoutError, InvalidResponse, ResponseError)):
+        return error
+    told = at_host(error, host)
+    told.__cause__ = error.__cause__
     return told
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from redis.exceptions import RedisError
 
 from pindb.redis.core.commands import READONLY
 from pindb.redis.core.names import read_word
@@ -13,35 +16,10 @@ from pindb.redis.exceptions import (
     PoolExhausted,
 )
 
-__all__ = ["is_callers", "may_retry", "reads_only", "too_many_retries", "was_refused"]
+__all__ = ["LOST", "Retries", "reads_only"]
 
-
-def was_refused(error: BaseException | None) -> bool:
-    """Return whether the host refused the connection, so that nothing was sent.
-
-    An exhausted pool, and a caller whose time is up, say nothing about the host.
-    """
-    return (
-        isinstance(error, (HostConnectionError, HostTimeoutError))
-        and not error.sent
-        and not is_callers(error)
-    )
-
-
-def is_callers(error: BaseException | None) -> bool:
-    """Return whether the caller's own limits are the reason, so that another host would not help."""
-    return isinstance(error, PoolExhausted) or (isinstance(error, HostTimeoutError) and error.by_caller)
-
-
-def may_retry(error: BaseException | None, command: Any) -> bool:
-    """Return whether a command that failed with `error` may be sent again.
-
-    Any command may be sent again if it was not sent. One that only reads may also be sent again after its
-    connection broke, but not after a timeout: it would take as long again.
-    """
-    if is_callers(error):
-        return False
-    return was_refused(error) or (isinstance(error, HostConnectionError) and reads_only(command))
+#: The errors of a host that did not answer.
+LOST = (HostConnectionError, HostTimeoutError)
 
 
 def reads_only(command: Any) -> bool:
@@ -49,6 +27,73 @@ def reads_only(command: Any) -> bool:
     return read_word(command).upper() in READONLY
 
 
-def too_many_retries(number: int, error: BaseException) -> MaxRetriesExceededError:
-    """Return the error for a command that so many other hosts refused; the last with `error`."""
-    return MaxRetriesExceededError(f"Gave up after {number} retries (max_connection_retries). Last: {error}")
+class MarkingRouter(Protocol):
+    """The part of a router that marks hosts as down."""
+
+    @property
+    def retryable(self) -> bool: ...
+
+    @property
+    def down_connections(self) -> Mapping[int, float]: ...
+
+    def mark_connection_down(self, host_id: int) -> None: ...
+
+
+class Retries:
+    """The retries of one call, or of all commands of a map.
+
+    Arguments:
+        router: marks hosts, and chooses other ones.
+        number: how often commands are sent again, if the router has other hosts.
+    """
+
+    def __init__(self, router: MarkingRouter, number: int) -> None:
+        self._router = router
+        self._number = self._left = number if router.retryable else 0
+        self._round = 0
+        self._late_round: int | None = None
+        self._refused: set[int] = set()
+
+    def end(
+        self,
+        host_id: int,
+        error: RedisError,
+        may_repeat: bool,
+        is_out: bool = False,
+        round: int | None = None,
+    ) -> RedisError | None:
+        """Return the error with which commands fail that a host did not answer; None: another host gets them.
+
+        Arguments:
+            host_id: the host, which is marked down if it refused the connection.
+            error: why it did not answer. The caller's own limits say nothing about the host.
+            may_repeat: whether the commands did not run, or only read.
+            is_out: whether the host serves nobody, so that reads that were late there are sent again, once.
+            round: the number of the exchange, which several hosts may fail in; None: the next one.
+        """
+        round = round or self._round + 1
+        is_callers = isinstance(error, PoolExhausted) or getattr(error, "by_caller", False)
+        if not self._number or is_callers or not isinstance(error, LOST):
+            return error
+        if is_out or not error.sent:
+            self._router.mark_connection_down(host_id)
+            self._refused.add(host_id)
+        if isinstance(error, HostTimeoutError) and error.sent:
+            # Two timeouts are enough: the next host may take as long.
+            if not is_out or self._late_round not in (None, round):
+                return error
+            self._late_round = round
+        if not may_repeat:
+            return error
+        if self._round != round:
+            if not self._left:
+                text = f"Gave up after {self._number} retries (max_connection_retries). Last: {error}"
+                told = MaxRetriesExceededError(text)
+                told.__cause__ = error
+                return told
+            self._left -= 1
+            self._round = round
+            # A host that has refused these commands is not tried again for them, however long they take.
+            for refused in self._refused.intersection(self._router.down_connections):
+                self._router.mark_connection_down(refused)
+        return None

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from pindb.redis.core.promises import Promise, reject_all
-from pindb.redis.core.retries import too_many_retries, was_refused
+from pindb.redis.core.retries import Retries
 from pindb.redis.exceptions import (
     Call,
     ClusterConfigError,
@@ -84,19 +84,16 @@ class ConnectionCluster(RoutedCluster):
     def call_one(self, host_id: int, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method on a host, or on another one if that host refuses the connection."""
         router = self._router
-        retries = self._retries if router.retryable else 0
-        for retries_left in reversed(range(retries + 1)):
+        retries = Retries(router, self._retries)
+        while True:
             try:
                 result = self.get_connection(host_id).call(path, args, kwargs)
-            except (HostConnectionError, HostTimeoutError) as error:
-                if not retries or not was_refused(error):
-                    raise
-                router.mark_connection_down(host_id)
-                if not retries_left:
-                    raise too_many_retries(retries, error) from error
-                host_id = router.get_dbs(path, args, kwargs)[0]
-            else:
                 break
+            except (HostConnectionError, HostTimeoutError) as error:
+                end = retries.end(host_id, error, may_repeat=not error.sent)
+                if end is not None:
+                    raise end from end.__cause__
+                host_id = router.get_dbs(path, args, kwargs)[0]
         if router.down_connections:
             router.heard_from(host_id)
         return result
