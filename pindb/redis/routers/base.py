@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pindb.hashing import hash_tag
-from pindb.redis.core.keys import FAN_OUT, find_keys
+from pindb.redis.core.keys import FAN_OUT, KEY_FIRST, check_command, empties, find_keys, is_keyless
 from pindb.redis.exceptions import UnroutableCommand
-from pindb.redis.routers.calls import CallRouting, RoutedHosts
 from pindb.redis.routers.overriding import align_methods, is_overridden
 
-__all__ = ["BaseRouter"]
+__all__ = ["BaseRouter", "RoutedHost", "RoutedHosts"]
 
+#: Names of the argument with the key, in clients of various servers. ``keys`` and ``values`` are refused
+#: later, as they are not a single key.
+KEY_ARGUMENTS = ("key", "name", "keys", "values")
 
 #: The number of keys from which `get_shares` estimates.
 SAMPLE = 20_000
 
 
-class BaseRouter(CallRouting):
+class RoutedHost(Protocol):
+    """The part of a host that routers use."""
+
+    @property
+    def identifier(self) -> str:
+        """The name on a hash ring."""
+
+
+class RoutedHosts(Protocol):
+    """The part of a cluster that routers use."""
+
+    @property
+    def hosts(self) -> Mapping[int, RoutedHost]: ...
+
+    def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Return the words of the Redis command that a method call sends; None if it sends no command."""
+
+
+class BaseRouter:
     """Base class of routers. A custom router overrides one method: `get_host_for_key`, or `get_dbs`.
 
     A router is made for the current hosts of a cluster, and a new one when the hosts change. Many threads
@@ -63,10 +84,14 @@ class BaseRouter(CallRouting):
         self._empties_all = False
         # For example a subclass of a round-robin router that has fixed hosts for some keys.
         self._looks_at_keys = not kind.by_key and is_overridden(kind, "get_host_for_key", "by_key")
+        self._prepare()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         align_methods(cls, BaseRouter)
+
+    def _prepare(self) -> None:
+        """Check the hosts, and compute what look-ups need: an `__init__` for routers without options."""
 
     def get_key(self, command: Any, args: Sequence[Any]) -> Any:
         """Return the only key of a command.
@@ -98,9 +123,8 @@ class BaseRouter(CallRouting):
         Raises:
             UnroutableCommand: see `get_key`.
         """
-        if not self.by_key:
-            return self.get_host_for_key(self._any_key(command, args))
-        return self.get_host_for_key(self.get_key(command, args))
+        find_key = self.get_key if self.by_key else self._any_key
+        return self.get_host_for_key(find_key(command, args))
 
     def get_host_for_key(self, key: Any) -> int:
         """Return the id of the host that has `key`."""
@@ -129,24 +153,95 @@ class BaseRouter(CallRouting):
 
     def group_keys(self, keys: Sequence[Any]) -> dict[int, list[int]]:
         """Group keys by host. Return the indexes in `keys`, in ascending order, by the id of the host."""
-        groups: dict[int, list[int]] = {}
-        for index, host_id in enumerate(self.get_hosts_for_keys(keys)):
-            groups.setdefault(host_id, []).append(index)
-        return groups
+        return _group(self.get_hosts_for_keys(keys))
 
     def group_commands(self, name: Any, arguments: Sequence[Sequence[Any]]) -> dict[int, list[int]]:
-        """Group commands by host. Return the indexes in `arguments`, in ascending order, by host id.
+        """Group commands by host, for a router that goes by commands; see `group_keys`.
 
         Arguments:
             name: the name of the commands.
-            arguments: the arguments of each command, which begin with its key.
+            arguments: the arguments of each command.
         """
-        if not self.goes_by_command:
-            return self.group_keys([words[0] for words in arguments])
-        groups: dict[int, list[int]] = {}
-        for index, args in enumerate(arguments):
-            groups.setdefault(self.get_host_for_command(name, args), []).append(index)
-        return groups
+        return _group(self.get_host_for_command(name, args) for args in arguments)
+
+    def get_hosts_for_command(self, command: Any, args: Sequence[Any]) -> list[int]:
+        """Return the ids of all hosts of a command: of every host if the command has no key.
+
+        Raises:
+            UnroutableCommand: the command has several keys, or keys whose positions depend on its arguments.
+        """
+        if self._names_host:
+            try:
+                return [self.get_host_for_command(command, args)]
+            except UnroutableCommand:
+                if self.by_key and not is_keyless(command, args):
+                    raise
+        if not self.by_key:
+            key = self._any_key(command, args)
+            return self._any_hosts_for(command) if key is None else [self.get_host_for_key(key)]
+        if is_keyless(command, args):
+            return list(self.cluster.hosts)
+        return [self.get_host_for_command(command, args)]
+
+    def _any_key(self, command: Any, args: Sequence[Any]) -> Any:
+        """Return the key of a command for a router that does not go by keys; None if it does not matter."""
+        if command not in KEY_FIRST:
+            check_command(command, args)
+        if not self._looks_at_keys:
+            return None
+        try:
+            return self.get_key(command, args)
+        except UnroutableCommand:
+            return None
+
+    def get_dbs(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[int]:
+        """Return the ids of the hosts of a method call on a cluster of `create_cluster`.
+
+        Arguments:
+            attr: the name of the method; a dotted path if it belongs to an attribute.
+            args, kwargs: its arguments. If the method is not a Redis command, the first argument (or the
+                argument ``key`` or ``name``) is the key.
+
+        Returns:
+            The host of the key; all hosts for a call without a key.
+
+        Raises:
+            UnroutableCommand: see `get_hosts_for_command`.
+        """
+        if not (self.by_key or self.goes_by_command or self._looks_at_keys):
+            return self._any_hosts_for(args[0] if attr == "execute_command" and args else attr)
+        words = self.cluster.find_words(attr, args, kwargs)
+        if words is not None:
+            return self.get_hosts_for_command(words[0], words[1:])
+        keys = [*args[:1], *(kwargs[name] for name in KEY_ARGUMENTS if name in kwargs)]
+        if not keys:
+            return list(self.cluster.hosts) if self.by_key else self.get_any_hosts()
+        try:
+            return [self.find_host(keys[0])]
+        except TypeError as error:
+            raise UnroutableCommand(
+                f"The first argument of {attr} is {keys[0]!r:.60}, which is not a key ({error}). Use a map, "
+                "and call a method with a single key for each of the keys."
+            ) from error
+
+    def get_db(
+        self, attr: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[int]:
+        """Call `get_dbs`. An older name, for code written for Nydus."""
+        return self.get_dbs(attr, args, kwargs)
+
+    # As in Nydus, callers may omit arguments. pindb always passes them, so overrides need no defaults.
+    get_dbs.__defaults__ = ((), MappingProxyType({}))
+
+    def get_any_hosts(self) -> list[int]:
+        """Return the ids of the hosts of the next command, in a router with ``by_key = False``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has by_key = False. It must override get_any_hosts()."
+        )
+
+    def _any_hosts_for(self, command: Any) -> list[int]:
+        # Hosts used in turn have the same data: FLUSHDB has to empty all of them.
+        return list(self.cluster.hosts) if self._empties_all and empties(command) else self.get_any_hosts()
 
     def find_host(self, key: Any) -> int:
         """Return the id of the host where clients find `key`. If the command matters, that of a GET."""
@@ -157,8 +252,16 @@ class BaseRouter(CallRouting):
     def find_hosts(self, keys: Sequence[Any]) -> list[int]:
         """Return the `find_host` of each key."""
         if self.goes_by_command:
-            return [self.get_host_for_command("GET", (key,)) for key in keys]
+            return [self.find_host(key) for key in keys]
         return self.get_hosts_for_keys(keys)
 
     def _tagged(self, keys: Iterable[Any]) -> list[Any]:
         return [hash_tag(key) for key in keys]
+
+
+def _group(hosts: Iterable[int]) -> dict[int, list[int]]:
+    """Return the indexes in `hosts` by the id of the host."""
+    groups = defaultdict[int, list[int]](list)
+    for index, host_id in enumerate(hosts):
+        groups[host_id].append(index)
+    return groups

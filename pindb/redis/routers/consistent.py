@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pindb.hashing import Ketama, Key, hash_tag
 from pindb.redis.core.options import shown
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.routers.calls import RoutedHosts
+from pindb.redis.routers.base import RoutedHosts
 from pindb.redis.routers.failover import RetryableRouter
 from pindb.redis.topology.hosts import check_gapless
 
@@ -93,13 +93,6 @@ class ConsistentHashingRouter(RetryableRouter):
         at_once = self.attempt_reconnect_threshold
         parts = [keys[start : start + at_once] for start in range(0, len(keys), at_once)]
         return [host_id for part in parts for host_id in self._ring_now().get_node_many(part)]  # type: ignore[misc]
-
-    def group_keys(self, keys: Sequence[Key]) -> dict[int, list[int]]:
-        groups: list[list[int]] = [[] for _ in self._names]
-        add = [group.append for group in groups]
-        for index, host_id in enumerate(self.get_hosts_for_keys(keys)):
-            add[host_id](index)
-        return {host_id: indexes for host_id, indexes in enumerate(groups) if indexes}
 
     def _ring_now(self) -> Ketama[int]:
         down = self.check_down_connections()

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 from pindb.redis import exceptions
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.routers.base import BaseRouter
-from pindb.redis.routers.calls import RoutedHosts
+from pindb.redis.routers.base import BaseRouter, RoutedHosts
 from pindb.redis.topology.breakers import RETRY_TIMEOUT, breakers_of
 from pindb.redis.topology.hosts import no_such_host
 

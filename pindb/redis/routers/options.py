@@ -7,8 +7,7 @@ from typing import Any
 
 from pindb.redis.core.options import keywords, load_class, shown
 from pindb.redis.exceptions import ClusterConfigError
-from pindb.redis.routers.base import BaseRouter
-from pindb.redis.routers.calls import RoutedHosts
+from pindb.redis.routers.base import BaseRouter, RoutedHosts
 from pindb.redis.routers.consistent import ConsistentHashingRouter
 from pindb.redis.routers.every_host import EveryHostRouter
 from pindb.redis.routers.partition import PartitionRouter

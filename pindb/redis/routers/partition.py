@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pindb.hashing import Key, hash_tag, partition, partition_groups, partition_many
 from pindb.redis.routers.base import BaseRouter
-from pindb.redis.routers.calls import RoutedHosts
 from pindb.redis.topology.hosts import check_gapless
 
 __all__ = ["PartitionRouter"]
@@ -21,10 +20,9 @@ class PartitionRouter(BaseRouter):
         BadHostSetup: the host ids have a gap, or there is no host.
     """
 
-    def __init__(self, cluster: RoutedHosts, hash_tags: bool = False) -> None:
-        super().__init__(cluster, hash_tags)
-        check_gapless(cluster.hosts)
-        self._count = len(cluster.hosts)
+    def _prepare(self) -> None:
+        check_gapless(self.cluster.hosts)
+        self._count = len(self.cluster.hosts)
 
     def get_host_for_key(self, key: Key) -> int:
         if self.hash_tags:

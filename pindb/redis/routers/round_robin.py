@@ -7,7 +7,6 @@ from itertools import count, islice
 from typing import Any, ClassVar
 
 from pindb.redis.exceptions import BadHostSetup
-from pindb.redis.routers.calls import RoutedHosts
 from pindb.redis.routers.failover import RetryableRouter
 
 __all__ = ["RoundRobinRouter"]
@@ -30,15 +29,8 @@ class RoundRobinRouter(RetryableRouter):
 
     by_key: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        cluster: RoutedHosts,
-        hash_tags: bool = False,
-        retry_timeout: float | None = None,
-        attempt_reconnect_threshold: int | None = None,
-    ) -> None:
-        super().__init__(cluster, hash_tags, retry_timeout, attempt_reconnect_threshold)
-        self._hosts = list(cluster.hosts)
+    def _prepare(self) -> None:
+        self._hosts = list(self.cluster.hosts)
         if not self._hosts:
             raise BadHostSetup("The cluster has no hosts. Add at least one.")
         # next() of a count is atomic, so threads need no lock.
