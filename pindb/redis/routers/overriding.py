@@ -6,9 +6,9 @@ other way round.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from contextvars import ContextVar
+from functools import partial, wraps
 from typing import Any
 
 from pindb.redis.exceptions import UnroutableCommand
@@ -26,37 +26,25 @@ def _only(hosts: Sequence[int], command: Any) -> int:
     return hosts[0]
 
 
-def _ungroup(groups: Mapping[int, Sequence[int]], keys: Sequence[Any]) -> list[int]:
-    hosts = [0] * len(keys)
-    for host_id, indexes in groups.items():
-        for index in indexes:
-            hosts[index] = host_id
-    return hosts
+def _ungroup(groups: Mapping[int, Sequence[int]]) -> list[int]:
+    return [host_id for _, host_id in sorted((i, host_id) for host_id in groups for i in groups[host_id])]
 
 
-#: Families of equivalent methods, from the narrowest (one key) to the widest (many keys, grouped). For each
-#: wider method: functions that compute the results of the narrower ones by calling it. The other direction
-#: needs none: each method of `BaseRouter` calls the next narrower one.
-EQUIVALENT_METHODS: tuple[dict[str, dict[str, Callable[..., Any]]], ...] = (
-    {
-        "get_host_for_key": {},
-        "get_hosts_for_keys": {"get_host_for_key": lambda ask, key: ask([key])[0]},
-        "group_keys": {
-            "get_host_for_key": lambda ask, key: next(iter(ask([key]))),
-            "get_hosts_for_keys": lambda ask, keys: _ungroup(ask(keys), keys),
-        },
-    },
-    {
-        "get_host_for_command": {},
-        "get_hosts_for_command": {
-            "get_host_for_command": lambda ask, command, args: _only(ask(command, args), command)
-        },
-    },
+#: Families of equivalent methods, from the narrowest (one key) to the widest (many keys, grouped).
+FAMILIES: tuple[tuple[str, ...], ...] = (
+    ("get_host_for_key", "get_hosts_for_keys", "group_keys"),
+    ("get_host_for_command", "get_hosts_for_command"),
 )
-#: The functions that call `get_any_hosts`, of routers that do not go by keys.
-VIA_ANY_HOSTS: dict[str, Callable[..., Any]] = {
-    "get_host_for_key": lambda ask, key: _only(ask(), "the command")
+#: For each method with a wider one: a function that computes its result by calling that, `ask`. The other
+#: direction needs none: each method of `BaseRouter` calls the next narrower one.
+COMPUTE: dict[str, Callable[..., Any]] = {
+    "get_host_for_key": lambda ask, key: ask([key])[0],
+    "get_hosts_for_keys": lambda ask, keys: _ungroup(ask(keys)),
+    "get_host_for_command": lambda ask, command, args: _only(ask(command, args), command),
 }
+
+#: The routers whose deciding method is running, each with this method.
+_running: ContextVar[frozenset[tuple[int, Any]]] = ContextVar("_running", default=frozenset())
 
 
 def is_overridden(kind: type[Any], name: str, than: str) -> bool:
@@ -82,50 +70,41 @@ def align_methods(kind: type[Any], base: type[Any]) -> None:
         base: `BaseRouter`.
     """
     if not kind.by_key and is_overridden(kind, "get_any_hosts", "get_host_for_key"):
-        _delegate(kind, "get_any_hosts", VIA_ANY_HOSTS)
-    for methods in EQUIVALENT_METHODS:
-        depths = {name: _depth(kind, name) for name in methods}
-        deciding = min(depths, key=depths.__getitem__)
-        inherited = [name for name, depth in depths.items() if depth > depths[deciding]]
-        narrower = {name: compute for name, compute in methods[deciding].items() if name in inherited}
-        for name in inherited:
-            if name not in narrower and getattr(kind, name) is not getattr(base, name):
+        compute = {"get_host_for_key": lambda ask, key: _only(ask(), "the command")}
+        _delegate(kind, "get_any_hosts", compute)
+    for family in FAMILIES:
+        depths = [_depth(kind, name) for name in family]
+        deciding = depths.index(min(depths))
+        for name, depth in zip(family[deciding + 1 :], depths[deciding + 1 :], strict=True):
+            if depth > depths[deciding]:
                 setattr(kind, name, getattr(base, name))
-        if narrower:
-            _delegate(kind, deciding, narrower)
+        if deciding:
+            _delegate(kind, family[deciding], {name: COMPUTE[name] for name in reversed(family[:deciding])})
 
 
-class _Active(threading.local):
-    """Routers whose deciding method is running in this thread, by `id`."""
-
-    def __init__(self) -> None:
-        self.routers: set[int] = set()
-
-
-def _delegate(kind: type[Any], wide: str, narrower: Mapping[str, Callable[..., Any]]) -> None:
-    """Let narrower methods call a wider one. If the wider one calls them, they are the inherited methods."""
-    original = getattr(kind, wide)
-    active = _Active()
+def _delegate(kind: type[Any], deciding: str, narrower: Mapping[str, Callable[..., Any]]) -> None:
+    """Let narrower methods call the deciding one. If that calls them, they are the inherited methods."""
+    original = getattr(kind, deciding)
 
     @wraps(original)
-    def ask(self: Any, *args: Any) -> Any:
-        if id(self) in active.routers:
-            return original(self, *args)
-        active.routers.add(id(self))
+    def decide(self: Any, *args: Any) -> Any:
+        token = _running.set(_running.get() | {(id(self), decide)})
         try:
             return original(self, *args)
         finally:
-            active.routers.discard(id(self))
+            _running.reset(token)
 
-    def delegating(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
+    def delegating(name: str, ask: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(getattr(kind, name))
         def method(self: Any, *args: Any) -> Any:
-            if id(self) in active.routers:
+            if (id(self), decide) in _running.get():
                 return getattr(super(kind, self), name)(*args)
-            return compute(lambda *words: ask(self, *words), *args)
+            return narrower[name](partial(ask, self), *args)
 
         return method
 
-    setattr(kind, wide, ask)
-    for name, compute in narrower.items():
-        setattr(kind, name, delegating(name, compute))
+    ask: Callable[..., Any] = decide
+    setattr(kind, deciding, ask)
+    for name in narrower:
+        ask = delegating(name, ask)
+        setattr(kind, name, ask)
