@@ -11,8 +11,7 @@ from pindb.redis.cluster import Cluster
 from pindb.redis.core.options import check_names, shown
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.facade.backend import BaseBackend, ClusterSettings
-from pindb.redis.facade.cluster import RoutedCluster, check_workers, get_by_path
-from pindb.redis.facade.maps import ResultMap
+from pindb.redis.facade.cluster import RoutedCluster, get_by_path
 from pindb.redis.facade.redis_batch import RedisBatch
 from pindb.redis.facade.redis_client import MultiHostClient, find_called_command
 from pindb.redis.routers import BaseRouter
@@ -86,14 +85,12 @@ class RoutedRedis(RoutedCluster):
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._takes_commands = not cluster.get_router().routes_calls
         self._client = MultiHostClient(cluster)
         # The names of the methods that __getattr__() has cached.
         self._cached: list[str] = []
 
     def install_router(self, router: Any, **options: Any) -> None:
         self._cluster.set_router(find_router(router), options)
-        self._takes_commands = not self.router.routes_calls
         for name in self._cached:
             self.__dict__.pop(name, None)
         self._cached = []
@@ -111,7 +108,7 @@ class RoutedRedis(RoutedCluster):
 
     def __getattr__(self, name: str) -> Any:
         path = super().__getattr__(name)
-        if not self._takes_commands:
+        if self.router.routes_calls:
             return path
         method = getattr(self._client, name, path)
         # The next access finds the method without a call of __getattr__().
@@ -130,13 +127,12 @@ class RoutedRedis(RoutedCluster):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command by its words: ``cluster.execute_command("GET", "key")``."""
-        if not self._takes_commands:
+        if self.router.routes_calls:
             return self.execute("execute_command", args, options)
         return self._client.execute_command(*args, **options)
 
-    def map(self, workers: int | None = None, fail_silently: bool = False) -> ResultMap:
-        check_workers(workers)
-        return ResultMap(RedisBatch(self._cluster, workers), fail_silently, self._takes_commands)
+    def _make_batch(self, workers: int | None) -> RedisBatch:
+        return RedisBatch(self._cluster, workers)
 
     def disconnect(self) -> None:
         self._cluster.disconnect_pools()

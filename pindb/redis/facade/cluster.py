@@ -4,46 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from pindb.redis.exceptions import ClusterConfigError, MaxRetriesExceededError
+from pindb.redis.facade.maps import MethodProxy, ResultMap
 from pindb.redis.facade.results import get_values
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["CallTarget", "MethodProxy", "RoutedCluster"]
-
-
-class CallTarget(Protocol):
-    """Object that runs the calls of a `MethodProxy`."""
-
-    def execute(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a method by its dotted path."""
-
-
-class MethodProxy:
-    """Proxy of a method of the hosts' connections, also of a nested one: ``cluster.connection_pool.reset``.
-
-    Arguments:
-        target: runs the calls.
-        path: the name of the method; a dotted path if it belongs to an attribute.
-    """
-
-    __slots__ = ("_path", "_target")
-
-    def __init__(self, target: CallTarget, path: str) -> None:
-        self._target = target
-        self._path = path
-
-    def __repr__(self) -> str:
-        return f"<{self._path} of {self._target!r}>"
-
-    def __getattr__(self, name: str) -> MethodProxy:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return MethodProxy(self._target, f"{self._path}.{name}")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._target.execute(self._path, args, kwargs)
+__all__ = ["RoutedCluster", "get_by_path"]
 
 
 class RoutedCluster(ABC):
@@ -92,7 +60,6 @@ class RoutedCluster(ABC):
     def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method on the given hosts; see `execute`."""
 
-    @abstractmethod
     def map(self, workers: int | None = None, fail_silently: bool = False) -> Any:
         """Return a map: a block that defers its calls to its end, and then runs them on all hosts at once.
 
@@ -103,6 +70,15 @@ class RoutedCluster(ABC):
             fail_silently: keep errors as results, and in ``get_errors()`` of the map. Otherwise the end of
                 the block raises a `CommandError` with all of them.
         """
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise ClusterConfigError(
+                f"workers is {workers!r}. Write a number, 1 or more, or None for all hosts."
+            )
+        return ResultMap(self._make_batch(workers), fail_silently)
+
+    def _make_batch(self, workers: int | None) -> Any:
+        """Return the pending calls of a new map; see `ResultMap`."""
+        raise NotImplementedError
 
     @abstractmethod
     def disconnect(self) -> None:
@@ -157,12 +133,6 @@ class RoutedCluster(ABC):
         """
         args, kwargs = get_values(args, kwargs or {})
         return self.call(self.router.get_dbs(path, args, kwargs), path, args, kwargs)
-
-
-def check_workers(workers: Any) -> None:
-    """Raise `ClusterConfigError` unless `workers` is a valid number of workers, or None."""
-    if workers is not None and (type(workers) is not int or workers < 1):
-        raise ClusterConfigError(f"workers is {workers!r}. Write a number, 1 or more, or None for all hosts.")
 
 
 def get_by_path(connection: Any, path: str) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 from pindb.redis.core.promises import Promise, reject_all
 from pindb.redis.core.retries import Retries
@@ -17,9 +17,8 @@ from pindb.redis.exceptions import (
     HostTimeoutError,
 )
 from pindb.redis.facade.backend import ClusterSettings
-from pindb.redis.facade.cluster import RoutedCluster, check_workers
-from pindb.redis.facade.maps import ResultMap
-from pindb.redis.facade.results import Result, get_values
+from pindb.redis.facade.cluster import RoutedCluster
+from pindb.redis.facade.results import Result
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.options import find_router, make_router
 from pindb.redis.topology.breakers import HostBreakers
@@ -28,29 +27,15 @@ from pindb.redis.topology.hosts import no_such_host
 __all__ = ["ConnectionCluster"]
 
 
-class Connection(Protocol):
-    """The part of `pindb.redis.backends.BaseConnection` that a cluster uses."""
-
-    @property
-    def identifier(self) -> str: ...
-
-    @property
-    def connection(self) -> Any: ...
-
-    def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any: ...
-
-    def disconnect(self) -> None: ...
-
-
 class ConnectionCluster(RoutedCluster):
     """Cluster of `BaseConnection` hosts; see `RoutedCluster`.
 
     Arguments:
-        hosts: the hosts by their ids.
+        hosts: the hosts by their ids: instances of `BaseConnection`.
         settings: the router, its options, and how often a call is retried on another host.
     """
 
-    def __init__(self, hosts: Mapping[int, Connection], settings: ClusterSettings) -> None:
+    def __init__(self, hosts: Mapping[int, Any], settings: ClusterSettings) -> None:
         self._hosts = dict(hosts)
         self.breakers = HostBreakers()
         self._retries = settings.max_connection_retries
@@ -64,13 +49,13 @@ class ConnectionCluster(RoutedCluster):
         return self._router
 
     @property
-    def hosts(self) -> Mapping[int, Connection]:
+    def hosts(self) -> Mapping[int, Any]:
         return self._hosts
 
     def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Return None: calls of other clients are not Redis commands."""
 
-    def get_connection(self, host_id: int) -> Connection:
+    def get_connection(self, host_id: int) -> Any:
         try:
             return self._hosts[host_id]
         except (KeyError, TypeError):
@@ -79,7 +64,11 @@ class ConnectionCluster(RoutedCluster):
     def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if len(hosts) == 1:
             return self.call_one(hosts[0], path, args, kwargs)
-        return [self.get_connection(host_id).call(path, args, kwargs) for host_id in hosts]
+        return [self._call_at(host_id, path, args, kwargs) for host_id in hosts]
+
+    def _call_at(self, host_id: int, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call a method on a host, and on no other."""
+        return self.get_connection(host_id).call(path, args, kwargs)
 
     def call_one(self, host_id: int, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method on a host, or on another one if that host refuses the connection."""
@@ -87,7 +76,7 @@ class ConnectionCluster(RoutedCluster):
         retries = Retries(router, self._retries)
         while True:
             try:
-                result = self.get_connection(host_id).call(path, args, kwargs)
+                result = self._call_at(host_id, path, args, kwargs)
                 break
             except (HostConnectionError, HostTimeoutError) as error:
                 end = retries.end(host_id, error, may_repeat=not error.sent)
@@ -98,8 +87,8 @@ class ConnectionCluster(RoutedCluster):
             router.heard_from(host_id)
         return result
 
-    def map(self, workers: int | None = None, fail_silently: bool = False) -> ResultMap:
-        return ResultMap(ThreadBatch(self, workers), fail_silently)
+    def _make_batch(self, workers: int | None) -> ThreadBatch:
+        return ThreadBatch(self, workers)
 
     def disconnect(self) -> None:
         for host in self._hosts.values():
@@ -114,37 +103,42 @@ class ThreadBatch:
         workers: the maximum number of threads; None: one per host.
     """
 
+    has_methods = False
+
     def __init__(self, cluster: ConnectionCluster, workers: int | None) -> None:
-        check_workers(workers)
         self._cluster = cluster
         self._workers = workers
-        self._calls: list[tuple[Call, Promise]] = []
-        # The calls of each host, and whether they may be retried on another one: a call of several hosts has
-        # a promise for each host, and may not.
-        self._by_host: dict[int, list[tuple[Call, Promise, bool]]] = {}
-        self.settled: list[Promise | list[Promise]] | None = None
+        #: The calls with their promises, in order.
+        self.calls: list[tuple[Call, Promise]] = []
+        # The calls of each host, with the function that makes them; a promise for each host.
+        self._by_host: dict[int, list[tuple[Callable[..., Any], Call, Promise]]] = {}
+        #: The promises of the last block; a pending one before its end.
+        self.settled = [Promise()]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._cluster!r}>"
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.calls)
 
-    def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        call = Call(path, *get_values(args, kwargs))
+    def call(self, call: Call) -> Result:
+        """Add a call of a method, and return its `Result`."""
         try:
             hosts = self._cluster.router.get_dbs(*call)
         except HostListExhausted as error:
             promise = Promise.rejected(error)
         else:
+            # A call of several hosts may not be retried on another one.
+            make = self._cluster.call_one if len(hosts) == 1 else self._cluster._call_at
             promises = [Promise() for _ in hosts]
             for host_id, each in zip(hosts, promises, strict=True):
-                self._by_host.setdefault(host_id, []).append((call, each, len(hosts) == 1))
+                self._by_host.setdefault(host_id, []).append((make, call, each))
             promise = promises[0] if len(promises) == 1 else Promise.all(promises)
-        self._calls.append((call, promise))
+        self.calls.append((call, promise))
         return Result(promise)
 
     def send(self, timeout: float | None) -> bool:
+        """Make all pending calls, settle their promises, and return whether all have succeeded."""
         if timeout is not None:
             self._reject_all("The call was never made.")
             raise ClusterConfigError(
@@ -162,34 +156,29 @@ class ThreadBatch:
         except BaseException:
             self._reject_all("The call was interrupted.")
             raise
-        return not any(promise.is_rejected for _, promise in self._calls)
+        return not any(promise.is_rejected for _, promise in self.calls)
 
-    def _run(self, pending: tuple[int, list[tuple[Call, Promise, bool]]]) -> None:
+    def _run(self, pending: tuple[int, list[tuple[Callable[..., Any], Call, Promise]]]) -> None:
         host_id, calls = pending
-        cluster = self._cluster
-        for call, promise, may_move in calls:
+        for make, call, promise in calls:
             try:
-                if may_move:
-                    result = cluster.call_one(host_id, *call)
-                else:
-                    result = cluster.get_connection(host_id).call(*call)
+                result = make(host_id, *call)
             except Exception as error:
                 promise.reject(error)
             else:
                 promise.resolve(result)
 
-    def calls(self) -> Sequence[tuple[Call, Promise]]:
-        return self._calls
-
     def forget(self) -> None:
-        self.settled = [promise for _, promise in self._calls]
-        self._calls, self._by_host = [], {}
+        """End the block."""
+        self.settled = [promise for _, promise in self.calls]
+        self.calls, self._by_host = [], {}
 
     def cancel(self) -> None:
+        """End the block without making its calls."""
         self._reject_all("The call was cancelled.")
         self.forget()
 
     def _reject_all(self, why: str) -> None:
         reject_all(
-            (promise for calls in self._by_host.values() for _, promise, _ in calls), CommandCancelled(why)
+            (promise for calls in self._by_host.values() for _, _, promise in calls), CommandCancelled(why)
         )

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pindb.redis.core.promises import Promise
+from pindb.redis.clients.queueing import each
 from pindb.redis.exceptions import Call, CommandError, UnroutableCommand
-from pindb.redis.facade.cluster import MethodProxy
-from pindb.redis.facade.results import get_results
+from pindb.redis.facade.results import get_outcome, get_values
 
-__all__ = ["Batch", "ResultMap"]
+__all__ = ["MethodProxy", "ResultMap"]
 
 
-class Batch(Protocol):
-    """Pending calls of a map, for one kind of server.
+class MethodProxy:
+    """Proxy of a method of the hosts' connections, also of a nested one: ``cluster.connection_pool.reset``.
 
-    Attributes:
-        settled: the promises of all calls of the last block, in order; a list in place of the promises of a
-            run of calls. None before the end of the first block.
+    Arguments:
+        target: runs the calls by its method `execute`.
+        path: the name of the method; a dotted path if it belongs to an attribute.
     """
 
-    settled: Sequence[Promise | list[Promise]] | None
+    __slots__ = ("_path", "_target")
 
-    def __len__(self) -> int:
-        """Return the number of pending calls."""
+    def __init__(self, target: Any, path: str) -> None:
+        self._target = target
+        self._path = path
 
-    def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Add a call of a method, and return its `Result`."""
+    def __repr__(self) -> str:
+        return f"<{self._path} of {self._target!r}>"
 
-    def send(self, timeout: float | None) -> bool:
-        """Make all pending calls, settle their promises, and return whether all have succeeded."""
+    def __getattr__(self, name: str) -> MethodProxy:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return MethodProxy(self._target, f"{self._path}.{name}")
 
-    def calls(self) -> Iterable[tuple[Call, Promise]]:
-        """Return the calls of this block with their promises, in order."""
-
-    def forget(self) -> None:
-        """End the block: move the promises to `settled`."""
-
-    def cancel(self) -> None:
-        """End the block without making its calls: reject their promises with `CommandCancelled`."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._target.execute(self._path, args, kwargs)
 
 
 class ResultMap:
@@ -49,26 +44,19 @@ class ResultMap:
     Not safe under threads: give each thread a map of its own, which costs next to nothing.
 
     Arguments:
-        batch: the pending calls.
+        batch: the pending calls: a `RedisBatch` or a `ThreadBatch`.
         fail_silently: keep errors as results, and in `get_errors`, instead of raising `CommandError`.
-        has_methods: whether the batch has the client's methods itself; otherwise calls go to `Batch.call`.
     """
 
-    def __init__(self, batch: Any, fail_silently: bool, has_methods: bool = False) -> None:
+    def __init__(self, batch: Any, fail_silently: bool) -> None:
         self._batch = batch
         self._fail_silently = fail_silently
-        self._has_methods = has_methods
         self._errors: list[tuple[Call, BaseException]] = []
 
     def __enter__(self) -> ResultMap:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         if exc_type is None:
             self.join()
         else:
@@ -87,7 +75,7 @@ class ResultMap:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        found = getattr(self._batch, name) if self._has_methods else MethodProxy(self, name)
+        found = getattr(self._batch, name) if self._batch.has_methods else MethodProxy(self, name)
         # The next access finds the attribute without a call of __getattr__().
         self.__dict__[name] = found
         return found
@@ -112,12 +100,12 @@ class ResultMap:
         Raises:
             UnroutableCommand: the map is of Redis servers, and has commands as methods.
         """
-        if self._has_methods:
+        if self._batch.has_methods:
             raise UnroutableCommand(
                 f"{type(self).__name__} has no execute(). Call the commands; the end of the block or join() "
                 "sends them."
             )
-        return self._batch.call(path, args, kwargs or {})
+        return self._batch.call(Call(path, *get_values(args, kwargs or {})))
 
     def cancel(self) -> None:
         """Drop all pending calls. Using their results raises `CommandCancelled`."""
@@ -137,7 +125,7 @@ class ResultMap:
         try:
             succeeded = batch.send(timeout)
         finally:
-            calls = [] if succeeded else list(batch.calls())
+            calls = [] if succeeded else list(batch.calls)
             batch.forget()
             self._errors = [(call, promise.reason) for call, promise in calls if promise.is_rejected]
         if self._errors and not self._fail_silently:
@@ -154,4 +142,4 @@ class ResultMap:
             ResultPending: the block has not ended.
             CommandCancelled: the block has ended with an exception.
         """
-        return get_results(self._batch.settled)
+        return [get_outcome(promise) for promise in each(self._batch.settled)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.commands.helpers import list_or_args
@@ -10,33 +10,17 @@ from redis.commands.helpers import list_or_args
 from pindb.redis.clients.base import refused
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.cluster import Cluster
-from pindb.redis.core.keys import KEY_FIRST
-from pindb.redis.core.merging import Entry
-from pindb.redis.core.names import read_word, with_plain_name
+from pindb.redis.core.merging import CommandRun, Entry
+from pindb.redis.core.names import read_word
 from pindb.redis.core.pending import Command
 from pindb.redis.core.promises import Promise
-from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import Call, HostListExhausted, UnroutableCommand
-from pindb.redis.facade.redis_client import ONE_HOST, SCRIPT, find_called_command, find_hosts
-from pindb.redis.facade.results import Result, get_value, get_values
+from pindb.redis.facade.redis_client import ONE_HOST, SCRIPT, find_called_command, find_hosts, read_words
+from pindb.redis.facade.results import Result, get_value
 
 __all__ = ["RedisBatch"]
 
 BATCHED = "call get(), set() or delete() for each key; the map sends all of them together"
-
-
-class TargetedCommand(Command):
-    """Command whose hosts the router has chosen by the call of a method; see `BaseRouter.get_dbs`.
-
-    Attributes:
-        call: the call; None if the command goes to several hosts, and so cannot move to another one.
-    """
-
-    __slots__ = ("call",)
-
-    def __init__(self, *command: Any, call: Call | None) -> None:
-        super().__init__(*command)
-        self.call = call
 
 
 class RedisBatch(MappingClient):
@@ -52,24 +36,27 @@ class RedisBatch(MappingClient):
 
     def __init__(self, cluster: Cluster, workers: int | None = None) -> None:
         super().__init__(cluster, workers, split_multi_key=True)
-        self.settled: list[Promise | list[Promise]] | None = None
-        # Functions that return calls with their promises. Only failed maps need them: making a `Call` for
-        # each of thousands of keys takes time.
-        self._calls: list[Callable[[], Iterator[tuple[Call, Promise]]]] = []
-        self._uses_runs = self._router.goes_by_key and not self._router.routes_calls
+        #: The promises of the last block, as in `_issued`; a pending one before its end.
+        self.settled: list[Promise | list[Promise]] = [Promise()]
+        # The words of each command with its promise. For a run: the name, the keys and the values, with the
+        # promises. Only failed maps need a `Call` of each, and thousands of them take time.
+        self._calls: list[tuple[Sequence[Any], Promise | list[Promise]]] = []
+        # The call of each command whose hosts the router has chosen by the call of a method; None if it goes
+        # to several hosts, and so cannot move to another one.
+        self._seen: dict[Command, Call | None] = {}
+        self.has_methods = not self._router.routes_calls
+        self._uses_runs = self._router.goes_by_key and self.has_methods
 
-    def call(self, path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call(self, call: Call) -> Any:
         """Call a method on the hosts that the router chooses by `BaseRouter.get_dbs`."""
-        call = Call(path, *get_values(args, kwargs))
         try:
             hosts = self._router.get_dbs(*call)
         except HostListExhausted as error:
-            return Result(self._reject(call, error))
+            return self._note(call, self._refuse(error))
         command = find_called_command(*call)
         if command is None:
-            return getattr(self, path)(*call.args, **call.kwargs)
-        words, options = command
-        return self._issue_call(words, self._keep_for(hosts, words, options, call))
+            return getattr(self, call.name)(*call.args, **call.kwargs)
+        return self._note(command[0], self._keep_for(hosts, *command, call))
 
     # These methods and their arguments are named as in MappingClient.
 
@@ -105,45 +92,38 @@ class RedisBatch(MappingClient):
         Raises:
             UnroutableCommand: the command has several keys, or is unknown.
         """
-        if Result in map(type, args):
-            args = tuple(map(get_value, args))
-        if type(args[0]) is not str:
-            args = with_plain_name(args)
+        words = read_words(args)
         try:
-            promise = self._keep(args, options)
+            hosts = find_hosts(self._router, words)
+            if hosts is None:
+                promise = super().execute_command(*words, **options)
+            else:
+                promise = self._keep_for(hosts, words, options)
         except HostListExhausted as error:
-            return Result(self._reject(_call(args), error))
-        return self._issue_call(args, promise)
+            promise = self._refuse(error)
+        return self._note(words, promise)
 
-    def _issue_call(self, words: Sequence[Any], promise: Promise) -> Result:
-        self._calls.append(lambda: iter([(_call(words), promise)]))
+    def _note(self, words: Sequence[Any], promise: Promise) -> Result:
+        self._calls.append((words, promise))
         return Result(promise)
 
-    def _keep(self, args: tuple[Any, ...], options: dict[str, Any]) -> Promise:
-        router = self._router
-        is_single = router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0]))
-        hosts = None if is_single else find_hosts(router, args)
-        if hosts is None:
-            return super().execute_command(*args, **options)
-        return self._keep_for(hosts, args, options)
+    def _refuse(self, error: BaseException) -> Promise:
+        self._has_refused = True
+        return self._issue(Promise.rejected(error))
 
     def _keep_for(
-        self, hosts: Sequence[int], args: Sequence[Any], options: dict[str, Any], call: Call | None = None
+        self, hosts: Sequence[int], words: Sequence[Any], options: dict[str, Any], call: Call | None = None
     ) -> Promise:
         """Keep a command for hosts that are given; `call`: the method call that the router has seen."""
-        promises = [Promise() for _ in hosts]
         if self._run:
             self._gather()
+        promises = [Promise() for _ in hosts]
         for host_id, promise in zip(hosts, promises, strict=True):
-            command = Command(args, dict(options), promise)
+            command = Command(words, dict(options), promise)
             if call is not None:
-                command = TargetedCommand(
-                    args, dict(options), promise, call=call if len(hosts) == 1 else None
-                )
+                self._seen[command] = call if len(hosts) == 1 else None
             self._buffers.add(host_id, command)
-        together = promises[0] if len(promises) == 1 else Promise.all(promises)
-        self._issued.append(together)
-        return together
+        return self._issue(promises[0] if len(promises) == 1 else Promise.all(promises))
 
     def mget(self, keys: Any, *args: Any) -> Any:
         """Add an MGET, and return its `Result`: the list of values, in the order of the keys."""
@@ -156,62 +136,50 @@ class RedisBatch(MappingClient):
         words = [word for pair in values.items() for word in pair]
         return self.execute_command("MSET", *words) if words else Result(Promise.resolved(True))
 
-    def _reject(self, call: Call, error: BaseException) -> Promise:
-        if self._run:
-            self._gather()
-        promise = Promise.rejected(error)
-        self._has_refused = True
-        self._issued.append(promise)
-        self._calls.append(lambda: iter([(call, promise)]))
-        return promise
-
-    def _gather(self) -> bool:
-        keys, values, run = self._keys, self._values, self._run
-        if run:
-            self._calls.append(lambda: _calls_of_run(keys, values, run))
-        return super()._gather()
+    def _add_run(self, run: CommandRun) -> None:
+        self._calls.append((("SET", run.keys, run.values) if run.values else ("GET", run.keys), run.promises))
+        super()._add_run(run)
 
     def _route_again(self, entry: Entry) -> None:
-        if not isinstance(entry, TargetedCommand):
+        if not (isinstance(entry, Command) and entry in self._seen):
             super()._route_again(entry)
-        elif entry.call is None:
+            return
+        call = self._seen[entry]
+        if call is None:
             raise UnroutableCommand("The command is for each of several hosts.")
-        else:
-            self._buffers.add(self._router.get_dbs(*entry.call)[0], entry)
+        self._buffers.add(self._router.get_dbs(*call)[0], entry)
 
     def _forget(self) -> None:
-        self.settled = self._sent + self._issued
-        if self._run:
-            # The block was cancelled before this run was gathered.
-            self.settled.append(self._run)
+        # The run is empty, unless the block was cancelled before it was gathered.
+        self.settled = [*self._sent, *self._issued, self._run]
+        self._calls, self._seen = [], {}
         super()._forget()
-        self._calls = []
 
-    # The interface of `Batch`.
+    # For `ResultMap`.
 
     def send(self, timeout: float | None) -> bool:
+        """Send all commands, settle their promises, and return whether all have succeeded."""
         try:
             return self._send(timeout)
         except BaseException:
             self._interrupted()
             raise
 
+    @property
     def calls(self) -> Iterator[tuple[Call, Promise]]:
-        return (pair for calls in self._calls for pair in calls())
+        """The calls of this block with their promises, in order."""
+        for words, promise in self._calls:
+            if isinstance(promise, list):
+                name, *columns = words
+                for *args, one in zip(*columns, promise, strict=True):
+                    yield Call(name, tuple(args), {}), one
+            elif isinstance(words, Call):
+                yield words, promise
+            else:
+                yield Call(read_word(words[0]), tuple(words[1:]), {}), promise
 
     forget = _forget
 
     get_many = refused("get_many", BATCHED)
     set_many = refused("set_many", BATCHED)
     delete_many = refused("delete_many", BATCHED)
-
-
-def _call(words: Sequence[Any]) -> Call:
-    return Call(read_word(words[0]), tuple(words[1:]), {})
-
-
-def _calls_of_run(
-    keys: Sequence[Any], values: Sequence[Any], promises: Sequence[Promise]
-) -> Iterator[tuple[Call, Promise]]:
-    for i, (key, promise) in enumerate(zip(keys, promises, strict=True)):
-        yield (Call("SET", (key, values[i]), {}) if values else Call("GET", (key,), {})), promise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pindb.redis.clients.base import BaseClient, refused
+from pindb.redis.clients.routing import RoutingClient
 from pindb.redis.cluster import Cluster
 from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.methods import find_command
@@ -16,7 +17,7 @@ from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.facade.results import Result, get_value
 from pindb.redis.routers import BaseRouter
 
-__all__ = ["ONE_HOST", "SCRIPT", "MultiHostClient", "find_called_command", "find_hosts"]
+__all__ = ["ONE_HOST", "SCRIPT", "MultiHostClient", "find_called_command", "find_hosts", "read_words"]
 
 ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
 SCRIPT = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
@@ -45,23 +46,13 @@ class MultiHostClient(BaseClient):
             UnroutableCommand: the command has several keys, or is unknown.
             redis.RedisError: an error reply, or a connection error.
         """
-        if Result in map(type, args):
-            args = tuple(map(get_value, args))
-        if type(args[0]) is not str:
-            args = with_plain_name(args)
-        router = self._cluster.get_router()
-        if router.cuts_by_host and (args[0] in KEY_FIRST or can_split(args[0])):
-            return self._routing.execute_command(*args, **options)
-        hosts = find_hosts(router, args)
+        words = read_words(args)
+        hosts = find_hosts(self._cluster.get_router(), words)
         if hosts is None:
-            return self._routing.execute_command(*args, **options)
-        return self.send_to(hosts, args, options)
+            return self._routing.execute_command(*words, **options)
+        return self.send_to(hosts, words, options)
 
-    def scan_iter(
-        self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
-    ) -> Iterator[Any]:
-        """Iterate over the keys of all hosts, one host after the other; see redis-py's method."""
-        return self._routing.scan_iter(match, count, _type, **kwargs)
+    scan_iter: Any = RoutingClient.scan_iter
 
     def send_to(
         self,
@@ -79,8 +70,17 @@ class MultiHostClient(BaseClient):
         return [replies[host_id] for host_id in hosts]
 
 
+def read_words(words: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a command with a plain name, and with values in place of results."""
+    if Result in map(type, words):
+        words = tuple(map(get_value, words))
+    return words if type(words[0]) is str else with_plain_name(words)
+
+
 def find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
-    """Return the ids of a command's hosts; None if its several keys have to be split by host."""
+    """Return the ids of a command's hosts; None if only its keys decide, by which it may have to be split."""
+    if router.cuts_by_host and (words[0] in KEY_FIRST or can_split(words[0])):
+        return None
     if router.goes_by_command:
         # A custom router need not refuse commands that change the state of a connection.
         check_command(words[0], words[1:])

@@ -6,13 +6,12 @@ import copy
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from pindb.redis.core.promises import Promise
 from pindb.redis.exceptions import CommandCancelled, ResultPending
 
-__all__ = ["Result", "get_results", "get_value", "get_values"]
+__all__ = ["Result", "get_outcome", "get_value", "get_values"]
 
 _value = Promise.__dict__["value"].__get__
 
@@ -54,22 +53,7 @@ class Result:
             return "<Result pending>"
         if promise.is_rejected and isinstance(promise.reason, CommandCancelled):
             return "<Result cancelled>"
-        return repr(_plain(promise))
-
-    def __getitem__(self, item: Any) -> Any:
-        return get_value(self)[get_value(item)]
-
-    def __setitem__(self, item: Any, value: Any) -> None:
-        get_value(self)[get_value(item)] = value
-
-    def __delitem__(self, item: Any) -> None:
-        del get_value(self)[get_value(item)]
-
-    def __contains__(self, item: Any) -> bool:
-        return get_value(item) in get_value(self)
-
-    def __format__(self, specification: str) -> str:
-        return format(get_value(self), specification)
+        return repr(get_outcome(promise))
 
     def __round__(self, digits: int | None = None) -> Any:
         return round(get_value(self), digits)
@@ -80,8 +64,8 @@ class Result:
     def __rpow__(self, base: Any) -> Any:
         return pow(get_value(base), get_value(self))
 
-    def __copy__(self) -> Any:
-        return copy.copy(get_value(self))
+    def __setitem__(self, item: Any, value: Any) -> None:
+        get_value(self)[get_value(item)] = value
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         # Copy and pickle the value.
@@ -101,7 +85,7 @@ def get_value(result: Any) -> Any:
     try:
         return _value(promise)
     except AttributeError:
-        return _plain(promise)
+        return get_outcome(promise)
 
 
 def get_values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -109,35 +93,20 @@ def get_values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[An
     return tuple(map(get_value, args)), {name: get_value(value) for name, value in kwargs.items()}
 
 
-def get_results(promises: Sequence[Promise | list[Promise]] | None) -> list[Any]:
-    """Return the values of a map's promises, in their order.
-
-    Arguments:
-        promises: promises, and lists of promises; None: the block has not ended.
+def get_outcome(promise: Promise) -> Any:
+    """Return the value of a settled promise, or its exception.
 
     Raises:
-        ResultPending: the block has not ended.
-        CommandCancelled: the block has ended with an exception.
+        ResultPending: the promise is not settled.
+        CommandCancelled: the command was never sent.
     """
-    if promises is None:
-        raise _pending()
-    flat = (item if isinstance(item, list) else [item] for item in promises)
-    return [_plain(promise) for promise in chain.from_iterable(flat)]
-
-
-def _pending() -> ResultPending:
-    return ResultPending(
-        "The commands of this map have not been sent yet. Use their results after the with block, or call "
-        "join() before."
-    )
-
-
-def _plain(promise: Promise) -> Any:
-    """Return the value of a settled promise, or its exception."""
     if promise.is_resolved:
         return promise.value
     if promise.is_pending:
-        raise _pending()
+        raise ResultPending(
+            "The commands of this map have not been sent yet. Use their results after the with block, or "
+            "call join() before."
+        )
     if isinstance(promise.reason, CommandCancelled):
         raise promise.reason
     return promise.reason
@@ -159,18 +128,23 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(operator, name) for name in ("neg", "pos", "abs", "invert", "index")},
     **{kind.__name__: kind for kind in (bool, int, float, complex, str, bytes)},
     **{call.__name__: call for call in (len, iter, reversed, hash, math.trunc, math.floor, math.ceil)},
+    "copy": copy.copy,
 }
 ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "lshift", "rshift")
 REFLECTED: dict[str, Callable[[Any, Any], Any]] = {
     **{name: getattr(operator, f"__{name}__") for name in (*ARITHMETIC, "and", "or", "xor")},
     "divmod": divmod,
 }
-COMPARED = ("lt", "le", "eq", "ne", "gt", "ge")
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    **{name: getattr(operator, name) for name in ("lt", "le", "eq", "ne", "gt", "ge")},
+    **{name: getattr(operator, name) for name in ("getitem", "delitem", "contains")},
+    "format": format,
+    **REFLECTED,
+}
 
 for _name, _call in UNARY.items():
     setattr(Result, f"__{_name}__", _unary(_call))
 for _name, _both in REFLECTED.items():
-    setattr(Result, f"__{_name}__", _binary(_both))
     setattr(Result, f"__r{_name}__", _reflected(_both))
-for _name in COMPARED:
-    setattr(Result, f"__{_name}__", _binary(getattr(operator, _name)))
+for _name, _both in BINARY.items():
+    setattr(Result, f"__{_name}__", _binary(_both))
