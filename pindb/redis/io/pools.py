@@ -65,6 +65,10 @@ class _PoolMixin:
     A connection that is returned while an exception propagates that is not redis-py's own (a soft time limit,
     KeyboardInterrupt) may still get a reply, so it is closed. If such an exception strikes while a connection
     is being returned, the connection is lost; it no longer counts as one in use when nothing refers to it.
+
+    A connection that is returned twice has one user all the same. redis-py's pipelines return it again if an
+    exception strikes between its return and their noting that, and redis-py's blocking pools (before 5.3, all
+    of its pools) would then lend it to two callers at once.
     """
 
     _generation = 0
@@ -101,18 +105,25 @@ class _PoolMixin:
         return connection
 
     def release(self, connection: Any) -> None:
-        try:
-            earlier, generation = connection.taken
-            connection.taken = None
-        except (AttributeError, TypeError):
-            # The connection was never handed out, since it could not be connected.
-            earlier, generation = None, self._generation
+        taken, connection.taken = getattr(connection, "taken", None), None
+        if taken is None and connection in self._idle:
+            return
+        # A connection that could not be connected was never handed out.
+        earlier, generation = taken or (None, self._generation)
         raised = sys.exc_info()[1]
         if generation != self._generation or (
             raised is not earlier and raised is not None and not isinstance(raised, RedisError)
         ):
             connection.disconnect()
         super().release(connection)  # type: ignore[misc]
+
+    @property
+    def _idle(self) -> Any:
+        pool: Any = self
+        if hasattr(self, "_available_connections"):
+            return pool._available_connections
+        # A blocking pool has a queue, of any class.
+        return getattr(pool.pool, "queue", ())
 
     def close_idle(self, and_others_later: bool) -> None:
         """Close the idle connections, and if wanted the others as they are returned."""

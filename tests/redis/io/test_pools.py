@@ -15,7 +15,7 @@ import redis
 from pindb.redis import Cluster, ConsistentHashingRouter, PoolExhausted
 from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import held, keys_on
+from tests.redis.tools import held, in_use, keys_on
 
 Make = Callable[..., Cluster]
 
@@ -173,6 +173,31 @@ def test_a_connection_that_somebody_lost_is_replaced(make_cluster: Make) -> None
     del taken
     assert held(cluster)[0] == 0
     assert cluster.get_local_client(0).ping()
+
+
+@pytest.mark.parametrize("kind", [redis.ConnectionPool, redis.BlockingConnectionPool])
+def test_a_connection_that_is_returned_twice_has_one_user(
+    make_cluster: Make, monkeypatch: pytest.MonkeyPatch, kind: type[Any]
+) -> None:
+    """A pipeline of redis-py's returns it again, if an exception strikes when it has just been returned."""
+    cluster = make_cluster(pool_cls=kind)
+    pool = cluster.get_pool_for_host(0)
+    others, release = [get_connection(pool)], pool.release
+
+    def release_and_be_struck(connection: Any) -> None:
+        release(connection)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool, "release", release_and_be_struck)
+    with pytest.raises(KeyboardInterrupt), cluster.get_local_client(0).pipeline() as pipeline:  # noqa: PT012
+        pipeline.ping()
+        pipeline.execute()
+    others += [get_connection(pool), get_connection(pool)]
+    assert len(set(others)) == 3
+    for connection in others:
+        pool.release(connection)
+    assert in_use(cluster) == 0
 
 
 def test_an_exception_that_is_not_redis_py_s_closes_the_connection(cluster: Cluster) -> None:
