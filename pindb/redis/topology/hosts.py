@@ -22,7 +22,12 @@ from pindb.redis.topology.breakers import HostBreaker
 
 __all__ = ["Host"]
 
+DriverInfo: Any
 MaintNotificationsConfig: Any
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:
+    DriverInfo = None
 try:
     from redis.maint_notifications import MaintNotificationsConfig
 except ImportError:
@@ -173,8 +178,12 @@ class Host:
             options["socket_connect_timeout"] = timeout or TIMEOUT
         self._check_times(options)
         self._check_kinds(options)
-        if breaker is not None and issubclass(options["connection_class"], ConnectingMixin):
-            options["breaker"] = breaker
+        if issubclass(options["connection_class"], ConnectingMixin):
+            if breaker is not None:
+                options["breaker"] = breaker
+            if DriverInfo is not None and not {"driver_info", "lib_name", "lib_version"} & options.keys():
+                # redis-py would read the metadata of its package for each connection.
+                options["driver_info"] = DriverInfo()
         cached = sorted({"cache", "cache_config"} & options.keys())
         if cached:
             raise ClusterConfigError(

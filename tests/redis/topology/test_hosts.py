@@ -10,9 +10,13 @@ import pytest
 import redis
 
 from pindb.redis import BadHostSetup, Cluster, ClusterConfigError, ConsistentHashingRouter
+from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
+from tests.redis.tools import Proxy
 
 Make = Callable[..., Cluster]
+
+NEW = pytest.mark.skipif(not hasattr(redis, "driver_info"), reason="this redis-py has no DriverInfo")
 
 
 def options(cluster: Cluster, host_id: int = 0) -> dict[str, Any]:
@@ -118,6 +122,48 @@ def test_the_class_and_the_options_of_pools(servers: TestSetup, make_cluster: Ma
     with cluster.map() as mapping:
         value = mapping.get("a")
     assert value.value == "ä"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, [b"LIB-NAME", b"redis-py", b"LIB-VER", redis.__version__.encode()]),
+        ({"lib_name": "shop", "lib_version": "1.2"}, [b"LIB-NAME", b"shop", b"LIB-VER", b"1.2"]),
+        ({"lib_name": None, "lib_version": None}, []),
+        pytest.param({"driver_info": True}, [b"LIB-NAME", b"shop(kiosk_v1.2)", b"LIB-VER", b"3"], marks=NEW),
+        pytest.param({"driver_info": None}, [], marks=NEW),
+    ],
+)
+def test_servers_are_told_which_library_connects(
+    servers: TestSetup, make_cluster: Make, given: dict[str, Any], told: list[bytes]
+) -> None:
+    if given.get("driver_info"):
+        driver = redis.driver_info.DriverInfo("shop", "3").add_upstream_driver("kiosk", "1.2")
+        given = {"driver_info": driver}
+    sent: list[bytes] = []
+
+    def note(data: bytes) -> bytes:
+        sent.append(data)
+        return data
+
+    with Proxy(servers.host(0)["unix_socket_path"], note) as proxy:
+        cluster = make_cluster({0: {"host": "127.0.0.1", "port": proxy.port}}, pool_options=given)
+        assert cluster.get_local_client(0).ping()
+        cluster.disconnect_pools()
+    words = b"".join(sent).split(b"\r\n")
+    places = [at for at, word in enumerate(words) if word == b"SETINFO"]
+    assert [words[at + step] for at in places for step in (2, 4)] == told
+
+
+@NEW
+def test_connections_of_a_pool_read_the_metadata_of_redis_py_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = cluster.get_pool_for_host(0)
+    monkeypatch.setattr("redis.utils.get_lib_version", pytest.fail)
+    connections = [get_connection(pool), get_connection(pool)]
+    assert {connection.driver_info.lib_version for connection in connections} == {redis.__version__}
 
 
 def test_local_clients_are_redis_py_s(cluster: Cluster) -> None:
