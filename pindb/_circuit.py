@@ -35,11 +35,6 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server is considered down."""
-        return self._until is not None
-
-    @property
-    def is_shut(self) -> bool:
         """Whether nobody may use the server now. Takes no turn to try it."""
         until = self._until
         return until is not None and now() < until

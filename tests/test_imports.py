@@ -27,6 +27,7 @@ FLOORS = [
     ["celery", "middleware", "tasks", "urls", "management.pinned"],
     ["redis.exceptions"],
     ["redis.core"],
+    ["redis.topology.breakers"],
     ["redis.io"],
     ["redis.topology"],
     ["redis.routers"],

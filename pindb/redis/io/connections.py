@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -17,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from pindb.redis.core.outages import FULL
 from pindb.redis.core.replies import UNREADABLE, ErrorParser, unreadable
 from pindb.redis.io.sockets import GreetingSocket, PatientSocket, make_patient
+from pindb.redis.topology.breakers import HostBreaker
 
 __all__ = [
     "ConnectingMixin",
@@ -26,24 +27,6 @@ __all__ = [
     "get_end",
     "run_opening",
 ]
-
-
-class Breaker(Protocol):
-    """The part of a server's circuit breaker that its connections use."""
-
-    is_out: bool
-    reason: str
-
-    @property
-    def is_shut(self) -> bool: ...
-
-    def wait(self) -> float: ...
-
-    def fail(self) -> None: ...
-
-    def give_back(self) -> None: ...
-
-    def succeed(self) -> None: ...
 
 
 class _Opening:
@@ -100,15 +83,6 @@ CONNECTS_BY_CHECK = hasattr(Connection, "connect_check_health")
 LOOKS_BY_READING = int(redis.__version__.partition(".")[0]) < 8
 
 
-def _check(breaker: Breaker, was_used: bool) -> None:
-    """Raise `redis.ConnectionError` if the circuit breaker is open."""
-    seconds = breaker.wait()
-    if seconds:
-        error = RedisConnectionError(f"{breaker.reason}; it is tried again in {seconds:.1f} s.")
-        error.sent = was_used  # type: ignore[attr-defined]
-        raise error
-
-
 def _never(*args: Any, **kwargs: Any) -> bool:
     return False
 
@@ -128,7 +102,7 @@ class ConnectingMixin:
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
-    def __init__(self, *args: Any, breaker: Breaker | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, breaker: HostBreaker | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._breaker = breaker
         # Whether the handshake is complete: an exception may strike in the middle.
@@ -148,11 +122,6 @@ class ConnectingMixin:
     def forget_use(self) -> None:
         """Note that nothing was sent before the connection was lost."""
         self._lost = None
-
-    @property
-    def _was_used(self) -> bool:
-        """Whether something may have been sent in this use before the connection was lost."""
-        return self._lost is not None and self._lost is self.__dict__.get("taken")
 
     def connect(self) -> None:
         # The pool calls this for every command, and redis-py's own method is slow to find the socket.
@@ -205,14 +174,18 @@ class ConnectingMixin:
     @property
     def fails_at_once(self) -> bool:
         """Whether the circuit breaker is open, so that connecting fails at once."""
-        return self._breaker is not None and self._breaker.is_shut
+        return self._breaker is not None and self._breaker.is_open
 
     def _guarded(self, connect: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Connect, unless the circuit breaker is open; mark an error with whether anything was sent."""
         self.__dict__.pop("can_read", None)
-        breaker, was_used = self._breaker, self._was_used
-        if breaker is not None:
-            _check(breaker, was_used)
+        # Whether something may have been sent in this use before the connection was lost.
+        was_used = self._lost is not None and self._lost is self.__dict__.get("taken")
+        breaker = self._breaker
+        if breaker is not None and (seconds := breaker.wait()):
+            refusal = RedisConnectionError(f"{breaker.reason}; it is tried again in {seconds:.1f} s.")
+            refusal.sent = was_used  # type: ignore[attr-defined]
+            raise refusal
         self._is_ready = self._was_cut_short = False
         try:
             try:

@@ -87,7 +87,7 @@ class RetryableRouter(BaseRouter):
             self._breakers[host_id].close()
 
     def heard_from(self, host_id: int) -> None:
-        if self.down_connections and self._breakers.heard_from(host_id):
+        if self.down_connections and self._breakers[host_id].has_answered():
             self.mark_connection_up(host_id)
 
     def flush_down_connections(self) -> None:

@@ -58,8 +58,8 @@ class HostBreaker(CircuitBreaker):
     # ---- connections ---------------------------------------------------------------------------
 
     @property
-    def is_shut(self) -> bool:
-        return self._is_refused and not self._is_reserved and super().is_shut
+    def is_open(self) -> bool:
+        return self._is_refused and not self._is_reserved and super().is_open
 
     def wait(self) -> float:
         if not self._is_refused:
@@ -70,20 +70,13 @@ class HostBreaker(CircuitBreaker):
                 return 0
             return self._wait() if self._is_refused else 0
 
-    def fail(self, seconds: float | None = None) -> None:
-        """Report that the server refused a connection."""
+    def fail(self, seconds: float | None = None, reason: str | None = None) -> None:
+        """Report that the server refused a connection, or for what reason it is out."""
         with self._lock.get():
-            self._fail(seconds)
-
-    def leave(self, reason: str) -> None:
-        """Report that the server takes connections and answers nobody."""
-        with self._lock.get():
-            self._fail(None)
-            self.is_out, self.reason = True, reason
-
-    def _fail(self, seconds: float | None) -> None:
-        self._is_refused, self._trying, self._is_reserved = True, None, False
-        super().fail(seconds)
+            self._is_refused, self._trying, self._is_reserved = True, None, False
+            super().fail(seconds)
+            if reason is not None:
+                self.is_out, self.reason = True, reason
 
     def give_back(self) -> None:
         with self._lock.get():
@@ -114,25 +107,21 @@ class HostBreaker(CircuitBreaker):
             self._down[self._host_id] = 0.0
             super().fail()
 
-    def is_given(self, thread: int, at: float) -> bool:
-        """Whether a thread may use the server, which is passed over: it is that thread's turn to try.
-
-        Arguments:
-            thread: the thread.
-            at: the time by now.
-        """
+    def is_given(self, thread: int) -> bool:
+        """Whether a thread may use the server, which is passed over: it is that thread's turn to try."""
+        at = now()
         if self._until is None or at >= self._until:
             self._trying, self._is_reserved = thread, True
             # If the thread never reports the outcome, another one tries after this.
             self._set(at + self.seconds)
         return self._trying == thread
 
-    def answered(self, thread: int) -> bool:
-        """Whether a reply that a thread has got means that the server is up.
+    def has_answered(self) -> bool:
+        """Whether a reply that this thread has got means that the server is up.
 
         It does not if the server has failed since: the reply is for a command that was sent before.
         """
-        return not self._is_refused or self._trying == thread
+        return not self._is_refused or self._trying == threading.get_ident()
 
     def close(self) -> None:
         """Use the server again."""
@@ -189,12 +178,7 @@ class HostBreakers:
         """Return the servers that this thread is to pass over. It gets to try those whose time has come."""
         thread = threading.get_ident()
         with self._lock.get():
-            at = now()
-            return frozenset(host_id for host_id in self.down if not self[host_id].is_given(thread, at))
-
-    def heard_from(self, host_id: int) -> bool:
-        """Whether a reply that this thread has got from a server means that it is up."""
-        return self[host_id].answered(threading.get_ident())
+            return frozenset(host_id for host_id in self.down if not self[host_id].is_given(thread))
 
     def close(self) -> None:
         """Use all servers again."""

@@ -105,11 +105,9 @@ class StaticHosts:
 
     def resolve(self, hosts: Iterable[int] | str) -> list[int]:
         """Return the ids of hosts; see `Cluster.resolve_hosts`."""
-        if isinstance(hosts, str):
-            if hosts != "all":
-                raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
+        if isinstance(hosts, str) and hosts == "all":
             return list(self.hosts)
-        if not isinstance(hosts, Iterable):
+        if isinstance(hosts, str) or not isinstance(hosts, Iterable):
             raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
         return [self.find(host_id).host_id for host_id in dict.fromkeys(hosts)]
 
@@ -179,7 +177,7 @@ class StaticHosts:
         else:
             return False
         if self.breakers.fail_fast:
-            self.breakers[host_id].leave(reason)
+            self.breakers[host_id].fail(reason=reason)
         return True
 
 
