@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from pindb.redis import UnroutableCommand, connections
 from pindb.testing.redis import TestSetup
 from tests.cache.tools import ROUTERS, SiteRouter, outcome, settings_of, sizes
 from tests.redis.tools import calls_on, forget_calls
+from tests.threads import in_threads
 
 Make = Callable[..., Any]
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -517,9 +517,7 @@ def test_a_lock_is_released_by_its_owner_alone(make_cache: Make) -> None:
         stranger.release()
     shared = cache.lock(KEYS[1], thread_local=False)
     assert shared.acquire()
-    thread = threading.Thread(target=shared.release)
-    thread.start()
-    thread.join()
+    in_threads(1, lambda _: shared.release())
     assert KEYS[1] not in cache
     assert KEYS[0] in cache
     lock.release()
@@ -589,10 +587,8 @@ def test_caches_with_the_same_settings_share_their_servers(cache_urls: list[str]
 
 def test_threads_share_the_servers(cache_urls: list[str]) -> None:
     with override_settings(CACHES={"default": settings_of(cache_urls[:3])}):
-        both = threading.Barrier(4, timeout=10)
 
         def work(number: int) -> tuple[int, int]:
-            both.wait()
             cache: Any = caches["default"]
             for key in KEYS:
                 cache.add(key, 0)
@@ -600,8 +596,7 @@ def test_threads_share_the_servers(cache_urls: list[str]) -> None:
             assert len(cache.get_many(KEYS)) == len(KEYS)
             return id(cache), id(cache.client.cluster)
 
-        with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(work, range(4)))
+        found = in_threads(4, work)
         cache: Any = caches["default"]
         assert {cluster for _, cluster in found} == {id(cache.client.cluster)}
         assert len({backend for backend, _ in found}) == 4

@@ -22,6 +22,7 @@ from pindb.redis import (
     create_cluster,
 )
 from pindb.redis.core.outages import FULL, REPLIES, find_outage
+from pindb.testing.processes import wait_for
 from pindb.testing.redis import TestSetup
 from tests.cache.tools import outcome
 from tests.redis.tools import Clock, Proxy, keys_on
@@ -70,13 +71,6 @@ def losses(cache: Any) -> tuple[int, int]:
 # ---- servers that cannot serve -------------------------------------------------------------------
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def says(servers: TestSetup, code: str) -> bool:
     """Whether the server answers a read so."""
     with servers.client(DEAD) as client:
@@ -104,7 +98,9 @@ def loading(servers: TestSetup) -> Iterator[None]:
     starting = threading.Thread(target=start)
     starting.start()
     try:
-        wait_until(lambda: servers.is_running(DEAD) and outcome(says, servers, "LOADING") is True)
+        wait_for(
+            lambda: servers.is_running(DEAD) and outcome(says, servers, "LOADING") is True, "LOADING", 10
+        )
         yield
     finally:
         servers.kill(DEAD)
@@ -126,7 +122,7 @@ def busy(servers: TestSetup) -> Iterator[None]:
         script = threading.Thread(target=run)
         script.start()
         try:
-            wait_until(lambda: says(servers, "BUSY"))
+            wait_for(lambda: says(servers, "BUSY"), "BUSY", 10)
             yield
         finally:
             client.script_kill()
@@ -142,7 +138,7 @@ def lost_master(servers: TestSetup) -> Iterator[None]:
         client.config_set("replica-read-only", "no")
         client.replicaof("127.0.0.1", 1)
         try:
-            wait_until(lambda: says(servers, "MASTERDOWN"))
+            wait_for(lambda: says(servers, "MASTERDOWN"), "MASTERDOWN", 10)
             yield
         finally:
             client.replicaof("NO", "ONE")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ from django.test import override_settings
 
 from pindb.testing.redis import TestSetup
 from tests.processes import end_of, start_child
+from tests.threads import in_threads
 
 SERVERS = 3
 THREADS = 8
@@ -116,10 +116,8 @@ def test_children_that_work_at_once_do_not_get_each_other_s_replies(
 def test_threads_that_work_at_once_do_not_get_each_other_s_replies(make_cache: Callable[..., Any]) -> None:
     cache = make_cache(SERVERS)
     cache.set("shared", 0)
-    together = threading.Barrier(16)
 
     def work(name: int) -> None:
-        together.wait(10)
         for number in range(50):
             data = {f"{name}:{number}:{place}": f"{name}:{place}" for place in range(9)}
             assert cache.set_many(data) == []
@@ -127,8 +125,7 @@ def test_threads_that_work_at_once_do_not_get_each_other_s_replies(make_cache: C
             cache.incr("shared")
             assert cache.delete_many(data) == 9
 
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(work, range(16)))
+    in_threads(16, work)
     assert cache.get("shared") == 16 * 50
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,6 +20,7 @@ from pindb.cache.move import DELETE, Move
 from pindb.redis import HostConnectionError
 from pindb.testing.redis import TestSetup
 from tests.cache.moving import BACKEND, PATTERN, before, changing, finish, site
+from tests.threads import in_threads
 
 KEYS = [f"key:{number}" for number in range(60)]
 
@@ -447,21 +447,17 @@ def test_whatever_the_site_does_between_moves(urls: list[str], seed: int) -> Non
 def test_moves_at_the_same_time(urls: list[str]) -> None:
     with site(urls[:2]) as cache:
         cache.set_many(dict.fromkeys(KEYS, "x"), 1000)
-        errors: list[Any] = []
 
-        def move() -> None:
+        def work(place: int) -> None:
+            if place == 3:
+                for key in KEYS[:40]:
+                    cache.delete(key)
+                return
             with changing(urls[:2], add=urls[2:4]) as (now, then):
                 for _ in range(3):
-                    errors.extend(finish(Move(now, then, PATTERN, batch=7)).failures)
+                    assert finish(Move(now, then, PATTERN, batch=7)).failures == []
 
-        threads = [threading.Thread(target=move) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for key in KEYS[:40]:
-            cache.delete(key)
-        for thread in threads:
-            thread.join()
+        in_threads(4, work)
     with changing(urls[:2], add=urls[2:4]) as (now, then):
         finish(Move(now, then, PATTERN))
-    assert errors == []
     assert alive(urls[:4]) == dict.fromkeys(KEYS[40:], "x")

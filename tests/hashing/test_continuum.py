@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import doctest
-import sys
-import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pindb.hashing import Continuum, Server
+from tests.threads import again_and_again, switching_often
 
 SESSION = """
 >>> from pindb.hashing import Continuum
@@ -169,21 +168,11 @@ def test_look_ups_see_the_ring_before_or_after_a_change() -> None:
     smaller = make(*((f"h{i}", 1, 1) for i in range(3)))
     allowed = [{one, smaller.resolve(key)} for one, key in zip(before, KEYS, strict=True)]
     continuum.autogenerate = True
-    stop = threading.Event()
 
     def change() -> None:
-        while not stop.is_set():
-            continuum.remove_server(last)
-            continuum.add_server(last.hostname, last.port)
+        continuum.remove_server(last)
+        continuum.add_server(last.hostname, last.port)
 
-    thread = threading.Thread(target=change)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    thread.start()
-    try:
+    with switching_often(), again_and_again(change):
         for _ in range(50):
             assert all(continuum.resolve(key) in ok for key, ok in zip(KEYS, allowed, strict=True))
-    finally:
-        stop.set()
-        thread.join()
-        sys.setswitchinterval(interval)

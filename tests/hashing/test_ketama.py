@@ -8,12 +8,8 @@ import math
 import pickle
 import re
 import struct
-import sys
-import threading
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -23,6 +19,7 @@ from hypothesis import strategies as st
 from pindb.hashing import Ketama, ketama
 from pindb.hashing.rings import make_ring
 from tests.processes import output_of
+from tests.threads import again_and_again, in_threads, switching_often
 
 KEYS = [f"key:{i}" for i in range(1000)]
 NAMES = st.text("abc:0123", min_size=1, max_size=8)
@@ -388,59 +385,37 @@ def test_md5_comes_from_hashlib_where_python_has_none_of_its_own(builtin: bool) 
     assert output_of("-c", code).strip() == "".join(map(str, Ketama("abcdef").get_node_many(KEYS)))
 
 
-@contextmanager
-def switching_often() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-
-
 def test_look_ups_see_the_ring_before_or_after_a_change() -> None:
     ring = Ketama("abcd")
     before = ring.get_node_many(KEYS)
     after = Ketama("abc").get_node_many(KEYS)
-    stop = threading.Event()
 
     def change() -> None:
-        while not stop.is_set():
-            ring.remove_node("d")
-            ring.add_node("d")
+        ring.remove_node("d")
+        ring.add_node("d")
 
-    thread = threading.Thread(target=change)
     seen: set[int] = set()
     rounds = 0
-    with switching_often():
-        thread.start()
-        try:
-            # On a busy machine it takes a while until the threads take turns.
-            while rounds < 200 or (seen != {3, 4} and rounds < 20_000):
-                rounds += 1
-                assert ring.get_node_many(KEYS) in (before, after)
-                nodes = [ring.get_node(key) for key in KEYS]
-                assert all(node in pair for node, *pair in zip(nodes, before, after, strict=True))
-                assert all(len(set(ring.get_nodes(key, 4))) in (3, 4) for key in KEYS[:20])
-                seen.add(len(ring.nodes))
-        finally:
-            stop.set()
-            thread.join()
+    with switching_often(), again_and_again(change):
+        # On a busy machine it takes a while until the threads take turns.
+        while rounds < 200 or (seen != {3, 4} and rounds < 20_000):
+            rounds += 1
+            assert ring.get_node_many(KEYS) in (before, after)
+            nodes = [ring.get_node(key) for key in KEYS]
+            assert all(node in pair for node, *pair in zip(nodes, before, after, strict=True))
+            assert all(len(set(ring.get_nodes(key, 4))) in (3, 4) for key in KEYS[:20])
+            seen.add(len(ring.nodes))
     assert seen == {3, 4}
 
 
 def test_no_change_of_several_threads_is_lost() -> None:
     ring: Ketama[str] = Ketama()
 
-    def add(start: int) -> None:
-        for i in range(start, start + 8):
+    def add(place: int) -> None:
+        for i in range(place * 8, place * 8 + 8):
             ring.add_node(f"node-{i}")
 
-    threads = [threading.Thread(target=add, args=(start,)) for start in range(0, 32, 8)]
     with switching_often():
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(4, add)
     assert set(ring.nodes) == {f"node-{i}" for i in range(32)}
     assert ring._ring == Ketama(f"node-{i}" for i in range(32))._ring

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import pindb
 from tests.testapp.models import Author
+from tests.threads import in_threads
 
 REPLICAS = {"default-0", "default-1"}
 
@@ -381,39 +382,30 @@ def test_a_read_in_a_block_of_another_set_counts_for_a_late_pin(caplog: pytest.L
 
 def test_threads_have_contexts_of_their_own() -> None:
     pindb.pin("default")
-    seen: list[frozenset[str]] = []
 
-    def other() -> None:
-        seen.append(pindb.get_pinned())
+    def other(_: int) -> frozenset[str]:
+        found = pindb.get_pinned()
         pindb.pin("api")
+        return found
 
-    thread = threading.Thread(target=other)
-    thread.start()
-    thread.join()
-    assert seen == [set()]
+    assert in_threads(1, other) == [set()]
     assert pindb.get_pinned() == {"default"}
 
 
 def test_a_block_that_threads_share_does_not_mix_them_up() -> None:
     block = pindb.master("default")
     inside, leave = threading.Barrier(2), threading.Barrier(2)
-    seen: dict[str, list[frozenset[str]]] = {"pinned": [], "clean": []}
 
-    def run(name: str) -> None:
-        if name == "pinned":
+    def run(number: int) -> list[frozenset[str]]:
+        if number == 0:
             pindb.pin("api")
         with block:
             inside.wait(10)
-            seen[name].append(pindb.get_pinned())
+            pinned = pindb.get_pinned()
             leave.wait(10)
-        seen[name].append(pindb.get_pinned())
+        return [pinned, pindb.get_pinned()]
 
-    threads = [threading.Thread(target=run, args=(name,)) for name in seen]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert seen == {"pinned": [{"default", "api"}, {"api"}], "clean": [{"default"}, set()]}
+    assert in_threads(2, run) == [[{"default", "api"}, {"api"}], [{"default"}, set()]]
 
 
 def test_pins_cross_sync_to_async_and_async_to_sync() -> None:

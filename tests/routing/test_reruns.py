@@ -30,6 +30,7 @@ from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import wait_for
 from tests.conftest import close_all, close_everywhere
 from tests.testapp.models import Author, Remark
+from tests.threads import in_threads, meanwhile
 
 MASTER, FIRST, SECOND = "default", "default-0", "default-1"
 REPLICAS = (FIRST, SECOND)
@@ -65,6 +66,30 @@ def read() -> str:
 def replica_of_context() -> int:
     """The replica that this context reads, by its index; it has been read from."""
     return REPLICAS.index(Author.objects.get()._state.db)
+
+
+def chosen() -> tuple[str, int]:
+    """The replica that this context is going to read, by its alias and its index."""
+    alias = pindb.get_replica()
+    return alias, REPLICAS.index(alias)
+
+
+@contextmanager
+def carrying(pins: dict[str, Pin]) -> Iterator[None]:
+    """A unit of work that pins were carried into."""
+    with pindb.pinning_context():
+        current().carry(pins)
+        yield
+
+
+def read_with(pins: dict[str, Pin]) -> str:
+    """Where a new unit of work with these pins reads."""
+    with carrying(pins):
+        return Author.objects.get()._state.db or ""
+
+
+def wait_until_read(alias: str) -> None:
+    wait_for(lambda: alias in {read(), read()}, f"{alias} to be read", 20)
 
 
 @contextmanager
@@ -125,9 +150,7 @@ def test_a_replica_that_is_down_is_left_alone_and_then_tried_by_one(
         while FIRST in {read(), read()}:
             pass
         failing.start(0)
-        deadline = time.monotonic() + 20
-        while FIRST not in {read(), read()}:
-            assert time.monotonic() < deadline
+        wait_until_read(FIRST)
     assert lines()[-1].startswith("replica default-0 up after ")
 
 
@@ -147,9 +170,7 @@ def test_signals_tell_of_replicas_that_go_and_come(failing: PostgresReplicaSet) 
         failing.stop(1)
         assert {read() for _ in range(4)} == {FIRST}
         failing.start(1)
-        deadline = time.monotonic() + 20
-        while SECOND not in {read(), read()}:
-            assert time.monotonic() < deadline
+        wait_until_read(SECOND)
     assert told == [(SECOND, "cannot connect", "OperationalError"), (SECOND,)]
 
 
@@ -160,50 +181,33 @@ def test_no_thread_reads_a_replica_that_is_down_while_another_is_up(
     failing.kill(1)
     read()
     read()
-    found: list[str] = []
-    errors: list[BaseException] = []
-    start = threading.Barrier(threads)
 
-    def work() -> None:
+    def work(_: int) -> set[str]:
         try:
-            start.wait()
-            found.extend(read() for _ in range(20))
-        except BaseException as error:
-            errors.append(error)
+            return {read() for _ in range(20)}
         finally:
             close_all()
 
-    workers = [threading.Thread(target=work) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert errors == []
-    assert set(found) == {FIRST}
+    assert in_threads(threads, work) == [{FIRST}] * threads
 
 
 def test_threads_that_meet_a_dead_replica_at_the_same_time_all_get_their_rows(
     failing: PostgresReplicaSet,
 ) -> None:
-    found: list[str] = []
     meet = threading.Barrier(8, action=lambda: failing.kill(0))
 
-    def work() -> None:
+    def work(_: int) -> list[str]:
         read()
         read()
         meet.wait()
         # Each of them may be the first to find out, in the middle of a statement.
         for _ in range(2):
             read()
-        found.extend(read() for _ in range(4))
+        found = [read() for _ in range(4)]
         close_all()
+        return found
 
-    workers = [threading.Thread(target=work) for _ in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert found == [SECOND] * 32
+    assert in_threads(8, work) == [[SECOND] * 4] * 8
 
 
 def test_a_replica_whose_connection_was_closed_is_looked_at_again(failing: PostgresReplicaSet) -> None:
@@ -246,13 +250,13 @@ def test_a_statement_runs_again_when_its_replica_is_killed(failing: PostgresRepl
     for _ in range(2):
         read()
     before = pindb.stats()
-    alias = pindb.get_replica()
-    with around(alias, lambda: failing.kill(REPLICAS.index(alias))):
+    alias, index = chosen()
+    with around(alias, lambda: failing.kill(index)):
         # Chosen anew: nothing was returned by the replica, so the other one may serve.
         author = Author.objects.get()
     assert author.name == "old"
     assert pindb.stats().failovers == before.failovers + 1
-    other = REPLICAS[1 - REPLICAS.index(alias)]
+    other = REPLICAS[1 - index]
     assert Author.objects.get()._state.db == other
     rerun = [reasons.get("rerun", 0) for reasons in (pindb.stats().reads[other], before.reads[other])]
     assert rerun[0] == rerun[1] + 1
@@ -280,8 +284,7 @@ def test_a_statement_runs_on_the_master_when_all_replicas_are_killed(failing: Po
 def test_a_replica_that_fails_while_it_takes_over_is_passed_over_too(failing: PostgresReplicaSet) -> None:
     for _ in range(2):
         read()
-    alias = pindb.get_replica()
-    index = REPLICAS.index(alias)
+    alias, index = chosen()
     with (
         around(alias, lambda: failing.kill(index)),
         around(REPLICAS[1 - index], lambda: failing.kill(1 - index)),
@@ -298,35 +301,14 @@ def sleepy(port: int) -> str:
     )
 
 
-def in_mid_query(servers: PostgresReplicaSet, member: int | str, action: Callable[[int], None]) -> None:
+def in_mid_query(servers: PostgresReplicaSet, member: int | str, action: Callable[[int], Any]) -> None:
     """Give `action` the process id of the session that sleeps on a member, once there is one."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        found = servers.execute(
-            member, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND state = 'active'"
-        )
-        if found:
-            action(found[0][0])
-            return
-        time.sleep(0.005)
-    raise AssertionError("nobody sleeps")
-
-
-@contextmanager
-def meanwhile(function: Callable[..., None], *arguments: Any) -> Iterator[None]:
-    thread = threading.Thread(target=function, args=arguments)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
+    sql = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND state = 'active'"
+    action(wait_for(lambda: servers.execute(member, sql), "a session that sleeps", 20)[0][0])
 
 
 def terminate(servers: PostgresReplicaSet, index: int) -> None:
-    def end(pid: int) -> None:
-        servers.execute(index, f"SELECT pg_terminate_backend({pid})")
-
-    in_mid_query(servers, index, end)
+    in_mid_query(servers, index, lambda pid: servers.execute(index, f"SELECT pg_terminate_backend({pid})"))
 
 
 def crash(servers: PostgresReplicaSet, index: int) -> None:
@@ -346,8 +328,7 @@ def lock_table(servers: PostgresReplicaSet) -> None:
 def test_a_query_that_is_cut_off_in_the_middle_gets_its_rows_elsewhere(
     how: Callable[..., None], failing: PostgresReplicaSet, lines: Callable[[], list[str]]
 ) -> None:
-    alias = pindb.get_replica()
-    index = REPLICAS.index(alias)
+    alias, index = chosen()
     with meanwhile(how, failing, index):
         authors = list(Author.objects.raw("SELECT *" + sleepy(failing.port(index))[len("SELECT name") :]))
     assert [author.name for author in authors] == ["old"]
@@ -357,8 +338,7 @@ def test_a_query_that_is_cut_off_in_the_middle_gets_its_rows_elsewhere(
 
 
 def test_a_cursor_goes_on_elsewhere(failing: PostgresReplicaSet) -> None:
-    alias = pindb.get_replica()
-    index = REPLICAS.index(alias)
+    alias, index = chosen()
     with meanwhile(terminate, failing, index), connections[alias].cursor() as cursor:
         cursor.execute(sleepy(failing.port(index)))
         assert cursor.fetchall() == [("old",)]
@@ -368,13 +348,9 @@ def test_a_cursor_goes_on_elsewhere(failing: PostgresReplicaSet) -> None:
 def test_a_query_that_recovery_cancels_runs_elsewhere_and_its_replica_stays_in_use(
     failing: PostgresReplicaSet, lines: Callable[[], list[str]]
 ) -> None:
-    alias = pindb.get_replica()
-    index = REPLICAS.index(alias)
-
-    def conflict(pid: int) -> None:
-        lock_table(failing)
-
-    with meanwhile(in_mid_query, failing, index, conflict), connections[alias].cursor() as cursor:
+    alias, index = chosen()
+    lock = meanwhile(in_mid_query, failing, index, lambda pid: lock_table(failing))
+    with lock, connections[alias].cursor() as cursor:
         cursor.execute(sleepy(failing.port(index)))
         assert cursor.fetchall() == [("old",)]
     assert lines() == []
@@ -384,24 +360,17 @@ def test_a_query_that_recovery_cancels_runs_elsewhere_and_its_replica_stays_in_u
 
 
 def test_a_conflict_on_every_replica_ends_on_the_master(failing: PostgresReplicaSet) -> None:
-    alias = pindb.get_replica()
+    alias, first = chosen()
     sleep = f"WHEN {failing.port(0)} THEN 60"
     sql = sleepy(failing.port(0)).replace(sleep, f"{sleep} WHEN {failing.port(1)} THEN 60")
-    conflicts = threading.Event()
 
     def cancel_twice() -> None:
-        for index in (REPLICAS.index(alias), 1 - REPLICAS.index(alias)):
-            in_mid_query(
-                failing,
-                index,
-                lambda pid: lock_table(failing),
-            )
-        conflicts.set()
+        for index in (first, 1 - first):
+            in_mid_query(failing, index, lambda pid: lock_table(failing))
 
     with meanwhile(cancel_twice), connections[alias].cursor() as cursor:
         cursor.execute(sql)
         assert cursor.fetchall() == [("old",)]
-    assert conflicts.is_set()
     assert Author.objects.get()._state.db == MASTER
 
 
@@ -409,8 +378,7 @@ def test_a_conflict_on_every_replica_ends_on_the_master(failing: PostgresReplica
 def test_an_iterator_runs_elsewhere_before_its_first_row_is_out(
     after: bool, failing: PostgresReplicaSet
 ) -> None:
-    alias = pindb.get_replica()
-    index = REPLICAS.index(alias)
+    alias, index = chosen()
     with around(alias, lambda: failing.kill(index), after=after):
         authors = list(Author.objects.order_by("id").iterator(chunk_size=2))
     assert [author.name for author in authors] == ["old"]
@@ -419,13 +387,10 @@ def test_an_iterator_runs_elsewhere_before_its_first_row_is_out(
 @pytest.mark.parametrize("after", [False, True])
 def test_an_asynchronous_iterator_runs_elsewhere_too(after: bool, failing: PostgresReplicaSet) -> None:
     async def run() -> list[str]:
-        alias = await sync_to_async(pindb.get_replica)()
-
-        def kill() -> None:
-            failing.kill(REPLICAS.index(alias))
-
+        alias, index = await sync_to_async(chosen)()
+        killed = around(alias, lambda: failing.kill(index), after=after)
         stack = ExitStack()
-        await sync_to_async(stack.enter_context)(around(alias, kill, after=after))
+        await sync_to_async(stack.enter_context)(killed)
         try:
             return [author.name async for author in Author.objects.order_by("id").aiterator(chunk_size=2)]
         finally:
@@ -457,18 +422,13 @@ def test_an_iterator_that_is_not_disturbed_returns_all_rows() -> None:
 
 
 def test_a_transaction_on_a_replica_fails_as_a_whole(failing: PostgresReplicaSet) -> None:
-    alias = pindb.get_replica()
-
-    @transaction.atomic(using=alias)
-    def read_twice() -> None:
+    alias, index = chosen()
+    with pytest.raises(OperationalError), transaction.atomic(using=alias):  # noqa: PT012
         assert Author.objects.using(alias).get().name == "old"
-        failing.kill(REPLICAS.index(alias))
+        failing.kill(index)
         Author.objects.using(alias).get()
-
-    with pytest.raises(OperationalError):
-        read_twice()
     # The server is known to be down now.
-    assert read() == REPLICAS[1 - REPLICAS.index(alias)]
+    assert read() == REPLICAS[1 - index]
 
 
 def test_a_statement_that_writes_is_never_run_again(failing: PostgresReplicaSet) -> None:
@@ -530,8 +490,8 @@ def test_an_error_inside_a_transaction_on_the_master_says_nothing_about_the_mast
 # ---- the master --------------------------------------------------------------------------------
 
 
-def pin_by_time() -> None:
-    current().carry({MASTER: Pin(time.time() + 60)})
+def by_time() -> dict[str, Pin]:
+    return {MASTER: Pin(time.time() + 60)}
 
 
 def test_without_a_master_pinned_reads_and_writes_fail_and_others_go_on(
@@ -539,10 +499,8 @@ def test_without_a_master_pinned_reads_and_writes_fail_and_others_go_on(
 ) -> None:
     failing.stop("master")
     assert {read() for _ in range(4)} == {FIRST, SECOND}
-    with pindb.pinning_context():
-        pin_by_time()
-        with pytest.raises(OperationalError):
-            Author.objects.get()
+    with pytest.raises(OperationalError):
+        read_with(by_time())
     with pytest.raises(OperationalError):
         Author.objects.create(name="new")
     assert {read() for _ in range(4)} == {FIRST, SECOND}
@@ -566,27 +524,21 @@ def test_a_replica_that_is_taken_to_be_down_serves_where_nobody_else_is_there(
 def test_a_site_may_let_pinned_reads_go_to_replicas_without_a_master(
     failing: PostgresReplicaSet, lines: Callable[[], list[str]]
 ) -> None:
-    with pindb.pinning_context():
-        pin_by_time()
+    with carrying(by_time()):
         assert Author.objects.get()._state.db == MASTER
         failing.stop("master")
         for _ in range(3):
-            with pindb.pinning_context():
-                pin_by_time()
-                try:
-                    assert Author.objects.get()._state.db in REPLICAS
-                except OperationalError:
-                    # The first to find out: never is a statement of a master run again.
-                    continue
+            try:
+                assert read_with(by_time()) in REPLICAS
+            except OperationalError:
+                # The first to find out: never is a statement of a master run again.
+                continue
     (line,) = [line for line in lines() if "pinned reads" in line]
     assert line.startswith("master default down: pinned reads go to replica default-")
-    with pindb.pinning_context():
-        pin_by_time()
-        assert Author.objects.get()._state.db in REPLICAS
+    assert read_with(by_time()) in REPLICAS
     failing.start("master")
     Author.objects.create(name="new")
-    with pindb.pinning_context():
-        pin_by_time()
+    with carrying(by_time()):
         assert {author._state.db for author in Author.objects.all()} == {MASTER}
 
 
@@ -608,17 +560,12 @@ def test_without_a_master_a_pinned_read_finds_a_replica_that_has_caught_up_since
         with pindb.pinning_context():
             Author.objects.update(name="old")
             pins = export_pins(current())
-        with pindb.pinning_context():
-            current().carry(pins)
-            assert Author.objects.get()._state.db == MASTER
+        assert read_with(pins) == MASTER
         failing.resume(1)
         failing.wait_until_caught_up(1)
         connections[MASTER].close()
         failing.stop("master")
-        for _ in range(3):
-            with pindb.pinning_context():
-                current().carry(pins)
-                assert Author.objects.get()._state.db == SECOND
+        assert [read_with(pins) for _ in range(3)] == [SECOND] * 3
 
 
 # ---- positions of servers that fail ------------------------------------------------------------
@@ -639,9 +586,7 @@ def test_a_replica_that_comes_back_behind_is_not_read_before_it_has_caught_up(
         while time.monotonic() < until:
             assert read() == SECOND
         failing.resume(0)
-        deadline = time.monotonic() + 20
-        while FIRST not in {read(), read()}:
-            assert time.monotonic() < deadline
+        wait_until_read(FIRST)
 
 
 def test_answers_count_on_connections_from_before_a_replica_was_cut_off_from_its_master(
@@ -674,15 +619,9 @@ def test_answers_count_on_connections_from_before_a_replica_was_cut_off_from_its
             Author.objects.update(name="old")
             pins = export_pins(current())
         pindb.wait_for_replicas()
-
-        def read_pinned() -> str:
-            with pindb.pinning_context():
-                current().carry(pins)
-                return Author.objects.get()._state.db or ""
-
-        assert {read_pinned() for _ in range(2)} == {FIRST, SECOND}
+        assert {read_with(pins) for _ in range(2)} == {FIRST, SECOND}
         asked = pindb.stats().position_queries
-        assert {read_pinned() for _ in range(4)} == {FIRST, SECOND}
+        assert {read_with(pins) for _ in range(4)} == {FIRST, SECOND}
         assert pindb.stats().position_queries == asked
 
 
@@ -692,22 +631,12 @@ def test_what_a_replica_had_before_it_failed_is_not_believed_afterwards(
     with override_settings(PINDB_CONSISTENCY="position", PINDB_REPLICA_DOWNTIME=0):
         pins = {MASTER: Pin(time.time() + 60, pindb.current_position())}
         for _ in range(2):
-            with pindb.pinning_context():
-                current().carry(pins)
-                Author.objects.get()
+            read_with(pins)
         before = pindb.stats().position_queries
-        with pindb.pinning_context():
-            current().carry(pins)
-            alias = pindb.get_replica()
-            index = REPLICAS.index(alias)
+        with carrying(pins):
+            alias, index = chosen()
             failing.kill(index)
             assert Author.objects.get().name == "old"
         failing.start(index)
-        deadline = time.monotonic() + 20
-        used = ""
-        while used != alias:
-            with pindb.pinning_context():
-                current().carry(pins)
-                used = Author.objects.get()._state.db or ""
-            assert time.monotonic() < deadline
+        wait_for(lambda: read_with(pins) == alias, f"{alias} to be read", 20)
         assert pindb.stats().position_queries > before

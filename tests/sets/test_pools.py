@@ -19,6 +19,7 @@ from pindb.sets.pools import pool_timeout
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.conftest import close_all, close_everywhere
 from tests.testapp.models import Author
+from tests.threads import meanwhile
 
 pytest.importorskip("psycopg_pool")
 
@@ -145,7 +146,6 @@ def test_connections_that_others_have_are_not_used_again(
     with override_settings(PINDB_REPLICA_DOWNTIME=600):
         fill()
         has_read, may_return = threading.Barrier(2), threading.Event()
-        found: list[str] = []
 
         def work() -> None:
             connections[FIRST].ensure_connection()
@@ -153,19 +153,17 @@ def test_connections_that_others_have_are_not_used_again(
                 cursor.execute("SELECT 1")
             has_read.wait()
             may_return.wait(MOMENT)
-            found.extend(read() for _ in range(4))
+            found = {read() for _ in range(4)}
             close_all()
+            assert found == {SECOND}
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        has_read.wait()
-        pooled.kill(0)
-        read(), read()
-        assert {read() for _ in range(4)} == {SECOND}
-        pooled.start(0)
-        may_return.set()
-        thread.join()
-        assert set(found) == {SECOND}
+        with meanwhile(work):
+            has_read.wait()
+            pooled.kill(0)
+            read(), read()
+            assert {read() for _ in range(4)} == {SECOND}
+            pooled.start(0)
+            may_return.set()
         (line,) = lines()
         assert line.startswith("replica default-0 down: connection lost;")
 

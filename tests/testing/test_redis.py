@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pindb.testing import redis as testing
 from pindb.testing.processes import free_port, wait_for
 from pindb.testing.redis import ENVIRONMENT, TestSetup, find_server, make_test_cluster, supports_tls
 from tests.processes import run_to_its_end
+from tests.threads import in_threads
 
 
 @pytest.fixture(scope="module")
@@ -324,20 +324,14 @@ def test_it_needs_no_with_block_and_closes_once() -> None:
 
 
 def test_two_setups_at_once_do_not_meet() -> None:
-    seen: list[str] = []
-
-    def run(number: int) -> None:
+    def run(number: int) -> int:
         with TestSetup(servers=2, tcp=True) as setup, setup.client(0, decode_responses=True) as client:
             client.set("number", number)
-            seen.append(f"{setup.host(0)['port']} {client.get('number') == str(number)}")
+            assert client.get("number") == str(number)
+            port: int = setup.host(0)["port"]
+            return port
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(seen)) == 3
-    assert all(line.endswith("True") for line in seen)
+    assert len(set(in_threads(3, run))) == 3
 
 
 # A shell starts its background jobs with SIGINT ignored, and this process may be one.

@@ -18,6 +18,7 @@ from pindb.testing.mariadb import MariaDBReplicaSet
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import free_port, wait_for
 from tests.processes import run_to_its_end
+from tests.threads import in_threads
 
 #: What drivers raise where a server is down, refuses a login, or ends a session.
 FAILURE = (psycopg.OperationalError, pymysql.OperationalError)
@@ -235,20 +236,14 @@ def test_wrong_arguments_are_refused(kind: type[Any], arguments: dict[str, objec
 
 
 def test_sets_at_once_do_not_meet(kind: type[Any]) -> None:
-    seen: list[int] = []
-
-    def run() -> None:
+    def run(_: int) -> int:
         with kind(replicas=0) as servers:
-            seen.append(servers.port("master"))
             servers.execute("master", "CREATE TABLE t (n int)")
+            port: int = servers.port("master")
+            return port
 
     # Enough that some start while others are being made.
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(seen)) == 4
+    assert len(set(in_threads(4, run))) == 4
 
 
 # A shell starts its background jobs with SIGINT ignored, and this process may be one.

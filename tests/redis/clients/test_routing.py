@@ -6,9 +6,7 @@ import ast
 import inspect
 import multiprocessing
 import textwrap
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from redis.commands.core import Script
 from pindb.redis import Cluster, RoutingClient, UnroutableCommand
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Proxy, keys_on
+from tests.threads import in_threads
 
 Make = Callable[..., Cluster]
 
@@ -579,10 +578,8 @@ def test_connections_are_shared_by_all_clients(cluster: Cluster) -> None:
 
 def test_threads_share_a_client(cluster: Cluster, client: RoutingClient) -> None:
     threads, rounds = 16, 60
-    barrier = threading.Barrier(threads)
 
     def work(number: int) -> None:
-        barrier.wait()
         for i in range(rounds):
             own = f"thread:{number}:{i}"
             assert client.set(own, own)
@@ -595,8 +592,7 @@ def test_threads_share_a_client(cluster: Cluster, client: RoutingClient) -> None
                 f"thread:{number}:{j}".encode() for j in range(i + 1)
             ]
 
-    with ThreadPoolExecutor(threads) as executor:
-        list(executor.map(work, range(threads)))
+    in_threads(threads, work)
     assert client.mget("shared") == [b"%d" % (threads * rounds)]
     assert client.get("mapped") == b"%d" % (threads * rounds)
     assert all(not cluster.get_pool_for_host(host_id)._in_use_connections for host_id in range(4))
@@ -604,15 +600,12 @@ def test_threads_share_a_client(cluster: Cluster, client: RoutingClient) -> None
 
 def test_threads_start_a_cluster_together(make_cluster: Make) -> None:
     cluster = make_cluster()
-    barrier = threading.Barrier(16)
 
     def work(number: int) -> tuple[int, ...]:
-        barrier.wait()
         cluster.get_routing_client().set(f"key:{number}", number)
         return (id(cluster.get_router()), *(id(cluster.get_pool_for_host(i)) for i in range(4)))
 
-    with ThreadPoolExecutor(16) as executor:
-        assert len(set(executor.map(work, range(16)))) == 1
+    assert len(set(in_threads(16, work))) == 1
     assert cluster.get_routing_client().dbsize() == 16
 
 

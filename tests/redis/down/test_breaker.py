@@ -22,6 +22,7 @@ from pindb.redis import (
 from pindb.testing.redis import TestSetup
 from tests.redis.down.conftest import Face, call, in_map_or_not
 from tests.redis.tools import Clock, Proxy, keys_on
+from tests.threads import in_threads
 
 Make = Callable[..., Cluster]
 
@@ -63,19 +64,16 @@ def watched(servers: TestSetup, make_cluster: Make, proxy: Proxy) -> Cluster:
     return make_cluster(hosts, retry_timeout=5)
 
 
-def in_threads(work: Callable[[], Any]) -> list[Any]:
+def outcomes_in_threads(work: Callable[[], Any]) -> list[Any]:
     """What the work returns or raises, when many threads do it at once."""
-    start = threading.Barrier(THREADS)
 
     def run(_: int) -> Any:
-        start.wait(10)
         try:
             return work()
         except redis.RedisError as error:
             return error
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(run, range(THREADS)))
+    return in_threads(THREADS, run)
 
 
 # ---- clusters ------------------------------------------------------------------------------------
@@ -166,7 +164,7 @@ def test_a_host_that_is_back_is_used_again(watched: Cluster, proxy: Proxy, door:
         client.set(key, "x")
     clock.now += 5
     assert client.set(key, "x") is True
-    assert all(in_threads(lambda: client.get(key) == b"x"))
+    assert all(outcomes_in_threads(lambda: client.get(key) == b"x"))
     # It refused once more, later: that is found out anew.
     door.is_open = False
     watched.disconnect_pools()
@@ -202,7 +200,7 @@ def test_many_threads_try_once(watched: Cluster, proxy: Proxy, door: Door, clock
                 client.get(key)
 
     for attempts in range(1, 4):
-        assert in_threads(work) == [None] * THREADS
+        assert outcomes_in_threads(work) == [None] * THREADS
         assert proxy.accepted == attempts
         clock.now += 5
 
@@ -222,13 +220,13 @@ def test_while_one_thread_tries_the_others_do_not_wait(
         trial = pool.submit(client.get, key)
         while proxy.accepted < 2:
             threading.Event().wait(0.001)
-        errors = in_threads(lambda: client.get(key))
+        errors = outcomes_in_threads(lambda: client.get(key))
         assert not trial.done()
         door.moves.set()
         assert trial.result(10) is None
     assert all("tried again" in str(error) for error in errors)
     assert proxy.accepted == 2
-    assert in_threads(lambda: client.get(key)) == [None] * THREADS
+    assert outcomes_in_threads(lambda: client.get(key)) == [None] * THREADS
 
 
 def test_a_server_that_lets_nobody_in_is_waited_for_once(servers: TestSetup, make_cluster: Make) -> None:
@@ -240,7 +238,7 @@ def test_a_server_that_lets_nobody_in_is_waited_for_once(servers: TestSetup, mak
     with pytest.raises(HostTimeoutError, match="host 0") as caught:
         client.get(key)
     assert caught.value.sent is False
-    assert all("tried again in" in str(error) for error in in_threads(lambda: client.get(key)))
+    assert all("tried again in" in str(error) for error in outcomes_in_threads(lambda: client.get(key)))
 
 
 def test_a_server_that_is_killed_and_started(servers: TestSetup, make_cluster: Make, clock: Clock) -> None:
@@ -411,7 +409,7 @@ def test_of_many_threads_one_tries_a_host_that_is_passed_over(
     assert client.set(key, "x") is True
     for attempts in (2, 3):
         clock.now += 5
-        assert in_threads(lambda: client.get(key)) == [b"x"] * THREADS
+        assert outcomes_in_threads(lambda: client.get(key)) == [b"x"] * THREADS
         assert proxy.accepted == attempts
 
 

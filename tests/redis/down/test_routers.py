@@ -20,6 +20,7 @@ from pindb.redis import (
     create_cluster,
 )
 from tests.redis.tools import Clock
+from tests.threads import in_threads
 
 KINDS = [RoundRobinRouter, ConsistentHashingRouter]
 KEYS = [f"key:{i}" for i in range(40)]
@@ -42,11 +43,7 @@ def used(router: RetryableRouter) -> set[int]:
 
 def elsewhere(call: Callable[[], Any]) -> Any:
     """What a call returns in another thread."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    thread.join()
-    return found[0]
+    return in_threads(1, lambda _: call())[0]
 
 
 # ---- down and up ---------------------------------------------------------------------------------
@@ -235,21 +232,15 @@ def test_of_many_threads_one_gets_the_trial(kind: type[RetryableRouter], clock: 
     router = router_of(kind, retry_timeout=10)
     router.mark_connection_down(1)
     clock.now += 10
-    start = threading.Barrier(16)
-    found: list[frozenset[int]] = []
+    end = threading.Barrier(16)
 
-    def look() -> None:
-        start.wait()
-        found.append(router.check_down_connections())
+    def look(_: int) -> int:
+        found = router.check_down_connections()
         # Thread ids are given anew to threads that come later.
-        start.wait()
+        end.wait()
+        return len(found)
 
-    threads = [threading.Thread(target=look) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(map(len, found)) == [0] + [1] * 15
+    assert sorted(in_threads(16, look)) == [0] + [1] * 15
 
 
 # ---- how often the clock is asked ----------------------------------------------------------------

@@ -13,6 +13,7 @@ import redis
 from pindb.redis import Cluster, HostConnectionError, HostTimeoutError, MappingClient, Promise
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Proxy, keys_on
+from tests.threads import meanwhile
 
 Make = Callable[..., Cluster]
 
@@ -151,11 +152,8 @@ def test_a_server_that_is_killed_while_it_works(servers: TestSetup, cluster: Clu
                 time.sleep(0.01)
         servers.kill(1)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(redis.ConnectionError, match="host 1"):
+    with meanwhile(kill), pytest.raises(redis.ConnectionError, match="host 1"):
         client.join()
-    killer.join()
     # What was answered before it died stands.
     assert before.value == 1
     assert isinstance(blocked.reason, HostConnectionError)

@@ -26,6 +26,7 @@ from pindb.redis import (
 )
 from pindb.redis.backends import BaseBackend, BaseConnection
 from tests.redis.tools import Clock
+from tests.threads import again_and_again, in_threads
 
 
 class Store:
@@ -183,11 +184,7 @@ def test_a_host_s_connection_has_the_methods_of_its_client(stored: dict[int, dic
 def test_a_client_is_made_once_and_when_it_is_needed() -> None:
     cluster = make()
     assert Memory.made == []
-    threads = [threading.Thread(target=cluster.size) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, lambda _: cluster.size())
     assert sorted(made.number for made in Memory.made) == [0, 1, 2, 3]
     cluster.disconnect()
     assert all(made.closed for made in Memory.made)
@@ -199,20 +196,9 @@ def test_a_client_is_made_once_and_when_it_is_needed() -> None:
 
 def test_clients_can_be_closed_while_other_threads_call_them() -> None:
     cluster = make()
-    stop = threading.Event()
-
-    def close() -> None:
-        while not stop.is_set():
-            cluster.disconnect()
-
-    thread = threading.Thread(target=close)
-    thread.start()
-    try:
+    with again_and_again(cluster.disconnect):
         for _ in range(2000):
             assert cluster.size() == [0] * 4
-    finally:
-        stop.set()
-        thread.join()
 
 
 # ---- maps ----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import redis
 from pindb.redis import ClusterConfigError, Result, RoutedCluster, UnroutableCommand
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import calls_on, forget_calls, keys_of
+from tests.threads import in_threads
 
 Create = Callable[..., RoutedCluster]
 
@@ -288,26 +288,16 @@ def test_a_result_of_a_map_is_an_argument_like_any_other(partitioned: RoutedClus
 
 
 def test_one_cluster_serves_many_threads(partitioned: RoutedCluster) -> None:
-    wrong: list[Any] = []
-    start = threading.Barrier(8)
-
     def work(number: int) -> None:
-        start.wait()
         for turn in range(20):
             key = f"{number}:{turn}"
             partitioned.set(key, key)
             with partitioned.map() as conn:
                 value = conn.get(key)
                 conn.incr("n")
-            if value != key.encode() or partitioned.get(key) != key.encode():
-                wrong.append(key)
+            assert value == partitioned.get(key) == key.encode()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    in_threads(8, work)
     assert partitioned.get("n") == b"160"
 
 

@@ -7,12 +7,12 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from pindb.redis import ClusterConfigError, HostConnectionError, create_cluster
+from tests.threads import in_threads
 
 pytest.importorskip("cassandra.cluster")
 
@@ -159,15 +159,11 @@ def test_the_driver_gets_hosts_options_and_keyspace_at_the_first_use(
 
 
 def test_threads_share_one_session(cluster: CassandraCluster, made: list[OfflineCluster]) -> None:
-    barrier = threading.Barrier(8)
-
     def work(number: int) -> Any:
-        barrier.wait()
         assert cluster.execute("SELECT %s", [number]) == ["SELECT %s", [number], {}]
         return cluster[0].connection
 
-    with ThreadPoolExecutor(8) as executor:
-        assert len({id(session) for session in executor.map(work, range(8))}) == 1
+    assert len({id(session) for session in in_threads(8, work)}) == 1
     assert len(made) == 1
 
 

@@ -8,9 +8,7 @@ import multiprocessing
 import shutil
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from pindb.redis import (
 )
 from pindb.testing.processes import ServerFolder, Servers, wait_for
 from tests.redis.tools import Clock, Proxy
+from tests.threads import in_threads
 
 pytest.importorskip("pymemcache")
 
@@ -548,21 +547,15 @@ def test_a_name_that_nobody_knows_is_a_host_that_is_down(create: Create) -> None
 
 
 def test_threads_use_connections_of_their_own(partitioned: RoutedCluster) -> None:
-    barrier = threading.Barrier(8)
-
-    def work(number: int) -> bool:
-        barrier.wait()
-        good = True
+    def work(number: int) -> None:
         for i in range(50):
             own = f"thread:{number}:{i}"
             with partitioned.map() as mapping:
                 mapping.set(own, own)
                 value = mapping.get(own)
-            good = good and value == own.encode() and partitioned.get(own) == own.encode()
-        return good
+            assert value == partitioned.get(own) == own.encode()
 
-    with ThreadPoolExecutor(8) as executor:
-        assert list(executor.map(work, range(8))) == [True] * 8
+    in_threads(8, work)
 
 
 def test_forked_processes_use_connections_of_their_own(

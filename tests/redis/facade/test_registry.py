@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from pindb.redis import (
 )
 from pindb.testing.redis import TestSetup
 from tests.processes import output_of
+from tests.threads import in_threads
 
 
 @pytest.fixture
@@ -95,19 +95,7 @@ def test_threads_make_a_cluster_once(settings: dict[str, Any]) -> None:
     Counted.made = 0
     settings["sessions"]["router"] = Counted
     named = Connections(settings)
-    start = threading.Barrier(16)
-    found: list[Any] = []
-
-    def look() -> None:
-        start.wait()
-        found.append(named["sessions"])
-
-    threads = [threading.Thread(target=look) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 16
+    found = in_threads(16, lambda _: named["sessions"])
     assert len(set(map(id, found))) == 1
     assert Counted.made == 1
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from pindb.redis import Cluster, Connections, ConsistentHashingRouter, Partition
 from pindb.testing.redis import TestSetup
 from tests.processes import end_of, start_child
 from tests.redis.tools import keys_on
+from tests.threads import again_and_again
 
 Make = Callable[..., Cluster]
 
@@ -176,7 +177,6 @@ def test_children_of_a_busy_process_end(make_cluster: Make) -> None:
     )
     router: Any = cluster.get_router()
     keys = [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
-    is_over = threading.Event()
 
     def use() -> None:
         client = cluster.get_routing_client()
@@ -191,22 +191,13 @@ def test_children_of_a_busy_process_end(make_cluster: Make) -> None:
             router.check_down_connections()
             router.mark_connection_up(host_id)
 
-    def keep(work: Callable[[], None]) -> None:
-        while not is_over.is_set():
-            work()
-
     def work() -> None:
         for _ in range(5):
             mark()
             use()
 
-    threads = [threading.Thread(target=keep, args=(busy,)) for busy in (use, mark, use, mark)]
-    for thread in threads:
-        thread.start()
-    try:
+    with ExitStack() as stack:
+        for busy in (use, mark, use, mark):
+            stack.enter_context(again_and_again(busy))
         statuses = [end_of(start_child(work)) for _ in range(12)]
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join(10)
     assert statuses == [0] * 12

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,29 +15,9 @@ from pindb.redis import Cluster, ConsistentHashingRouter, PoolExhausted
 from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import held, in_use, keys_on
+from tests.threads import in_threads
 
 Make = Callable[..., Cluster]
-
-
-def together(number: int, work: Callable[[int], None]) -> list[BaseException]:
-    """Do work in so many threads at once, and return what was raised."""
-    raised: list[BaseException] = []
-    barrier = threading.Barrier(number)
-
-    def run(place: int) -> None:
-        try:
-            barrier.wait(10)
-            work(place)
-        except BaseException as error:
-            raised.append(error)
-
-    threads = [threading.Thread(target=run, args=(place,)) for place in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    return raised
 
 
 # ---- waiting for connections ----------------------------------------------------------------------
@@ -59,7 +38,7 @@ def test_maps_that_use_hosts_in_another_order_do_not_wait_for_each_other(
                 for key in keys if place % 2 else reversed(keys):
                     client.get(key)
 
-    assert together(8, work) == []
+    assert in_threads(8, work) == [None] * 8
 
 
 def test_a_thread_that_connects_is_not_waited_for_in_a_circle(make_cluster: Make) -> None:
@@ -75,7 +54,7 @@ def test_a_thread_that_connects_is_not_waited_for_in_a_circle(make_cluster: Make
                 for key in keys if place % 2 else reversed(keys):
                     client.get(key)
 
-        assert together(4, work) == []
+        assert in_threads(4, work) == [None] * 4
 
 
 # ---- no connection left ---------------------------------------------------------------------------
@@ -128,7 +107,7 @@ def test_pools_can_be_closed_while_other_threads_use_them(make_cluster: Make, ki
                     promises = mapping.get_many(keys)
                 assert [promise.value for promise in promises] == [key.encode() for key in keys]
 
-    assert together(4, work) == []
+    assert in_threads(4, work) == [None] * 4
     if kind is redis.ConnectionPool:
         assert held(cluster) == [0, 0, 0, 0]
 

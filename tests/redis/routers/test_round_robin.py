@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +14,7 @@ from pindb.redis import (
 )
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import calls_on, forget_calls
+from tests.threads import in_threads
 
 Create = Callable[..., RoutedCluster]
 Make = Callable[..., Cluster]
@@ -65,20 +65,13 @@ def test_commands_without_a_key_and_with_several_go_to_one_host_too(
 
 
 def test_threads_share_the_turns_evenly(cluster: RoutedCluster) -> None:
-    start = threading.Barrier(8)
-
-    def work() -> None:
-        start.wait()
+    def work(_: int) -> None:
         for _ in range(25):
             cluster.incr("n")
             with cluster.map() as conn:
                 conn.incr("m")
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, work)
     assert sum(counts(cluster, "n")) == sum(counts(cluster, "m")) == 200
     turns = [n + m for n, m in zip(counts(cluster, "n"), counts(cluster, "m"), strict=True)]
     assert turns == [100] * 4
