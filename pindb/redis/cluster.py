@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from threading import RLock
 from typing import Any
 
 import redis
 from redis.commands.core import Script
 
-from pindb._forks import Lock
 from pindb.redis.clients import FanoutClient, MappingClient, RoutingClient
 from pindb.redis.core.methods import find_words
 from pindb.redis.core.options import read_dict, read_retries, shown
@@ -19,14 +17,13 @@ from pindb.redis.core.promises import Promise, get_settled
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.routers import BaseRouter, PartitionRouter
 from pindb.redis.routers.options import make_router
-from pindb.redis.topology.breakers import HostBreakers
 from pindb.redis.topology.hosts import Host, is_positive
 from pindb.redis.topology.static import StaticHosts, named_options, pairs_of
 
 __all__ = ["Cluster"]
 
 
-class Cluster:
+class Cluster(StaticHosts):
     """Cluster of Redis servers, over which keys are sharded.
 
     Make one cluster for the whole application: it is safe under threads, and in forked processes. It does not
@@ -74,8 +71,6 @@ class Cluster:
         late_is_down: bool = False,
     ) -> None:
         self.host_defaults = read_dict("host_defaults", host_defaults)
-        self.pool_cls: type[Any] = pool_cls or redis.ConnectionPool
-        self.pool_options = read_dict("pool_options", pool_options)
         self.router_cls: type[BaseRouter] = router_cls or PartitionRouter
         self.router_options = read_dict("router_options", router_options)
         self.max_connection_retries = read_retries(max_connection_retries)
@@ -83,27 +78,15 @@ class Cluster:
             raise ClusterConfigError(
                 f"retry_timeout is {shown(retry_timeout)}. Write seconds, above 0, or None."
             )
-        self.retry_timeout = retry_timeout
-        self.late_is_down = late_is_down
-        self._topology = StaticHosts(self.pool_cls, self.pool_options, retry_timeout, late_is_down)
-        self._lock = Lock(RLock)
+        options = read_dict("pool_options", pool_options)
+        super().__init__(pool_cls or redis.ConnectionPool, options, retry_timeout, late_is_down)
         self._router: BaseRouter | None = None
         for host_id, config in pairs_of(hosts):
-            self._topology.add(Host.from_config(host_id, config, self.host_defaults))
+            self._add(Host.from_config(host_id, config, self.host_defaults))
 
     def __repr__(self) -> str:
         hosts = ", ".join(f"{host_id}: {host.address}" for host_id, host in self.hosts.items())
         return f"<{type(self).__name__} {{{hosts}}}>"
-
-    @property
-    def hosts(self) -> Mapping[int, Host]:
-        """The hosts by id."""
-        return self._topology.hosts
-
-    @property
-    def breakers(self) -> HostBreakers:
-        """The circuit breakers of the hosts."""
-        return self._topology.breakers
 
     # ---- hosts ---------------------------------------------------------------------------------
 
@@ -127,7 +110,7 @@ class Cluster:
         with self._lock.get():
             # In this order: a process that is forked in between must not have a router for other hosts.
             self._router = None
-            self._topology.add(host)
+            self._add(host)
 
     def remove_host(self, host_id: int) -> None:
         """Remove a host, and close its connections. For tests: existing keys do not move.
@@ -137,60 +120,11 @@ class Cluster:
         """
         with self._lock.get():
             self._router = None
-            self._topology.remove(host_id)
-
-    def resolve_hosts(self, hosts: Iterable[int] | str) -> list[int]:
-        """Return the given host ids as a list without duplicates; all host ids for ``"all"``.
-
-        Raises:
-            ClusterConfigError: there is no such host.
-        """
-        return self._topology.resolve(hosts)
-
-    def one_for_each_database(self) -> list[int]:
-        """Return the ids of the hosts, but only the first of several hosts with the same address."""
-        return self._topology.one_for_each_database()
-
-    # ---- connections ---------------------------------------------------------------------------
-
-    def get_pool_for_host(self, host_id: int) -> Any:
-        """Return the connection pool of a host, made at its first use.
-
-        Raises:
-            ClusterConfigError: there is no such host, or an option of the pool is invalid.
-        """
-        return self._topology.get_pool(host_id)
-
-    def disconnect_pools(self, idle_only: bool = False) -> None:
-        """Close all connections. The next command connects again.
-
-        Connections in use are closed when they are released. Pools of a class that is not redis-py's close
-        them immediately.
-
-        Arguments:
-            idle_only: close only connections that are not in use.
-        """
-        self._topology.disconnect(idle_only)
-
-    def note_outage(self, host_id: int, error: BaseException) -> bool:
-        """Open the circuit breaker of a host if an error means that it is down. Return whether it does."""
-        return self._topology.note_outage(host_id, error)
-
-    def get_local_client(self, host_id: int) -> redis.Redis:
-        """Return redis-py's own client for a host.
-
-        Raises:
-            ClusterConfigError: there is no such host.
-        """
-        return self._topology.get_client(host_id)
+            self._remove(host_id)
 
     def get_local_client_for_key(self, key: Any) -> redis.Redis:
         """Return redis-py's own client for the host that has `key`."""
         return self.get_local_client(self.get_router().find_host(key))
-
-    def get_endpoint(self, host_id: int) -> tuple[Host, Any, dict[str, Any]]:
-        """Return a host, its pool, and redis-py's response callbacks by the command's name in capitals."""
-        return self._topology.get_endpoint(host_id)
 
     @property
     def encoder(self) -> Any:

@@ -22,9 +22,9 @@ ADDRESS = ("host", "port", "unix_socket_path", "db", "password", "ssl", "ssl_opt
 
 
 class StaticHosts:
-    """The hosts of a cluster: their addresses, connection pools and clients, and whether they are up.
+    """Base class of `Cluster`: its hosts, their connection pools and clients, and whether they are up.
 
-    Hosts come and go with `add` and `remove` only. Safe under threads, and in forked processes: those have
+    Hosts come and go with `_add` and `_remove` only. Safe under threads, and in forked processes: those have
     pools of their own, and keep what is known of hosts that are down.
 
     Arguments:
@@ -33,6 +33,7 @@ class StaticHosts:
         retry_timeout, late_is_down: see `Cluster`.
 
     Attributes:
+        pool_cls, pool_options, retry_timeout, late_is_down: as given.
         hosts: the hosts by id.
         breakers: the hosts' circuit breakers.
     """
@@ -46,9 +47,11 @@ class StaticHosts:
     ) -> None:
         self.hosts: dict[int, Host] = {}
         self.breakers = HostBreakers(retry_timeout)
-        self._pool_cls = adapt_pool(pool_cls)
-        self._pool_options = pool_options
-        self._late_is_down = late_is_down
+        self.pool_cls = pool_cls
+        self.pool_options = pool_options
+        self.retry_timeout = retry_timeout
+        self.late_is_down = late_is_down
+        self._pool_kind = adapt_pool(pool_cls)
         self._lock = Lock(RLock)
         self._pools: dict[int, Any] = {}
         self._clients: dict[int, redis.Redis] = {}
@@ -61,7 +64,7 @@ class StaticHosts:
 
     # ---- which hosts there are -----------------------------------------------------------------
 
-    def add(self, host: Host) -> None:
+    def _add(self, host: Host) -> None:
         """Add a host. All hosts are considered up then.
 
         Raises:
@@ -75,14 +78,14 @@ class StaticHosts:
             self.hosts = {**self.hosts, host.host_id: host}
             self.breakers.close()
 
-    def remove(self, host_id: int) -> None:
+    def _remove(self, host_id: int) -> None:
         """Remove a host and close its connections. All others are considered up then.
 
         Raises:
             ClusterConfigError: there is no such host.
         """
         with self._lock.get():
-            self.find(host_id)
+            self._find(host_id)
             self.hosts = {other: host for other, host in self.hosts.items() if other != host_id}
             self._endpoints.pop(host_id, None)
             self._clients.pop(host_id, None)
@@ -92,7 +95,7 @@ class StaticHosts:
         if pool is not None:
             close_pool(pool, idle_only=False)
 
-    def find(self, host_id: int) -> Host:
+    def _find(self, host_id: int) -> Host:
         """Return a host by its id.
 
         Raises:
@@ -103,16 +106,20 @@ class StaticHosts:
         except (KeyError, TypeError):
             raise no_such_host(host_id, self.hosts) from None
 
-    def resolve(self, hosts: Iterable[int] | str) -> list[int]:
-        """Return the ids of hosts; see `Cluster.resolve_hosts`."""
+    def resolve_hosts(self, hosts: Iterable[int] | str) -> list[int]:
+        """Return the given host ids as a list without duplicates; all host ids for ``"all"``.
+
+        Raises:
+            ClusterConfigError: there is no such host.
+        """
         if isinstance(hosts, str) and hosts == "all":
             return list(self.hosts)
         if isinstance(hosts, str) or not isinstance(hosts, Iterable):
             raise ClusterConfigError(f"hosts is {shown(hosts)}. Write a list of host ids, or 'all'.")
-        return [self.find(host_id).host_id for host_id in dict.fromkeys(hosts)]
+        return [self._find(host_id).host_id for host_id in dict.fromkeys(hosts)]
 
     def one_for_each_database(self) -> list[int]:
-        """Return the ids of the hosts, but of several with the same address only the first."""
+        """Return the ids of the hosts, but only the first of several hosts with the same address."""
         first: dict[str, int] = {}
         for host_id, host in self.hosts.items():
             first.setdefault(host.address, host_id)
@@ -120,31 +127,38 @@ class StaticHosts:
 
     # ---- connections ---------------------------------------------------------------------------
 
-    def get_pool(self, host_id: int) -> Any:
-        """Return the pool of connections to a host, made at its first use.
+    def get_pool_for_host(self, host_id: int) -> Any:
+        """Return the connection pool of a host, made at its first use.
 
         Raises:
-            ClusterConfigError: there is no such host, or the pool does not take its options.
+            ClusterConfigError: there is no such host, or an option of the pool is invalid.
         """
         pool = self._pools.get(host_id)
         if pool is None:
             with self._lock.get():
-                host = self.find(host_id)
+                host = self._find(host_id)
                 pool = self._pools.get(host_id)
                 if pool is None:
                     breaker = self.breakers[host_id] if self.breakers.fail_fast else None
-                    pool = self._pools[host_id] = host.make_pool(self._pool_cls, self._pool_options, breaker)
+                    pool = self._pools[host_id] = host.make_pool(self._pool_kind, self.pool_options, breaker)
         return pool
 
-    def disconnect(self, idle_only: bool) -> None:
-        """Close all connections; see `Cluster.disconnect_pools`."""
+    def disconnect_pools(self, idle_only: bool = False) -> None:
+        """Close all connections. The next command connects again.
+
+        Connections in use are closed when they are released. Pools of a class that is not redis-py's close
+        them immediately.
+
+        Arguments:
+            idle_only: close only connections that are not in use.
+        """
         with self._lock.get():
             pools = list(self._pools.values())
         for pool in pools:
             close_pool(pool, idle_only)
 
-    def get_client(self, host_id: int) -> redis.Redis:
-        """Return redis-py's own client for one host.
+    def get_local_client(self, host_id: int) -> redis.Redis:
+        """Return redis-py's own client for a host.
 
         Raises:
             ClusterConfigError: there is no such host.
@@ -152,7 +166,7 @@ class StaticHosts:
         try:
             return self._clients[host_id]
         except KeyError:
-            client = redis.Redis(connection_pool=self.get_pool(host_id))
+            client = redis.Redis(connection_pool=self.get_pool_for_host(host_id))
             with self._lock.get():
                 return self._clients.setdefault(host_id, client)
 
@@ -160,19 +174,21 @@ class StaticHosts:
         """Return a host, its pool, and redis-py's response callbacks by the command's name in capitals."""
         endpoint = self._endpoints.get(host_id)
         if endpoint is None:
-            callbacks = dict(self.get_client(host_id).response_callbacks)
-            endpoint = self._endpoints[host_id] = (self.find(host_id), self.get_pool(host_id), callbacks)
+            callbacks = dict(self.get_local_client(host_id).response_callbacks)
+            endpoint = self._endpoints[host_id] = (
+                self._find(host_id),
+                self.get_pool_for_host(host_id),
+                callbacks,
+            )
         return endpoint
 
     # ---- whether they are up -------------------------------------------------------------------
 
     def note_outage(self, host_id: int, error: BaseException) -> bool:
-        """Leave a host alone for a while if an error means that it serves nobody; return whether it does."""
+        """Open the circuit breaker of a host if an error means that it is down. Return whether it does."""
         if isinstance(error, HostUnavailableError):
             reason = f"It answered {error.code}"
-        elif (
-            self._late_is_down and isinstance(error, HostTimeoutError) and error.sent and not error.by_caller
-        ):
+        elif self.late_is_down and isinstance(error, HostTimeoutError) and error.sent and not error.by_caller:
             reason = "It did not answer in time"
         else:
             return False
