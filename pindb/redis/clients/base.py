@@ -26,7 +26,6 @@ __all__ = ["BaseClient", "ClientsCluster", "refused"]
 
 #: A placeholder for `BaseClient.ONE_HOST` of the class.
 WAY_OUT = "{one_host}"
-MODULE = f"modules have clients of their own: {WAY_OUT}"
 TRANSACTION = f"a transaction runs on one server: {WAY_OUT}"
 
 
@@ -112,12 +111,7 @@ class BaseClient(Commands):
         "register_script",
         "pass the script to cluster.execute_commands({key: [(Script(client, lua), keys, args)]})",
     )
-    json = refused("json", MODULE)
-    ft = refused("ft", MODULE)
-    ts = refused("ts", MODULE)
-    bf = refused("bf", MODULE)
-    cf = refused("cf", MODULE)
-    cms = refused("cms", MODULE)
-    topk = refused("topk", MODULE)
-    tdigest = refused("tdigest", MODULE)
-    vset = refused("vset", MODULE)
+
+
+for _name in ("json", "ft", "ts", "bf", "cf", "cms", "topk", "tdigest", "vset"):
+    setattr(BaseClient, _name, refused(_name, f"modules have clients of their own: {WAY_OUT}"))

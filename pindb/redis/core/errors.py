@@ -34,7 +34,6 @@ def at_host(error: Exception, host: object) -> RedisError:
     outage = unavailable(error, host)
     if outage is not None:
         return outage
-    kind: type[Any] = type(error)
     if FULL in str(error):
         return PoolExhausted(
             f"{host}: the server takes no more connections ({error}). Raise its maxclients, or lower the "
@@ -45,17 +44,17 @@ def at_host(error: Exception, host: object) -> RedisError:
             f"{host}: all connections of its pool are in use. Raise max_connections, or use the host from "
             "fewer threads at once."
         )
+    # Others keep their type: AuthenticationError, for example.
+    kind: type[Any] = type(error)
     if isinstance(error, RedisTimeoutError):
         kind = HostTimeoutError
     elif kind in (RedisConnectionError, InvalidResponse) or not isinstance(error, RedisError):
         # After an invalid response, the position in the stream of replies is unknown.
         kind = HostConnectionError
-    # Others keep their type: AuthenticationError, for example.
     told: RedisError = kind(f"{host}: {error}")
-    if isinstance(told, (HostConnectionError, HostTimeoutError)):
-        told.sent = getattr(error, "sent", True)
-        if isinstance(told, HostTimeoutError):
-            told.by_caller = getattr(error, "by_caller", False)
+    for name in ("sent", "by_caller"):
+        if hasattr(told, name):
+            setattr(told, name, getattr(error, name, getattr(told, name)))
     return told
 
 

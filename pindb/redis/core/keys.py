@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pindb.redis.core.commands import COMMANDS, MOVABLE, Keys
@@ -52,9 +53,26 @@ def find_keys(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     """
     places = ROUTABLE.get(command) if type(command) is str else None
     if places is None:
-        command, args, places = _full_name(command, args)
+        name, args = check_command(command, args)
+        places = COMMANDS.get(name)
+        if places is None:
+            raise UnroutableCommand(
+                f"{name or repr(command)} is not a command that pindb knows, so nothing says which host has "
+                f"its key: {FAN_OUT}."
+            )
+        command = name
         if places is MOVABLE:
-            return command, args[2 : 2 + _count(args)]
+            if name not in COUNTED:
+                raise UnroutableCommand(
+                    f"The keys of {name} are in places that depend on its arguments, so it is not routed: "
+                    f"{FAN_OUT}, or with cluster.get_local_client_for_key(key)."
+                )
+            with suppress(IndexError, TypeError, ValueError):
+                number = int(args[1])
+                if number > 0:
+                    return name, args[2 : 2 + number]
+        if places is MOVABLE or not places[0]:
+            raise UnroutableCommand(f"{name} has no key, so it belongs to no host: {FAN_OUT}.")
     first, last, step = places
     # Places count from 1, since the name is at 0; a name may be more than one word.
     if last == first:
@@ -84,33 +102,6 @@ def check_command(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any]
             "the cluster, for all connections."
         )
     return name, args
-
-
-def _full_name(command: Any, args: Sequence[Any]) -> tuple[str, Sequence[Any], tuple[int, int, int]]:
-    """Return a command's name as in the table, the words after the first one, and its keys' places."""
-    name, args = check_command(command, args)
-    places = COMMANDS.get(name)
-    if places is None:
-        raise UnroutableCommand(
-            f"{name or repr(command)} is not a command that pindb knows, so nothing says which host has its "
-            f"key: {FAN_OUT}."
-        )
-    if places is MOVABLE and name not in COUNTED:
-        raise UnroutableCommand(
-            f"The keys of {name} are in places that depend on its arguments, so it is not routed: "
-            f"{FAN_OUT}, or with cluster.get_local_client_for_key(key)."
-        )
-    if not places[0] or (places is MOVABLE and not _count(args)):
-        raise UnroutableCommand(f"{name} has no key, so it belongs to no host: {FAN_OUT}.")
-    return name, args, places
-
-
-def _count(args: Sequence[Any]) -> int:
-    """Return the number of keys of a command that is one of `COUNTED`."""
-    try:
-        return max(int(args[1]), 0)
-    except (IndexError, TypeError, ValueError):
-        return 0
 
 
 def empties(command: Any) -> bool:

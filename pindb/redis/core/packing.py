@@ -14,7 +14,7 @@ try:
 except ImportError:
     hiredis = None
 
-__all__ = ["Packer", "Serializer"]
+__all__ = ["Packer"]
 
 Encode = Callable[[Any], bytes]
 
@@ -23,7 +23,7 @@ NUMBER = frozenset({int})
 
 
 class Packer:
-    """Packs commands into bytes.
+    """Packs commands into bytes: those of maps and, as ``command_packer``, those of redis-py's clients.
 
     Arguments:
         encoder: redis-py's encoder of the connection.
@@ -36,6 +36,10 @@ class Packer:
         self._encode: Encode = encoder.encode
         is_utf8 = encoder.encoding.replace("-", "").lower() == "utf8" and encoder.encoding_errors == "strict"
         self._fast = hiredis.pack_command if hiredis is not None and is_utf8 else None
+
+    def pack(self, *words: Any) -> list[bytes]:
+        """Pack a command for redis-py."""
+        return [self.command(words)]
 
     def command(self, words: Sequence[Any]) -> bytes:
         """Pack a command as redis-py writes it: some names are two words in one."""
@@ -91,21 +95,6 @@ class Packer:
 def is_text(kinds: Iterable[type]) -> bool:
     """Return whether all types are subclasses of text or bytes, as Django's cache keys are."""
     return all(issubclass(kind, (str, bytes)) for kind in kinds)
-
-
-class Serializer:
-    """Packs the single commands of redis-py's clients, in the same way as maps.
-
-    Arguments:
-        encoder: redis-py's encoder of the connections.
-    """
-
-    def __init__(self, encoder: Any) -> None:
-        self._pack = Packer(encoder)
-
-    def pack(self, *words: Any) -> list[bytes]:
-        """Pack a command."""
-        return [self._pack.command(words)]
 
 
 def pack_words(words: Sequence[Any], encode: Encode) -> bytes:

@@ -87,15 +87,13 @@ def make_reader(encoder: Any, parse_error: Callable[[str], Exception]) -> Any:
     encoding = encoder.encoding if encoder.decode_responses else None
     if hiredis is None:
         return PythonReader(parse_error, encoding, encoder.encoding_errors)
-    options = {
-        "protocolError": InvalidResponse,
-        "replyError": parse_error,
-        "errors": encoder.encoding_errors,
-        "notEnoughData": NOT_ENOUGH,
-    }
-    if encoding is not None:
-        options["encoding"] = encoding
-    return hiredis.Reader(**options)
+    return hiredis.Reader(
+        protocolError=InvalidResponse,
+        replyError=parse_error,
+        encoding=encoding,
+        errors=encoder.encoding_errors,
+        notEnoughData=NOT_ENOUGH,
+    )
 
 
 def holds_part(reader: Any) -> bool:
@@ -128,17 +126,6 @@ DEEPEST = 512
 _PART: Any = object()
 
 
-class _Items:
-    """A reply that contains others, some of which are missing."""
-
-    __slots__ = ("items", "kind", "missing")
-
-    def __init__(self, kind: bytes, missing: int) -> None:
-        self.kind = kind
-        self.missing = missing
-        self.items: list[Any] = []
-
-
 class PythonReader:
     """Reads replies from bytes that come in any pieces, with the interface of ``hiredis.Reader``.
 
@@ -158,8 +145,8 @@ class PythonReader:
         self._position = 0
         # No line ends before this position.
         self._searched = 0
-        # The incomplete replies that contain each other, from the outermost in.
-        self._nested: list[_Items] = []
+        # The incomplete replies that contain each other, from the outermost in: kind, length, items.
+        self._nested: list[tuple[bytes, int, list[Any]]] = []
         self._decodes = True
         self._undecodable: UnicodeDecodeError | None = None
 
@@ -202,33 +189,32 @@ class PythonReader:
         nested = self._nested
         while True:
             reply = self._read_one()
-            if reply is _PART or (not nested and type(reply) is not _Items):
+            if reply is _PART:
                 return reply
-            if type(reply) is _Items:
+            if type(reply) is tuple:
                 nested.append(reply)
                 if len(nested) > DEEPEST:
                     raise ValueError(f"replies in replies, more than {DEEPEST} deep")
-                if reply.missing:
-                    continue
-                reply = _PART
-            # A complete reply is an item of the one around it.
-            while nested:
-                around = nested[-1]
-                if reply is not _PART:
-                    around.items.append(reply)
-                    around.missing -= 1
-                if around.missing:
-                    break
-                nested.pop()
-                reply = _complete(around)
-                if reply is _PART:
+            elif nested:
+                nested[-1][2].append(reply)
+            else:
+                return reply
+            while nested and len(nested[-1][2]) == nested[-1][1]:
+                kind, _, items = nested.pop()
+                if kind == b"|":
                     # Attributes belong to the reply that follows, and are no items.
                     break
-            if reply is not _PART and not nested:
-                return reply
+                whole: Any = items
+                if kind == b"%":
+                    whole = dict(zip(items[::2], items[1::2], strict=True))
+                elif kind == b">":
+                    whole = PushMessage(items)
+                if not nested:
+                    return whole
+                nested[-1][2].append(whole)
 
     def _read_one(self) -> Any:
-        """Return the next reply; `_Items` if it contains others; `_PART` if it is not complete."""
+        """Return the next reply; the beginning of `_nested` if it contains others; `_PART` if incomplete."""
         buffer, start = self._buffer, self._position
         end = buffer.find(b"\r\n", max(start, self._searched))
         if end < 0:
@@ -256,7 +242,7 @@ class PythonReader:
         self._position = self._searched = after
         if kind == b"+":
             return self._text(rest)
-        if kind == b":":
+        if kind in (b":", b"("):
             return _read_number(rest)
         if kind == b"-":
             return self._parse_error(rest.decode("utf-8", "replace"))
@@ -264,15 +250,13 @@ class PythonReader:
             length = _read_length(rest, MOST, kind in b"*~%")
             if length is None:
                 return None
-            return _Items(kind, length * 2 if kind in b"%|" else length)
+            return kind, length * 2 if kind in b"%|" else length, []
         if kind == b"_" and not rest:
             return None
         if kind == b"#" and rest in (b"t", b"f"):
             return rest == b"t"
         if kind == b",":
             return float(rest)
-        if kind == b"(":
-            return _read_number(rest)
         raise ValueError(f"a reply that starts with {line[:20]!r}")
 
     def _text(self, value: bytes) -> Any:
@@ -284,16 +268,6 @@ class PythonReader:
             # The rest of the reply has to be read before this is raised.
             self._undecodable = self._undecodable or error
             return None
-
-
-def _complete(whole: _Items) -> Any:
-    """Return the reply that has all of its items; `_PART` for attributes."""
-    kind, items = whole.kind, whole.items
-    if kind == b"%":
-        return dict(zip(items[::2], items[1::2], strict=True))
-    if kind == b">":
-        return PushMessage(items)
-    return _PART if kind == b"|" else items
 
 
 def _read_number(digits: bytes) -> int:

@@ -15,7 +15,7 @@ from redis._parsers import Encoder
 from redis.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 
 from pindb.redis.core.options import check_names, shown
-from pindb.redis.core.packing import Serializer
+from pindb.redis.core.packing import Packer
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.io.connections import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
 from pindb.redis.topology.breakers import HostBreaker
@@ -196,7 +196,7 @@ class Host:
             # These notifications arrive on connections in the pool, where nobody expects them.
             options.setdefault("maint_notifications_config", MaintNotificationsConfig(enabled=False))
         # With hiredis, redis-py's own packer writes UTF-8, whatever the encoding is.
-        options.setdefault("command_packer", Serializer(Encoder(encoding, errors, False)))  # type: ignore[no-untyped-call]
+        options.setdefault("command_packer", Packer(Encoder(encoding, errors, False)))  # type: ignore[no-untyped-call]
         try:
             pool = pool_cls(**options)
             if hasattr(pool, "connection_class") and hasattr(pool, "connection_kwargs"):
