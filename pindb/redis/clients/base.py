@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from redis.commands import CoreCommands
 
+from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.exceptions import UnroutableCommand
 from pindb.redis.routers import BaseRouter
 from pindb.redis.topology.hosts import Host
@@ -22,7 +23,7 @@ else:
     Commands = CoreCommands
 
 
-__all__ = ["BaseClient", "ClientsCluster", "refused"]
+__all__ = ["BaseClient", "ClientsCluster", "find_host", "refused"]
 
 #: A placeholder for `BaseClient.ONE_HOST` of the class.
 WAY_OUT = "{one_host}"
@@ -44,6 +45,19 @@ def refused(name: str, why: str) -> Any:
     method.__name__ = name
     method.__doc__ = f"Refused: {why.replace(WAY_OUT, 'use a client of one host')}."
     return method
+
+
+def find_host(router: BaseRouter, words: Sequence[Any]) -> int:
+    """Return the host of a command.
+
+    Raises:
+        UnroutableCommand: the command does not belong to exactly one host.
+    """
+    if words[0] not in KEY_FIRST:
+        check_command(words[0], words[1:])
+    elif len(words) > 1 and router.goes_by_key:
+        return router.get_host_for_key(words[1])
+    return router.get_host_for_command(words[0], words[1:])
 
 
 class ClientsCluster(Protocol):

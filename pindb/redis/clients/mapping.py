@@ -9,10 +9,8 @@ from typing import Any
 from redis.commands.helpers import list_or_args
 from redis.exceptions import DataError, RedisError
 
-from pindb.redis.clients.base import ClientsCluster
+from pindb.redis.clients.base import ClientsCluster, find_host
 from pindb.redis.clients.queueing import QueueingClient
-from pindb.redis.core.errors import NamedHost
-from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.merging import CommandRun, Entry
 from pindb.redis.core.names import read_word, with_plain_name
 from pindb.redis.core.pending import Command
@@ -166,12 +164,7 @@ class MappingClient(QueueingClient):
         router = self._router
         if self.split_multi_key and router.by_key and can_split(args[0]):
             return self._issue_split(read_word(args[0]).upper(), args[1:])
-        if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
-            host_id = router.get_host_for_key(args[1])
-        else:
-            if args[0] not in KEY_FIRST:
-                check_command(args[0], args[1:])
-            host_id = router.get_host_for_command(args[0], args[1:])
+        host_id = find_host(router, args)
         if self._run:
             self._gather()
         promise = Promise()
@@ -247,9 +240,9 @@ class MappingClient(QueueingClient):
             self._retries = Retries(self._router, self._cluster.max_connection_retries)
         return super()._send(timeout)
 
-    def _take_back(self, host: NamedHost, entries: list[Entry], error: RedisError) -> RedisError | None:
-        is_out = self._cluster.note_outage(host.host_id, error)
-        end = self._retries.end(host.host_id, error, bool(entries), is_out, self._round)
+    def _take_back(self, host_id: int, entries: list[Entry], error: RedisError) -> RedisError | None:
+        is_out = self._cluster.note_outage(host_id, error)
+        end = self._retries.end(host_id, error, bool(entries), is_out, self._round)
         if end is not None:
             return end
         for entry in entries:
@@ -272,6 +265,6 @@ class MappingClient(QueueingClient):
         else:
             self._buffers.add(self._router.get_host_for_command(name, args), entry)
 
-    def _heard_from(self, host: NamedHost) -> None:
+    def _heard_from(self, host_id: int) -> None:
         if self._router.down_connections:
-            self._router.heard_from(host.host_id)
+            self._router.heard_from(host_id)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
 from pindb.redis.clients.base import BaseClient, ClientsCluster, refused
 from pindb.redis.core.batches import HostBatch
 from pindb.redis.core.buffers import Buffers
-from pindb.redis.core.errors import NamedHost
 from pindb.redis.core.merging import Entry
 from pindb.redis.core.options import shown
 from pindb.redis.core.promises import Promise, for_each, reject_all
@@ -22,6 +21,8 @@ from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
 from pindb.redis.io.exchange import exchange, finish
 
 __all__ = ["QueueingClient", "each"]
+
+Outcome = TypeVar("Outcome")
 
 #: Longer timeouts count as none, in seconds: system calls do not take them.
 MAX_TIMEOUT = 1_000_000
@@ -161,18 +162,23 @@ class QueueingClient(BaseClient):
         if self._sending.is_under_way:
             self._sending.has_failed |= not self._send(timeout)
             return
-        first = None
+        first = self._send_outermost(timeout, self._find_unhandled)
+        if first is not None:
+            raise first.reason
+
+    def _find_unhandled(self, is_fine: bool) -> Promise | None:
+        everything = () if is_fine else chain(each(self._sent), self._promises())
+        return next((promise for promise in everything if promise.is_unhandled), None)
+
+    def _send_outermost(self, timeout: float | None, look: Callable[[bool], Outcome]) -> Outcome:
+        """Send, look at the outcome, and forget the promises. No other `join` or `execute` is under way."""
         try:
-            if not self._send(timeout):
-                everything = chain(each(self._sent), self._promises())
-                first = next((promise for promise in everything if promise.is_unhandled), None)
+            return look(self._send(timeout))
         except BaseException:
             self._interrupted()
             raise
         finally:
             self._forget()
-        if first is not None:
-            raise first.reason
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Send all queued commands, also those that callbacks queue meanwhile, and return the results.
@@ -186,16 +192,7 @@ class QueueingClient(BaseClient):
         self._gather()
         promises = list(self._promises())
         is_inner = self._sending.is_under_way
-        fine = False
-        try:
-            fine = self._send(self.timeout)
-        except BaseException:
-            if not is_inner:
-                self._interrupted()
-            raise
-        finally:
-            if not is_inner:
-                self._forget()
+        fine = self._send(self.timeout) if is_inner else self._send_outermost(self.timeout, bool)
         if fine:
             return [promise.value for promise in promises]
         if is_inner:
@@ -254,12 +251,12 @@ class QueueingClient(BaseClient):
     def _settle(self, batch: HostBatch, pool: Any) -> None:
         """Settle the promises of a host's commands. Queue returned ones for other hosts, or reject them."""
         if batch.has_answered:
-            self._heard_from(batch.host)
+            self._heard_from(batch.host.host_id)
         try:
             batch.settle()
         finally:
             for returned in batch.returned:
-                error = self._take_back(batch.host, *returned)
+                error = self._take_back(batch.host.host_id, *returned)
                 if error is not None:
                     batch.reject(returned, error)
 
@@ -277,12 +274,12 @@ class QueueingClient(BaseClient):
             with suppress(Exception):
                 promise.reject(error)
 
-    def _take_back(self, host: NamedHost, entries: list[Entry], error: RedisError) -> RedisError | None:
+    def _take_back(self, host_id: int, entries: list[Entry], error: RedisError) -> RedisError | None:
         """Queue commands that a host did not run for another host. Return the error if there is none."""
-        self._cluster.note_outage(host.host_id, error)
+        self._cluster.note_outage(host_id, error)
         return error
 
-    def _heard_from(self, host: NamedHost) -> None:
+    def _heard_from(self, host_id: int) -> None:
         """Note that a host has answered."""
 
     scan_iter = refused("scan_iter", NEEDS_REPLIES)

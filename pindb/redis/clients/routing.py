@@ -7,12 +7,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from pindb.redis.clients.base import BaseClient, ClientsCluster
+from pindb.redis.clients.base import BaseClient, ClientsCluster, find_host
 from pindb.redis.clients.fanout import FanoutClient
 from pindb.redis.clients.locks import RoutedLock
 from pindb.redis.clients.mapping import MappingClient
 from pindb.redis.core.errors import explained
-from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.names import with_plain_name
 from pindb.redis.core.outages import BLOCKING
 from pindb.redis.core.promises import get_settled
@@ -59,17 +58,11 @@ class RoutingClient(BaseClient):
             args = with_plain_name(args)
         cluster = self._cluster
         router = cluster.get_router()
-        if args[0] in KEY_FIRST and len(args) > 1 and router.goes_by_key:
-            host_id = router.get_host_for_key(args[1])
-        elif self.split_multi_key and router.by_key and can_split(args[0]):
+        if self.split_multi_key and router.by_key and can_split(args[0]):
             with self.map(split_multi_key=True) as client:
                 promise = client.execute_command(*args, **options)
             return get_settled(promise)
-        else:
-            if args[0] not in KEY_FIRST:
-                check_command(args[0], args[1:])
-            host_id = router.get_host_for_command(args[0], args[1:])
-        return self.send_to(host_id, args, options)
+        return self.send_to(find_host(router, args), args, options)
 
     def send_to(
         self,

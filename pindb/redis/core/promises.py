@@ -122,18 +122,14 @@ class Promise:
         If the value is a promise, its value or reason is taken when it is settled. The first exception of the
         callbacks is raised when all were called.
         """
-        waiting = self._take(value)
-        if waiting:
-            _tell(self, waiting)
+        _tell(self, self._take(value))
 
     def reject(self, reason: BaseException) -> None:
         """Set the reason, and call the callbacks. Does nothing if the promise is settled already.
 
         The first exception of the callbacks is raised when all were called.
         """
-        waiting = self._refuse(reason)
-        if waiting:
-            _tell(self, waiting)
+        _tell(self, self._refuse(reason))
 
     def _take(self, value: object) -> list[_Waiting] | None:
         """Set the value, and return the waiters to call."""
@@ -150,22 +146,18 @@ class Promise:
             return self._refuse(rejection.reason)
         if not self.is_pending:
             return None
-        waiting: list[_Waiting] | None = None
-        if type(self) is _Touched:
-            waiting = self._state
-        else:
-            self.__class__ = _Touched
-        self._state = None
+        waiting = self._settle(None)
         self.value = value
         return waiting
 
     def _refuse(self, reason: BaseException) -> list[_Waiting] | None:
         """Set the reason, and return the waiters to call."""
-        if not self.is_pending:
-            return None
+        return self._settle(_Rejection(reason)) if self.is_pending else None
+
+    def _settle(self, state: _Rejection | None) -> list[_Waiting] | None:
         waiting: list[_Waiting] | None = self._state
         self.__class__ = _Touched
-        self._state = _Rejection(reason)
+        self._state = state
         return waiting
 
     def _add(self, waiting: _Waiting) -> None:
@@ -233,7 +225,6 @@ class Promise:
         values: list[Any] = list(promises.values() if isinstance(promises, Mapping) else promises)
         together = Promise()
         waiting = {i: value for i, value in enumerate(values) if isinstance(value, Promise)}
-        missing = len(waiting)
 
         def together_now() -> Any:
             if names is not None:
@@ -242,17 +233,16 @@ class Promise:
 
         def keep(index: int) -> Callable[[Any], Any]:
             def succeed(value: Any) -> Any:
-                nonlocal missing
                 values[index] = value
-                missing -= 1
-                return _LATER if missing else together_now()
+                del waiting[index]
+                return _LATER if waiting else together_now()
 
             return succeed
 
-        for index, promise in waiting.items():
-            promise._wait((keep(index), None, together))
         if not waiting:
-            together.resolve(together_now())
+            return Promise.resolved(together_now())
+        for index, promise in list(waiting.items()):
+            promise._wait((keep(index), None, together))
         return together
 
 
@@ -298,14 +288,14 @@ def for_each(call: Callable[..., Any], arguments: Iterable[Sequence[Any]]) -> No
         raise first
 
 
-def _tell(promise: Promise, waiting: list[_Waiting]) -> None:
+def _tell(promise: Promise, waiting: list[_Waiting] | None) -> None:
     """Call the waiters of a settled promise, and those of the promises that this settles.
 
     The first exception of a function without a promise for its result is raised when all were called.
     """
     first: BaseException | None = None
     # A stack instead of recursion, since a chain of promises may be long.
-    stack = [(promise, iter(waiting))]
+    stack = [(promise, iter(waiting or ()))]
     while stack:
         promise, told = stack[-1]
         for on_success, on_failure, following in told:
