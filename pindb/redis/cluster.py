@@ -162,9 +162,7 @@ class Cluster(StaticHosts):
             self._router = make_router(router_cls, self, options)
             self.router_cls, self.router_options = router_cls, dict(options)
 
-    def find_words(self, attr: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any] | None:
-        """Return the words of the Redis command that a method call sends; None if it sends no command."""
-        return find_words(attr, args, kwargs)
+    find_words = staticmethod(find_words)
 
     def get_routing_client(self, auto_batch: bool = True, split_multi_key: bool = False) -> RoutingClient:
         """Return a client that sends each command at once to the host of its key. See `RoutingClient`."""
@@ -241,17 +239,14 @@ class Cluster(StaticHosts):
             scripts = {_sha(command[0]): command[0] for command in commands if isinstance(command[0], Script)}
             if scripts:
                 needed.setdefault(router.find_host(key), {}).update(scripts)
-        if not needed:
-            return
-        promises = {
-            host_id: client.target([host_id]).script_exists(*scripts) for host_id, scripts in needed.items()
-        }
+        targets = {host_id: client.target([host_id]) for host_id in needed}
+        promises = {host_id: targets[host_id].script_exists(*needed[host_id]) for host_id in needed}
         client.join(_left(end))
-        for host_id, scripts in needed.items():
-            exist = get_settled(promises[host_id])[host_id]
-            for script, exists in zip(scripts.values(), exist, strict=True):
+        for host_id, promise in promises.items():
+            exist = get_settled(promise)[host_id]
+            for script, exists in zip(needed[host_id].values(), exist, strict=True):
                 if not exists:
-                    client.target([host_id]).script_load(script.script)
+                    targets[host_id].script_load(script.script)
         client.join(_left(end))
 
 

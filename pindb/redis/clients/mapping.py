@@ -16,7 +16,7 @@ from pindb.redis.core.names import read_word, with_plain_name
 from pindb.redis.core.pending import Command
 from pindb.redis.core.promises import Promise, reject_all
 from pindb.redis.core.retries import Retries
-from pindb.redis.core.splitting import Part, can_split, check_words, merge_replies, split
+from pindb.redis.core.splitting import Part, can_split, check_words, group, merge_replies, split
 from pindb.redis.exceptions import HostConnectionError
 
 __all__ = ["MappingClient"]
@@ -141,12 +141,7 @@ class MappingClient(QueueingClient):
                     promise.reject(error)
 
     def _buffer_run(self, run: CommandRun) -> None:
-        router = self._router
-        if router.goes_by_command:
-            groups = router.group_commands(run.name, list(run.arguments()))
-        else:
-            groups = router.group_keys(run.keys)
-        self._buffers.add_run(groups, run)
+        self._buffers.add_run(group(self._router, run.name, run.keys, run.arguments()), run)
 
     def _forget(self) -> None:
         super()._forget()

@@ -76,7 +76,6 @@ class HostBatch:
         self._entries = entries
         self._callbacks = callbacks
         self._end = end
-        self._is_started = False
         self._pending: list[Entry] = []
         self._unpackable: list[tuple[Command, RedisError]] = []
         self._expected = 0
@@ -116,12 +115,11 @@ class HostBatch:
                 data.append(part)
                 self._pending.append(pending)
                 expected += pending.count
-        self._reader = make_reader(encoder, parse_error)
         self._timeout = timeout
         self._quiet_until = None if timeout is None else now + timeout
         self._expected = expected
         self.unsent = memoryview(b"".join(data))
-        self._is_started = True
+        self._reader = make_reader(encoder, parse_error)
 
     def _pack_singly(self, entry: Entry, pack: Packer) -> list[tuple[bytes, Command]]:
         """Pack the commands of an entry that can be packed; the others are rejected at the end."""
@@ -220,13 +218,13 @@ class HostBatch:
 
     def give_up(self, by_caller: bool) -> None:
         """Note that the time is up: the caller's own, or that of the server."""
-        if self._is_started:
+        if self._reader is not None:
             missing = self._expected - len(self.replies)
             text = f"{missing} of {self._expected} replies did not come in time."
         else:
             text = "there was no connection in time."
         self.error = error = HostTimeoutError(f"{self.host}: {text}")
-        error.sent = self._is_started
+        error.sent = self._reader is not None
         error.by_caller = by_caller
 
     def break_off(self, reason: str) -> None:
@@ -255,7 +253,7 @@ class HostBatch:
             Exception: the first exception of callers' callbacks, when all promises are settled.
         """
         error = self.error or CommandCancelled("The command was interrupted.")
-        if not self._is_started:
+        if self._reader is None:
             self.returned.append(Returned(self._entries, error))
             return
         is_repeatable = isinstance(error, (HostConnectionError, HostTimeoutError))

@@ -90,25 +90,18 @@ class Promise:
     @property
     def is_unhandled(self) -> bool:
         """Whether it failed and no callback was called with the reason."""
-        rejection = self._state
-        if not isinstance(rejection, _Rejection) or rejection.handled:
+        if not self.is_rejected:
             return False
         # A chain may be long, and have branches.
         seen: set[_Rejection] = set()
-        branches = False
         chain: list[Promise] = [self]
         while chain:
-            promise = chain.pop()
-            state = promise._state
-            if isinstance(state, _Rejection):
+            state = chain.pop()._state
+            if isinstance(state, _Rejection) and state not in seen:
                 if state.handled:
-                    for earlier in (rejection,) if branches else seen:
-                        earlier.handled = True
                     return False
-                if state not in seen:
-                    seen.add(state)
-                    chain += state.followers
-                    branches = branches or len(state.followers) > 1
+                seen.add(state)
+                chain += state.followers
         return True
 
     @property

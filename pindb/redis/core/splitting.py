@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from redis.exceptions import DataError, InvalidResponse, RedisError
 from pindb.redis.core.names import read_word
 from pindb.redis.core.packing import Packer
 
-__all__ = ["LONGEST", "Part", "can_split", "check_reply", "check_words", "merge_replies", "split"]
+__all__ = ["LONGEST", "Part", "can_split", "check_reply", "check_words", "group", "merge_replies", "split"]
 
 #: Commands that can be split, with the number of arguments for each key.
 SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
@@ -37,6 +37,22 @@ class KeyRouter(Protocol):
     def group_keys(self, keys: Sequence[Any]) -> Mapping[int, list[int]]: ...
 
     def group_commands(self, command: Any, args: Sequence[Sequence[Any]]) -> Mapping[int, list[int]]: ...
+
+
+def group(
+    router: KeyRouter, name: str, keys: list[Any], arguments: Iterable[tuple[Any, ...]]
+) -> Mapping[int, list[int]]:
+    """Return the places of the keys by host.
+
+    Arguments:
+        router: says which host has each key.
+        name: the name of the commands of which each has one of the keys.
+        keys: the keys.
+        arguments: the arguments of each command.
+    """
+    if router.goes_by_command:
+        return router.group_commands(name, list(arguments))
+    return router.group_keys(keys)
 
 
 @dataclass(frozen=True)
@@ -68,12 +84,9 @@ def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
     width = SPLITTABLE[name]
     if not args or len(args) % width:
         raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
-    if router.goes_by_command:
-        # The router gets a command for each key.
-        each = [args[start : start + width] for start in range(0, len(args), width)]
-        groups = router.group_commands(name, each)
-    else:
-        groups = router.group_keys(list(args[::width]))
+    groups = group(
+        router, name, list(args[::width]), zip(*(args[i::width] for i in range(width)), strict=True)
+    )
     parts = []
     for host_id, all_places in groups.items():
         for start in range(0, len(all_places), LONGEST):
