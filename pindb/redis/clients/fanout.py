@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Any
 
 from pindb.redis.clients.base import ClientsCluster
-from pindb.redis.clients.queueing import QueueingClient, each
+from pindb.redis.clients.queueing import QueueingClient
 from pindb.redis.core.keys import check_command
 from pindb.redis.core.names import with_plain_name
 from pindb.redis.core.pending import Command
@@ -84,4 +83,4 @@ class FanoutClient(QueueingClient):
         fine = super()._send(timeout)
         # A soft time limit may interrupt Promise.all(), which rejects the promise of replies that all
         # succeeded.
-        return fine and not any(promise.is_rejected for promise in chain(each(self._sent), self._promises()))
+        return fine and not any(promise.is_rejected for promise in self._everything())

@@ -135,6 +135,10 @@ class QueueingClient(BaseClient):
         """Iterate over the promises of queued commands."""
         return each(self._issued)
 
+    def _everything(self, already: int = 0) -> Iterator[Promise]:
+        """Iterate over the promises of sent commands, after the first `already` ones, and of queued ones."""
+        return chain(each(self._sent[already:]), self._promises())
+
     def cancel(self) -> None:
         """Drop all queued commands, and reject their promises with `CommandCancelled`."""
         error = CommandCancelled("The command was cancelled before it was sent.")
@@ -167,8 +171,7 @@ class QueueingClient(BaseClient):
             raise first.reason
 
     def _find_unhandled(self, is_fine: bool) -> Promise | None:
-        everything = () if is_fine else chain(each(self._sent), self._promises())
-        return next((promise for promise in everything if promise.is_unhandled), None)
+        return None if is_fine else next((some for some in self._everything() if some.is_unhandled), None)
 
     def _send_outermost(self, timeout: float | None, look: Callable[[bool], Outcome]) -> Outcome:
         """Send, look at the outcome, and forget the promises. No other `join` or `execute` is under way."""
@@ -231,7 +234,8 @@ class QueueingClient(BaseClient):
 
     def _exchange(self, end: float | None) -> bool:
         """Send the commands in the buffers, and settle their promises. Return whether all succeeded."""
-        parts: list[tuple[HostBatch, Any]] = []
+        batches: dict[int, HostBatch] = {}
+        pools: list[Any] = []
         fine = True
         for host_id, entries in self._buffers.take():
             try:
@@ -241,22 +245,23 @@ class QueueingClient(BaseClient):
                 reject_all(chain.from_iterable(entry.promises for entry in entries), error)
                 fine = False
             else:
-                parts.append((HostBatch(entries, host, callbacks, end), pool))
+                batches[host_id] = HostBatch(entries, host, callbacks, end)
+                pools.append(pool)
         try:
-            exchange(parts, end, self.max_concurrency)
+            exchange(list(zip(batches.values(), pools, strict=True)), end, self.max_concurrency)
         finally:
-            for_each(self._settle, parts)
-        return fine and all(batch.is_fine for batch, _ in parts)
+            for_each(self._settle, batches.items())
+        return fine and all(batch.is_fine for batch in batches.values())
 
-    def _settle(self, batch: HostBatch, pool: Any) -> None:
+    def _settle(self, host_id: int, batch: HostBatch) -> None:
         """Settle the promises of a host's commands. Queue returned ones for other hosts, or reject them."""
         if batch.has_answered:
-            self._heard_from(batch.host.host_id)
+            self._heard_from(host_id)
         try:
             batch.settle()
         finally:
             for returned in batch.returned:
-                error = self._take_back(batch.host.host_id, *returned)
+                error = self._take_back(host_id, *returned)
                 if error is not None:
                     batch.reject(returned, error)
 
@@ -269,7 +274,7 @@ class QueueingClient(BaseClient):
         error = CommandCancelled(why)
         with suppress(Exception):
             self._buffers.cancel(error)
-        for promise in chain(each(self._sent[already:]), self._promises()):
+        for promise in self._everything(already):
             # Exceptions of callbacks must not keep the next promises pending.
             with suppress(Exception):
                 promise.reject(error)

@@ -124,8 +124,7 @@ class RoutingClient(BaseClient):
         retries = Retries(router, cluster.max_connection_retries)
         while True:
             error = explained(error, cluster.get_endpoint(host_id)[0], args)
-            is_lost = isinstance(error, LOST)
-            if router.down_connections and not is_lost:
+            if router.down_connections and not isinstance(error, LOST):
                 router.heard_from(host_id)
             may_wait = isinstance(error, HostTimeoutError) and error.sent and args[0] in BLOCKING
             is_out = not may_wait and cluster.note_outage(host_id, error)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import DataError, RedisError
 
-from pindb.redis.core.errors import NamedHost, at_host, undecodable
+from pindb.redis.core.errors import at_host, undecodable
 from pindb.redis.core.merging import Entry
 from pindb.redis.core.outages import find_outage
 from pindb.redis.core.packing import Packer
@@ -51,7 +51,7 @@ class HostBatch:
 
     Arguments:
         entries: the commands, in order.
-        host: the server.
+        host: the server; its `str` stands in messages.
         callbacks: redis-py's response callbacks.
         end: the time at which the caller gives up; None: never.
 
@@ -65,7 +65,7 @@ class HostBatch:
     """
 
     def __init__(
-        self, entries: list[Entry], host: NamedHost, callbacks: Callbacks, end: float | None = None
+        self, entries: list[Entry], host: object, callbacks: Callbacks, end: float | None = None
     ) -> None:
         self.host = host
         self.unsent = memoryview(b"")

@@ -7,14 +7,13 @@ from redis.exceptions import (
     ClusterCrossSlotError,
     ClusterDownError,
     MovedError,
-    RedisError,
     TryAgainError,
 )
 
 __all__ = ["name_mode"]
 
 #: Errors that only servers in cluster mode reply, with their codes, which redis-py removes from the messages.
-CODES: dict[type[RedisError], str] = {
+CODES: dict[type[BaseException], str] = {
     MovedError: "MOVED",
     AskError: "ASK",
     ClusterCrossSlotError: "CROSSSLOT",
@@ -25,7 +24,7 @@ CODES: dict[type[RedisError], str] = {
 
 def name_mode(error: BaseException, message: str) -> str:
     """Return an error's message; for errors of cluster mode with the code, and with what to do."""
-    code = next((code for kind, code in CODES.items() if type(error) is kind), "")
+    code = CODES.get(type(error))
     # Older versions of redis-py raise plain errors, with the code in the message.
     if message.partition(" ")[0] not in CODES.values():
         if not code:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
@@ -14,14 +14,7 @@ from pindb.redis.core.names import read_word
 from pindb.redis.core.outages import FULL, find_outage, unavailable
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
 
-__all__ = ["NamedHost", "at_host", "explained", "located", "undecodable"]
-
-
-class NamedHost(Protocol):
-    """A server as this package knows it: by its id, and by its `str`, which stands in messages."""
-
-    @property
-    def host_id(self) -> int: ...
+__all__ = ["at_host", "explained", "located", "undecodable"]
 
 
 def at_host(error: Exception, host: object) -> RedisError:
