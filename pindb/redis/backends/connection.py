@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from pindb._forks import watch_forks
+from pindb._forks import Lock, watch_forks
 from pindb.redis.core.options import check_names, keywords, shown
 from pindb.redis.exceptions import ClusterConfigError, HostConnectionError, HostTimeoutError
 from pindb.redis.facade.backend import BaseBackend, ClusterSettings
@@ -48,7 +47,7 @@ class BaseConnection(BaseBackend):
         self.num = num
         self.name = identifier
         self._connection: Any = None
-        self._connect_lock = threading.Lock()
+        self._connect_lock = Lock()
         watch_forks(self)
 
     def connect(self) -> Any:
@@ -74,7 +73,7 @@ class BaseConnection(BaseBackend):
         """The client, made at the first use."""
         connection = self._connection
         if connection is None:
-            with self._connect_lock:
+            with self._connect_lock.get():
                 connection = self._connection
                 if connection is None:
                     connection = self._connection = self.connect()
@@ -83,7 +82,7 @@ class BaseConnection(BaseBackend):
 
     def disconnect(self) -> None:
         """Close the connections of the client. The next call makes a new client."""
-        with self._connect_lock:
+        with self._connect_lock.get():
             connection, self._connection = self._connection, None
         if connection is not None:
             self.close(connection)
@@ -93,8 +92,6 @@ class BaseConnection(BaseBackend):
         if self._connection is not None:
             _inherited.append(self._connection)
             self._connection = None
-        # A thread of the parent process may hold the lock.
-        self._connect_lock = threading.Lock()
 
     def __str__(self) -> str:
         return f"host {self.num} ({self.address})"

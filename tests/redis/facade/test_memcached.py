@@ -577,7 +577,7 @@ def test_forked_processes_use_connections_of_their_own(
         results.put(good)
 
     # As if a thread was making a client at that moment.
-    with partitioned.hosts[1]._connect_lock:
+    with partitioned.hosts[1]._connect_lock.get():
         processes = [context.Process(target=work, args=(number,)) for number in range(2)]
         for process in processes:
             process.start()
