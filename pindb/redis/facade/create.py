@@ -102,28 +102,28 @@ def _find_backend(named: Any) -> type[Any]:
 def _hosts(hosts: Any) -> dict[int, Any]:
     if not hosts:
         raise ClusterConfigError("The cluster has no hosts. Write 'hosts': {0: {'port': 6379}}.")
-    if isinstance(hosts, Mapping):
-        pairs = dict(hosts)
-    elif isinstance(hosts, (list, tuple)):
-        pairs = {}
-        for index, host in enumerate(hosts):
-            host_id = host.get("host_id", index) if isinstance(host, Mapping) else index
-            if host_id in pairs:
-                raise ClusterConfigError(
-                    f"There are two hosts with the id {shown(host_id)}. Give each host an id of its own."
-                )
-            pairs[host_id] = host
+    if isinstance(hosts, (list, tuple)):
+        options = (host if isinstance(host, Mapping) else {} for host in hosts)
+        ids = [given.get("host_id", index) for index, given in enumerate(options)]
+    elif isinstance(hosts, Mapping):
+        ids, hosts = list(hosts), list(hosts.values())
     else:
         raise ClusterConfigError(
             f"hosts is a {type(hosts).__name__}. Write a dict by host id, {{0: {{'port': 6379}}}}, or a list."
         )
-    for host_id, host in pairs.items():
+    pairs: dict[int, Any] = {}
+    for host_id, host in zip(ids, hosts, strict=True):
         if isinstance(host_id, bool) or not isinstance(host_id, int):
             raise ClusterConfigError(
                 f"The host id {shown(host_id)} is a {type(host_id).__name__}. Write an integer."
+            )
+        if host_id in pairs:
+            raise ClusterConfigError(
+                f"There are two hosts with the id {shown(host_id)}. Give each host an id of its own."
             )
         if not isinstance(host, (Mapping, str)):
             raise ClusterConfigError(
                 f"Host {host_id} is a {type(host).__name__}, not a dict. Write its options: {{'port': 6379}}."
             )
+        pairs[host_id] = host
     return dict(sorted(pairs.items()))
