@@ -255,8 +255,9 @@ class BaseRouter:
             return [self.find_host(key) for key in keys]
         return self.get_hosts_for_keys(keys)
 
-    def _tagged(self, keys: Iterable[Any]) -> list[Any]:
-        return [hash_tag(key) for key in keys]
+    def _tagged(self, keys: Sequence[Any]) -> Sequence[Any]:
+        """Return what places each of the keys: its tag, or the key."""
+        return [hash_tag(key) for key in keys] if self.hash_tags else keys
 
 
 def _group(hosts: Iterable[int]) -> dict[int, list[int]]:

@@ -86,8 +86,7 @@ class ConsistentHashingRouter(RetryableRouter):
         return ring.get_node(hash_tag(key) if self.hash_tags else key)  # type: ignore[return-value]
 
     def get_hosts_for_keys(self, keys: Sequence[Key]) -> list[int]:
-        if self.hash_tags:
-            keys = self._tagged(keys)
+        keys = self._tagged(keys)
         if not self.down_connections:
             return self._ring.get_node_many(keys)  # type: ignore[return-value]
         at_once = self.attempt_reconnect_threshold

@@ -30,8 +30,8 @@ class PartitionRouter(BaseRouter):
         return partition(key, self._count)
 
     def get_hosts_for_keys(self, keys: Sequence[Key]) -> list[int]:
-        return partition_many(self._tagged(keys) if self.hash_tags else keys, self._count)
+        return partition_many(self._tagged(keys), self._count)
 
     def group_keys(self, keys: Sequence[Key]) -> dict[int, list[int]]:
-        groups = partition_groups(self._tagged(keys) if self.hash_tags else keys, self._count)
+        groups = partition_groups(self._tagged(keys), self._count)
         return {host_id: indexes for host_id, indexes in enumerate(groups) if indexes}
