@@ -12,8 +12,7 @@ from pindb.redis.core.options import check_names, shown
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.facade.backend import BaseBackend, ClusterSettings
 from pindb.redis.facade.cluster import RoutedCluster, get_by_path
-from pindb.redis.facade.redis_batch import RedisBatch
-from pindb.redis.facade.redis_client import MultiHostClient, find_called_command
+from pindb.redis.facade.redis_clients import MultiHostClient, RedisBatch, find_called_command
 from pindb.redis.routers import BaseRouter
 from pindb.redis.routers.options import find_router
 from pindb.redis.topology.hosts import OPTIONS, Host
@@ -110,10 +109,9 @@ class RoutedRedis(RoutedCluster):
         path = super().__getattr__(name)
         if self.router.routes_calls:
             return path
-        method = getattr(self._client, name, path)
-        # The next access finds the method without a call of __getattr__().
+        # The next access finds the method without a call of __getattr__(), which takes longer than routing.
         self._cached.append(name)
-        self.__dict__[name] = method
+        method = self.__dict__[name] = getattr(self._client, name, path)
         return method
 
     def call(self, hosts: Sequence[int], path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

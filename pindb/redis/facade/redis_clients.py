@@ -1,26 +1,77 @@
-"""Pending commands of a map, for Redis clusters of `create_cluster`."""
+"""Clients of the Redis clusters of `create_cluster`: for single commands, and for those of a map."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.commands.helpers import list_or_args
 
-from pindb.redis.clients.base import refused
+from pindb.redis.clients.base import BaseClient, refused
 from pindb.redis.clients.mapping import MappingClient
+from pindb.redis.clients.routing import RoutingClient
 from pindb.redis.cluster import Cluster
+from pindb.redis.core.keys import KEY_FIRST, check_command
 from pindb.redis.core.merging import CommandRun, Entry
-from pindb.redis.core.names import read_word
+from pindb.redis.core.methods import find_command
+from pindb.redis.core.names import read_word, with_plain_name
 from pindb.redis.core.pending import Command
-from pindb.redis.core.promises import Promise
+from pindb.redis.core.promises import Promise, get_settled
+from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import Call, HostListExhausted, UnroutableCommand
-from pindb.redis.facade.redis_client import ONE_HOST, SCRIPT, find_called_command, find_hosts, read_words
 from pindb.redis.facade.results import Result, get_value
+from pindb.redis.routers import BaseRouter
 
-__all__ = ["RedisBatch"]
+__all__ = ["MultiHostClient", "RedisBatch", "find_called_command"]
 
 BATCHED = "call get(), set() or delete() for each key; the map sends all of them together"
+
+
+class MultiHostClient(BaseClient):
+    """Client that sends each command at once, to all hosts that the router chooses.
+
+    Has redis-py's methods. They return the reply of the host, or a list of replies if there are several
+    hosts, in their order. Commands with several keys are split by host if possible. Safe under threads, and
+    in forked processes.
+    """
+
+    ONE_HOST = "use cluster[host_id] or cluster.get_conn(key)"
+    register_script = refused("register_script", f"call eval(lua, 1, key), or {ONE_HOST}")
+    _cluster: Cluster
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._routing = cluster.get_routing_client(split_multi_key=True)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command, and return its reply, or the list of its replies.
+
+        Raises:
+            UnroutableCommand: the command has several keys, or is unknown.
+            redis.RedisError: an error reply, or a connection error.
+        """
+        words = read_words(args)
+        hosts = find_hosts(self._cluster.get_router(), words)
+        if hosts is None:
+            return self._routing.execute_command(*words, **options)
+        return self.send_to(hosts, words, options)
+
+    scan_iter: Any = RoutingClient.scan_iter
+
+    def send_to(
+        self,
+        hosts: Sequence[int],
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        choose: Callable[[], int] | None = None,
+    ) -> Any:
+        """Send a command to the given hosts, all at once; see `RoutingClient.send_to` for the arguments."""
+        if len(hosts) == 1:
+            return self._routing.send_to(hosts[0], args, options, choose)
+        with self._cluster.fanout(hosts) as client:
+            promise = client.execute_command(*args, **options)
+        replies = get_settled(promise)
+        return [replies[host_id] for host_id in hosts]
 
 
 class RedisBatch(MappingClient):
@@ -31,8 +82,8 @@ class RedisBatch(MappingClient):
         workers: how many hosts are used at once; None: all.
     """
 
-    ONE_HOST = ONE_HOST
-    register_script = SCRIPT
+    ONE_HOST = MultiHostClient.ONE_HOST
+    register_script = MultiHostClient.register_script
 
     def __init__(self, cluster: Cluster, workers: int | None = None) -> None:
         super().__init__(cluster, workers, split_multi_key=True)
@@ -183,3 +234,46 @@ class RedisBatch(MappingClient):
     get_many = refused("get_many", BATCHED)
     set_many = refused("set_many", BATCHED)
     delete_many = refused("delete_many", BATCHED)
+
+
+def read_words(words: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a command with a plain name, and with values in place of results."""
+    if Result in map(type, words):
+        words = tuple(map(get_value, words))
+    return words if type(words[0]) is str else with_plain_name(words)
+
+
+def find_hosts(router: BaseRouter, words: Sequence[Any]) -> list[int] | None:
+    """Return the ids of a command's hosts; None if only its keys decide, by which it may have to be split."""
+    if router.cuts_by_host and (words[0] in KEY_FIRST or can_split(words[0])):
+        return None
+    if router.goes_by_command:
+        # A custom router need not refuse commands that change the state of a connection.
+        check_command(words[0], words[1:])
+    try:
+        return router.get_hosts_for_command(words[0], words[1:])
+    except UnroutableCommand:
+        if router.by_key and can_split(words[0]):
+            return None
+        raise
+
+
+def find_called_command(
+    path: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]] | None:
+    """Return the command of a method call whose hosts the router has chosen by the call.
+
+    Returns:
+        The words, with values in place of results, and redis-py's options for the reply; None if the method
+        sends no command.
+
+    Raises:
+        UnroutableCommand: the command changes its connection, which is shared. The router has not seen the
+            command, so it could not refuse it.
+    """
+    command = find_command(path, args, kwargs)
+    if command is None:
+        return None
+    words = tuple(map(get_value, command[0]))
+    check_command(words[0], words[1:])
+    return words, command[1]
