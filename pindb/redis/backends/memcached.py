@@ -151,22 +151,9 @@ class _OneAddress:
 class _PooledClient(PooledClient):  # type: ignore[misc]
     client_class = _Client
 
-    def __init__(
-        self,
-        server: Any,
-        max_pool_size: int | None = None,
-        pool_idle_timeout: float = 0,
-        lock_generator: Any = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(server, **options)
-        self.client_pool = _Pool(
-            self._create_client,
-            after_remove=lambda client: client.close(),
-            max_size=max_pool_size,
-            idle_timeout=pool_idle_timeout,
-            lock_generator=lock_generator,
-        )
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.client_pool.__class__ = _Pool
 
     def _create_client(self) -> Client:
         client = super()._create_client()
