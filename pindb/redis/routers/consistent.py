@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from pindb.hashing import Ketama, Key, hash_tag
 from pindb.redis.core.options import shown
@@ -68,14 +69,19 @@ class ConsistentHashingRouter(RetryableRouter):
             ids[name] = host_id
         # Points are named by host names; the nodes are host ids, so that look-ups return ids directly.
         self._names = {host_id: name for name, host_id in ids.items()}
+        self._weights = {host_id: weights.get(host_id, 1) for host_id in cluster.hosts}
         try:
-            self._ring = self._make_ring({host_id: weights.get(host_id, 1) for host_id in cluster.hosts})
+            self._ring = self._make_ring(frozenset())
         except (TypeError, ValueError) as error:
             raise ClusterConfigError(f"weights: {error}") from error
-        # Rings without the hosts that are down, by the ids of these hosts.
-        self._rings: dict[frozenset[int], Ketama[int]] = {}
+        # Few combinations of hosts are down in practice.
+        self._ring_without = lru_cache(MAX_RINGS)(self._make_ring)
 
-    def _make_ring(self, weights: Mapping[int, float]) -> Ketama[int]:
+    def _make_ring(self, down: frozenset[int]) -> Ketama[int]:
+        """Return a ring without the hosts that are down."""
+        weights = {host_id: weight for host_id, weight in self._weights.items() if host_id not in down}
+        if not weights:
+            raise self.exhausted()
         names = self._names
         return Ketama(
             weights, weights, point_name=lambda host_id, i: f"{names[host_id]}-{i}-salt", steady=True
@@ -95,14 +101,4 @@ class ConsistentHashingRouter(RetryableRouter):
 
     def _ring_now(self) -> Ketama[int]:
         down = self.check_down_connections()
-        if not down:
-            return self._ring
-        ring = self._rings.get(down)
-        if ring is None:
-            left = {id_: weight for id_, weight in self._ring.weights.items() if id_ not in down}
-            if not left:
-                raise self.exhausted()
-            ring = self._make_ring(left)
-            # Few combinations of hosts are down in practice, so clearing a full cache is rare.
-            self._rings = {**(self._rings if len(self._rings) < MAX_RINGS else {}), down: ring}
-        return ring
+        return self._ring_without(down) if down else self._ring
