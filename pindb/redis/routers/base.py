@@ -170,18 +170,16 @@ class BaseRouter:
         Raises:
             UnroutableCommand: the command has several keys, or keys whose positions depend on its arguments.
         """
-        if self._names_host:
-            try:
+        try:
+            if self._names_host or (self.by_key and not is_keyless(command, args)):
                 return [self.get_host_for_command(command, args)]
-            except UnroutableCommand:
-                if self.by_key and not is_keyless(command, args):
-                    raise
-        if not self.by_key:
-            key = self._any_key(command, args)
-            return self._any_hosts_for(command) if key is None else [self.get_host_for_key(key)]
-        if is_keyless(command, args):
+        except UnroutableCommand:
+            if self.by_key and not is_keyless(command, args):
+                raise
+        if self.by_key:
             return list(self.cluster.hosts)
-        return [self.get_host_for_command(command, args)]
+        key = self._any_key(command, args)
+        return self._any_hosts_for(command) if key is None else [self.get_host_for_key(key)]
 
     def _any_key(self, command: Any, args: Sequence[Any]) -> Any:
         """Return the key of a command for a router that does not go by keys; None if it does not matter."""
