@@ -78,6 +78,8 @@ def _with_name(host_id: int, config: Any, defaults: Mapping[str, Any]) -> dict[s
 class RoutedRedis(RoutedCluster):
     """Cluster of Redis servers that has all Redis commands as methods; see `RoutedCluster`.
 
+    It also sends a command by its words: ``cluster.execute_command("GET", "key")``.
+
     Arguments:
         cluster: the hosts, their pools, and the router.
     """
@@ -122,12 +124,6 @@ class RoutedRedis(RoutedCluster):
             )
         results = [get_by_path(self.get_connection(host_id), path)(*args, **kwargs) for host_id in hosts]
         return results[0] if len(results) == 1 else results
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command by its words: ``cluster.execute_command("GET", "key")``."""
-        if self.router.routes_calls:
-            return self.execute("execute_command", args, options)
-        return self._client.execute_command(*args, **options)
 
     def _make_batch(self, workers: int | None) -> RedisBatch:
         return RedisBatch(self._cluster, workers)
