@@ -104,8 +104,7 @@ class CassandraCluster(ConnectionCluster):
         return f"<{type(self).__name__} {self._hosts[0]}>"
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        super().__getattr__(name)  # Refuses private names.
         if callable(getattr(Session, name, None)):
             return lambda *args, **kwargs: self.call([0], name, args, kwargs)
         return getattr(self._hosts[0].connection, name)
