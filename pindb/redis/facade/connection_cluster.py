@@ -168,17 +168,11 @@ class ThreadBatch:
             else:
                 promise.resolve(result)
 
-    def forget(self) -> None:
-        """End the block."""
+    def cancel(self) -> None:
+        """End the block, without making calls that are pending."""
+        self._reject_all("The call was cancelled.")
         self.settled = [promise for _, promise in self.calls]
         self.calls, self._by_host = [], {}
 
-    def cancel(self) -> None:
-        """End the block without making its calls."""
-        self._reject_all("The call was cancelled.")
-        self.forget()
-
     def _reject_all(self, why: str) -> None:
-        reject_all(
-            (promise for calls in self._by_host.values() for _, _, promise in calls), CommandCancelled(why)
-        )
+        reject_all((promise for _, promise in self.calls), CommandCancelled(why))

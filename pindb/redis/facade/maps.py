@@ -126,7 +126,8 @@ class ResultMap:
             succeeded = batch.send(timeout)
         finally:
             calls = [] if succeeded else list(batch.calls)
-            batch.forget()
+            # Ends the block. Nothing is left to cancel, unless an exception has interrupted send().
+            batch.cancel()
             self._errors = [(call, promise.reason) for call, promise in calls if promise.is_rejected]
         if self._errors and not self._fail_silently:
             raise CommandError(self._errors)

@@ -210,11 +210,7 @@ class RedisBatch(MappingClient):
 
     def send(self, timeout: float | None) -> bool:
         """Send all commands, settle their promises, and return whether all have succeeded."""
-        try:
-            return self._send(timeout)
-        except BaseException:
-            self._interrupted()
-            raise
+        return self._send(timeout)
 
     @property
     def calls(self) -> Iterator[tuple[Call, Promise]]:
@@ -228,8 +224,6 @@ class RedisBatch(MappingClient):
                 yield words, promise
             else:
                 yield Call(read_word(words[0]), tuple(words[1:]), {}), promise
-
-    forget = _forget
 
     get_many = refused("get_many", BATCHED)
     set_many = refused("set_many", BATCHED)
