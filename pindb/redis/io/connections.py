@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pindb.redis.core.outages import FULL
 from pindb.redis.core.replies import UNREADABLE, ErrorParser, unreadable
-from pindb.redis.io.sockets import GreetingSocket, PatientSocket, make_patient
+from pindb.redis.io.sockets import GreetingSocket, PatientSocket, PatientTlsSocket
 from pindb.redis.topology.breakers import HostBreaker
 
 __all__ = [
@@ -30,26 +31,21 @@ __all__ = [
 
 
 class _Opening:
-    """Limits for connections that are made during one call.
+    """Limits for connections that are made during one call; none after it.
 
     Arguments:
         end: when the caller gives up, by `time.monotonic`; None: only the connections' own timeouts count.
         lazily: leave connections unconnected when they are taken from their pool; the driver connects them.
-
-    Attributes:
-        is_over: whether the call has ended. The context variable may still have these limits then, if an
-            exception from a signal handler kept `run_opening` from resetting it.
     """
 
-    __slots__ = ("end", "is_over", "lazily")
+    __slots__ = ("end", "lazily")
 
     def __init__(self, end: float | None, lazily: bool) -> None:
         self.end = end
         self.lazily = lazily
-        self.is_over = False
 
 
-_opening: ContextVar[_Opening | None] = ContextVar("pindb_opening", default=None)
+_opening: ContextVar[_Opening] = ContextVar("pindb_opening", default=_Opening(None, False))  # noqa: B039
 
 
 def run_opening(call: Callable[[], Any], end: float | None, lazily: bool = False) -> None:
@@ -59,20 +55,15 @@ def run_opening(call: Callable[[], Any], end: float | None, lazily: bool = False
         _opening.set(mine)
         call()
     finally:
-        # In a context manager, a signal could be handled between the block and its exit.
-        mine.is_over = True
+        # In a context manager, a signal could be handled between the block and its exit. And an exception
+        # from a signal handler may leave the context variable as it is.
+        mine.end, mine.lazily = None, False
         _opening.set(outer)
-
-
-def _get_opening() -> _Opening | None:
-    opening = _opening.get()
-    return None if opening is None or opening.is_over else opening
 
 
 def get_end() -> float | None:
     """Return the time at which the caller gives up, by `time.monotonic`."""
-    opening = _get_opening()
-    return None if opening is None else opening.end
+    return _opening.get().end
 
 
 #: Since 5.3, redis-py connects by this method, also if a connection broke while it was in use.
@@ -102,14 +93,15 @@ class ConnectingMixin:
     socket_timeout: float | None
     socket_connect_timeout: float | None
 
+    # Whether an address had less time than socket_connect_timeout, because the caller's time was short.
+    _was_cut_short = False
+    _handshake_until: float | None = None
+
     def __init__(self, *args: Any, breaker: HostBreaker | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._breaker = breaker
         # Whether the handshake is complete: an exception may strike in the middle.
         self._is_ready = False
-        # Whether an address had less time than socket_connect_timeout, because the caller's time was short.
-        self._was_cut_short = False
-        self._handshake_until: float | None = None
         # The use (see `_PoolMixin`) during which the connection was lost.
         self._lost: object = None
 
@@ -130,8 +122,7 @@ class ConnectingMixin:
                 return
             # The server hangs: only a new connection shows whether it answers again.
             self.disconnect()
-        opening = _get_opening()
-        if opening is not None and opening.lazily:
+        if _opening.get().lazily:
             # The pool would connect it to see whether there is something to read.
             self.__dict__["can_read"] = _never
             return
@@ -216,7 +207,8 @@ class ConnectingMixin:
         sock = self._sock
         sock.connect_until = sock.reply_until = None
         if type(sock) is GreetingSocket:
-            sock.end_handshake()
+            # A class whose calls cost less.
+            sock.__class__ = PatientSocket  # type: ignore[assignment]
         sock.settimeout(self.socket_timeout)
         self._is_ready = True
         if breaker is not None:
@@ -225,11 +217,6 @@ class ConnectingMixin:
     def _is_late(self) -> bool:
         end = get_end()
         return end is not None and (self._was_cut_short or time.monotonic() >= end)
-
-    def _connect(self) -> Any:
-        sock = make_patient(super()._connect())  # type: ignore[misc]
-        sock.connect_until = self._handshake_until
-        return sock
 
     def _share(self, number: int) -> float | None:
         """Return the time for the next address of the `number` that are left, in seconds."""
@@ -247,18 +234,14 @@ class ConnectingMixin:
         now = time.monotonic()
         ends = [get_end(), None if self.socket_timeout is None else now + self.socket_timeout]
         until = min((end for end in ends if end is not None), default=None)
-        self._handshake_until = until
+        self._handshake_until = sock.connect_until = until
         # TLS knows only the socket's timeout.
         sock.settimeout(None if until is None else max(until - now, 0.001))
         return sock
 
 
-class _PatientTcp(Connection):
-    """Tries the addresses of a name one after the other, each with its share of the time."""
-
-    _was_cut_short: bool
-    _share: Callable[[int], float | None]
-    _is_connected_to: Callable[[PatientSocket], PatientSocket]
+class TcpConnection(ConnectingMixin, Connection):
+    """A connection over TCP. Tries the addresses of a name in turn, each with its share of the time."""
 
     def _connect(self) -> Any:
         connection: Any = self
@@ -290,15 +273,24 @@ class _PatientTcp(Connection):
         raise timed_out or failed or OSError(f"{connection.host} has no address")
 
 
-class _PatientUnix(UnixDomainSocketConnection):
-    """Connects to the path of a Unix socket."""
+class TlsConnection(SSLConnection, TcpConnection):
+    """A connection over TLS."""
+
+    def _connect(self) -> Any:
+        sock: Any = super()._connect()  # type: ignore[no-untyped-call]
+        if type(sock) is ssl.SSLSocket:
+            # redis-py has the ssl module make it, so its class can only be changed afterwards.
+            sock.__class__ = PatientTlsSocket
+        sock.connect_until = self._handshake_until
+        return sock
+
+
+class UnixConnection(ConnectingMixin, UnixDomainSocketConnection):
+    """A connection to a Unix socket."""
 
     # redis-py's message for a timeout names them for every kind of connection.
     host: Any = None
     port: Any = None
-
-    _share: Callable[[int], float | None]
-    _is_connected_to: Callable[[PatientSocket], PatientSocket]
 
     def _connect(self) -> Any:
         sock = GreetingSocket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -309,15 +301,3 @@ class _PatientUnix(UnixDomainSocketConnection):
         except BaseException:
             sock.close()
             raise
-
-
-class TcpConnection(ConnectingMixin, _PatientTcp):
-    """A connection over TCP."""
-
-
-class TlsConnection(ConnectingMixin, SSLConnection, _PatientTcp):
-    """A connection over TLS."""
-
-
-class UnixConnection(ConnectingMixin, _PatientUnix):
-    """A connection to a Unix socket."""

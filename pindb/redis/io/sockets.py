@@ -9,7 +9,7 @@ from typing import Any
 
 from pindb.redis.core.batches import ENOUGH
 
-__all__ = ["GreetingSocket", "PatientSocket", "make_patient"]
+__all__ = ["GreetingSocket", "PatientSocket", "PatientTlsSocket"]
 
 #: The value of `_Patience.reply_until` after the first read.
 BEGUN = 0.0
@@ -101,10 +101,6 @@ class GreetingSocket(PatientSocket):
                 raise OSError(error.errno, said[1:].split(b"\r\n")[0].decode("utf-8", "replace")) from error
             raise
 
-    def end_handshake(self) -> None:
-        """Become a `PatientSocket`, whose calls cost less."""
-        self.__class__ = PatientSocket  # type: ignore[assignment]
-
 
 class PatientTlsSocket(_Patience, ssl.SSLSocket):
     """A socket for TLS."""
@@ -124,11 +120,3 @@ class PatientTlsSocket(_Patience, ssl.SSLSocket):
 
 _recv, _recv_into = socket.socket.recv, socket.socket.recv_into
 _tls_recv, _tls_recv_into = ssl.SSLSocket.recv, ssl.SSLSocket.recv_into
-
-
-def make_patient(sock: Any) -> Any:
-    """Return a socket; one that redis-py wrapped in TLS now has the timeouts of `_Patience`."""
-    if type(sock) is ssl.SSLSocket:
-        # redis-py has the ssl module make it, so its class can only be changed afterwards.
-        sock.__class__ = PatientTlsSocket
-    return sock
