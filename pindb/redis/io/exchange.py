@@ -99,15 +99,19 @@ class _Exchange:
         """Serve all channels."""
         self._fill()
         if self._running or self._connecting:
+            # The servers are at work meanwhile.
             self._selector = Selector()
-            for channel in self._running:
-                self._selector.register(channel.fd, channel.events, channel)
-            if self._opener is not None:
-                self._listen(self._opener)
+            for each in (*self._running, self._opener):
+                self._watch(each)
             buffer = bytearray(READ_SIZE)
         while self._running or self._connecting:
             self._step(buffer)
             self._fill()
+
+    def _watch(self, each: Channel | Opener | None) -> None:
+        """Let the selector wait for it, as soon as there is a selector."""
+        if self._selector is not None and each is not None:
+            self._selector.register(each.fd, each.events, each)
 
     @property
     def _room(self) -> int:
@@ -123,10 +127,7 @@ class _Exchange:
             alone = len(missing) == 1 and not (self._running or self._connecting or self._waiting)
             for channel in missing:
                 # With an end, the caller stops waiting for a thread then, whatever that waits for.
-                if (alone and self._end is None) or channel.connection.fails_at_once:
-                    self._connect_here(channel)
-                else:
-                    self._connect(channel)
+                self._connect(channel, (alone and self._end is None) or channel.connection.fails_at_once)
 
     def _begin(self, channel: Channel, missing: list[Channel]) -> None:
         if self._end is not None and time.monotonic() >= self._end:
@@ -140,10 +141,18 @@ class _Exchange:
         else:
             missing.append(channel)
 
-    def _listen(self, opener: Opener) -> None:
-        self._selector.register(opener.ready.fileno(), selectors.EVENT_READ, opener)
-
-    def _connect_here(self, channel: Channel) -> None:
+    def _connect(self, channel: Channel, here: bool) -> None:
+        """Connect a channel: in this thread if `here`, or if there can be no other one."""
+        if not here:
+            if self._opener is None:
+                self._opener = Opener(self._end)
+                self._watch(self._opener)
+            try:
+                channel.connect_with(self._opener)
+                self._connecting.append(channel)
+                return
+            except NoThread:
+                pass
         channel.connect(self._end)
         self._go_on(channel)
 
@@ -154,26 +163,13 @@ class _Exchange:
         else:
             channel.close()
 
-    def _connect(self, channel: Channel) -> None:
-        if self._opener is None:
-            self._opener = Opener(self._end)
-            if self._selector is not None:
-                self._listen(self._opener)
-        try:
-            channel.connect_with(self._opener)
-        except NoThread:
-            self._connect_here(channel)
-        else:
-            self._connecting.append(channel)
-
     def _start(self, channel: Channel) -> None:
         channel.start(time.monotonic())
         if channel.batch.is_done:
             channel.close()
         else:
             self._running.append(channel)
-            if self._selector is not None:
-                self._selector.register(channel.fd, channel.events, channel)
+            self._watch(channel)
 
     def _step(self, buffer: bytearray) -> None:
         """Wait until something happens, and serve the channels that it concerns."""
@@ -187,7 +183,12 @@ class _Exchange:
         for key, mask in events:
             channel = key.data
             if type(channel) is Opener:
-                self._go_on_with_connected(channel)
+                for connected, error in channel.finished():
+                    # It may have been given up while its thread came to an end.
+                    if connected in self._connecting:
+                        self._connecting.remove(connected)
+                        connected.note_connected(error)
+                        self._go_on(connected)
                 continue
             if mask & selectors.EVENT_WRITE:
                 channel.send()
@@ -209,11 +210,3 @@ class _Exchange:
                 channel.batch.give_up(by_caller=True)
                 channel.close()
             self._connecting = []
-
-    def _go_on_with_connected(self, opener: Opener) -> None:
-        for channel, error in opener.finished():
-            # It may have been given up while its thread came to an end.
-            if channel in self._connecting:
-                self._connecting.remove(channel)
-                channel.note_connected(error)
-                self._go_on(channel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextvars
 import queue
+import selectors
 import socket
 import threading
 from contextlib import suppress
@@ -31,16 +32,20 @@ class Opener:
         end: when the caller gives up, by `time.monotonic`; None: never.
 
     Attributes:
-        ready: a socket that can be read when a connection is made or has failed.
+        fd: the file descriptor that can be read when a connection is made or has failed.
+        events: the selector's event for that.
     """
+
+    events = selectors.EVENT_READ
 
     def __init__(self, end: float | None) -> None:
         self._end = end
         self._finished: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._is_closed = False
-        self.ready, self._bell = socket.socketpair()
-        self.ready.setblocking(False)
+        self._ready, self._bell = socket.socketpair()
+        self.fd = self._ready.fileno()
+        self._ready.setblocking(False)
         self._bell.setblocking(False)
 
     def open(self, item: Any, connection: Any, pool: Any, owners: list[str]) -> None:
@@ -89,7 +94,7 @@ class Opener:
     def finished(self) -> list[tuple[Any, BaseException | None]]:
         """Return the items of the threads that are done, each with its error or None."""
         with suppress(BlockingIOError):
-            self.ready.recv(4096)
+            self._ready.recv(4096)
         items = []
         while True:
             try:
@@ -101,5 +106,5 @@ class Opener:
         """Close the sockets. Threads that are still at work end by themselves."""
         with self._lock:
             self._is_closed = True
-            self.ready.close()
+            self._ready.close()
             self._bell.close()
