@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
 from pindb.cache.fanout import send_to_hosts
-from pindb.cache.plan import find_hosts
 from pindb.redis import Cluster
 from pindb.redis.topology.hosts import Host
 
@@ -152,25 +151,22 @@ class CopyRecords:
     Arguments:
         now: the servers by the current settings of the site.
         then: the servers by the new settings.
-        sources, targets: what identifies the databases of `now` and of `then`, by host id.
         pattern: the pattern of the cache's keys. Each pattern has records of its own.
         batch: how many records are read at a time.
+
+    Attributes:
+        sources, targets: what identifies the databases of `now` and of `then`, by host id: two addresses may
+            belong to one server.
+
+    Raises:
+        redis.RedisError: a server does not answer.
     """
 
-    def __init__(
-        self,
-        now: Cluster,
-        then: Cluster,
-        sources: Mapping[int, Any],
-        targets: Mapping[int, Any],
-        pattern: str,
-        batch: int,
-    ) -> None:
+    def __init__(self, now: Cluster, then: Cluster, pattern: str, batch: int) -> None:
         self._now = now
         self._then = then
-        self._sources = sources
-        self._targets = targets
         self._batch = batch
+        self.sources, self.targets = _identify(now), _identify(then)
         digest = hashlib.sha1(pattern.encode(), usedforsecurity=False).hexdigest()[:12]
         self._hashes = {
             host_id: PREFIX + f"{digest}:{_global_address(host)}".encode()
@@ -189,43 +185,55 @@ class CopyRecords:
         Skips keys that the current settings do not place at the source of the copy, or the new settings not
         at its target: the settings may have changed in between.
         """
-        targets = {place: host_id for host_id, place in self._targets.items()}
+        targets = {place: host_id for host_id, place in self.targets.items()}
         cursors: dict[tuple[int, int], Any] = {
             (target, source): 0
             for target in targets.values()
             for source in self._now.hosts
-            if self._targets[target] != self._sources[source]
+            if self.targets[target] != self.sources[source]
         }
         while cursors:
-            pairs = list(cursors)
             commands = [
-                (target, ("HSCAN", self._hashes[source], cursors[target, source], "COUNT", self._batch))
-                for target, source in pairs
+                (target, ("HSCAN", self._hashes[source], cursor, "COUNT", self._batch))
+                for (target, source), cursor in cursors.items()
             ]
+            asked, cursors = cursors, {}
             found: list[RecordedCopy] = []
             failed: dict[int, RedisError] = {}
-            for (target, source), reply in zip(pairs, send_to_hosts(self._then, commands), strict=True):
+            for (target, source), reply in zip(asked, send_to_hosts(self._then, commands), strict=True):
                 if isinstance(reply, RedisError):
                     failed[target] = reply
-                    del cursors[target, source]
                     continue
-                cursors[target, source], fingerprints = reply
-                if not cursors[target, source]:
-                    del cursors[target, source]
+                cursor, fingerprints = reply
+                if cursor:
+                    cursors[target, source] = cursor
                 found += self._relevant(source, target, fingerprints)
             if failed:
                 yield [], failed
             for start in range(0, len(found), self._batch):
                 yield found[start : start + self._batch], {}
 
+    def find_hosts(self, names: list[bytes]) -> Iterable[tuple[bytes, int, int]]:
+        """Return each key with the hosts where the current and the new settings look for it."""
+        routers = self._now.get_router(), self._then.get_router()
+        return zip(names, *(router.find_hosts(names) for router in routers), strict=True)
+
     def _relevant(self, source: int, target: int, fingerprints: Mapping[bytes, bytes]) -> list[RecordedCopy]:
-        names = list(fingerprints)
-        places = zip(names, find_hosts(self._now, names), find_hosts(self._then, names), strict=True)
+        place = self.sources[source], self.targets[target]
         return [
             RecordedCopy(name, source, target, self._hashes[source], fingerprints[name])
-            for name, current, new in places
-            if self._sources[current] == self._sources[source] and self._targets[new] == self._targets[target]
+            for name, current, new in self.find_hosts(list(fingerprints))
+            if (self.sources[current], self.targets[new]) == place
         ]
+
+
+def _identify(cluster: Cluster) -> dict[int, tuple[Any, int]]:
+    commands = ((host_id, ("INFO", "server")) for host_id in cluster.hosts)
+    replies = send_to_hosts(cluster, commands, raise_on_error=True)
+    return {
+        host_id: (reply.get("run_id") or host.address, host.db)
+        for (host_id, host), reply in zip(cluster.hosts.items(), replies, strict=True)
+    }
 
 
 def _global_address(host: Host) -> str:

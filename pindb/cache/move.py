@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
 from pindb.cache.copies import DELETE_COPY, PREFIX, CopyRecords, RecordedCopy
 from pindb.cache.fanout import send_to_hosts
-from pindb.cache.plan import find_hosts
 from pindb.cache.scan import get_sizes, scan
 from pindb.redis import Cluster
 
@@ -100,9 +99,14 @@ class _Key(NamedTuple):
 
 
 class _Copy(NamedTuple):
-    key: _Key
+    name: bytes
+    source: int
+    target: int
     value: bytes
     left: int
+
+
+Item = TypeVar("Item", _Key, _Copy, RecordedCopy)
 
 
 class Move:
@@ -148,12 +152,8 @@ class Move:
             redis.RedisError: a server does not answer at the start, and nothing was moved. Later errors are
                 in `failures`, and do not stop the move of other keys.
         """
-        self._sources = _identify(self._now)
-        self._targets = _identify(self._then)
+        self._records = CopyRecords(self._now, self._then, self._pattern, self._batch)
         self.progress.total = sum(get_sizes(self._now).values())
-        self._records = CopyRecords(
-            self._now, self._then, self._sources, self._targets, self._pattern, self._batch
-        )
         # Before the scan: it copies keys again that the site writes meanwhile.
         for copies, errors in self._records.find():
             for host_id, error in errors.items():
@@ -179,32 +179,24 @@ class Move:
 
     def _leaving(self, host_id: int, names: list[bytes]) -> list[_Key]:
         """Return the keys that belong to another server by the new settings."""
-        here = self._sources[host_id]
-        places = zip(names, find_hosts(self._now, names), find_hosts(self._then, names), strict=True)
+        sources, targets = self._records.sources, self._records.targets
+        here = sources[host_id]
         return [
             _Key(name, host_id, target)
-            for name, source, target in places
-            if self._sources[source] == here and self._targets[target] != here and not name.startswith(PREFIX)
+            for name, source, target in self._records.find_hosts(names)
+            if sources[source] == here and targets[target] != here and not name.startswith(PREFIX)
         ]
 
     def _delete_orphans(self, copies: list[RecordedCopy]) -> None:
         """Delete the copies whose originals are gone."""
-        originals = send_to_hosts(self._now, ((copy.source, ("EXISTS", copy.name)) for copy in copies))
-        orphans = []
-        for copy, reply in zip(copies, originals, strict=True):
-            if isinstance(reply, RedisError):
-                self._fail(self._now, copy.source, copy, reply)
-            elif not reply:
-                orphans.append(copy)
-        commands = (
+        looks = [(copy.source, ("EXISTS", copy.name)) for copy in copies]
+        orphans = [copy for copy, exists in self._send(self._now, copies, looks) if not exists]
+        commands = [
             (copy.target, ("EVAL", DELETE_COPY, 2, copy.name, copy.hash, copy.fingerprint))
             for copy in orphans
-        )
-        for copy, reply in zip(orphans, send_to_hosts(self._then, commands), strict=True):
-            if isinstance(reply, RedisError):
-                self._fail(self._then, copy.target, copy, reply)
-            else:
-                self.progress.orphans_deleted += reply
+        ]
+        for _, deleted in self._send(self._then, orphans, commands):
+            self.progress.orphans_deleted += deleted
 
     def _move(self, keys: list[_Key]) -> None:
         copies = self._copy(self._read(keys))
@@ -212,31 +204,23 @@ class Move:
             self._delete_originals(copies)
 
     def _read(self, keys: list[_Key]) -> list[_Copy]:
-        replies = send_to_hosts(self._now, ((key.source, ("EVAL", READ, 1, key.name)) for key in keys))
+        commands = [(key.source, ("EVAL", READ, 1, key.name)) for key in keys]
         copies = []
-        for key, reply in zip(keys, replies, strict=True):
-            if isinstance(reply, RedisError):
-                self._fail(self._now, key.source, key, reply)
-            elif reply is None or reply[1] == -2:
+        for key, reply in self._send(self._now, keys, commands):
+            if reply is None or reply[1] == -2:
                 self.progress.expired += 1
             else:
-                copies.append(_Copy(key, *reply))
+                copies.append(_Copy(*key, *reply))
         return copies
 
     def _copy(self, copies: list[_Copy]) -> list[_Copy]:
         """Write copies, and return those that exist now."""
-        replies = send_to_hosts(
-            self._then,
-            (
-                (key.target, self._records.write(key.source, key.name, value, _lifetime(left), self._delete))
-                for key, value, left in copies
-            ),
-        )
+        commands = [
+            (target, self._records.write(source, name, value, _lifetime(left), self._delete))
+            for name, source, target, value, left in copies
+        ]
         existing = []
-        for copy, reply in zip(copies, replies, strict=True):
-            if isinstance(reply, RedisError):
-                self._fail(self._then, copy.key.target, copy.key, reply)
-                continue
+        for copy, reply in self._send(self._then, copies, commands):
             is_written, is_unrecorded = reply % 2, reply > 1
             self.progress.copied += is_written
             self.progress.same += 1 - is_written
@@ -248,39 +232,29 @@ class Move:
         commands = []
         for copy in copies:
             digest = hashlib.sha1(copy.value, usedforsecurity=False).hexdigest()
-            commands.append((copy.key.source, ("EVAL", DELETE, 1, copy.key.name, digest, copy.left)))
-        for copy, reply in zip(copies, send_to_hosts(self._now, commands), strict=True):
-            if isinstance(reply, RedisError):
-                self._fail(self._now, copy.key.source, copy.key, reply)
-            elif reply:
-                self.progress.deleted += 1
-            else:
-                self.progress.kept += 1
+            commands.append((copy.source, ("EVAL", DELETE, 1, copy.name, digest, copy.left)))
+        for _, is_deleted in self._send(self._now, copies, commands):
+            self.progress.deleted += is_deleted
+            self.progress.kept += 1 - is_deleted
 
-    def _fail(
-        self, cluster: Cluster, host_id: int, key: _Key | RecordedCopy | None, error: RedisError
-    ) -> None:
+    def _send(
+        self, cluster: Cluster, items: list[Item], commands: list[tuple[int, tuple[Any, ...]]]
+    ) -> Iterator[tuple[Item, Any]]:
+        """Send a command for each key. Yield those whose command has not failed, with its reply."""
+        replies = send_to_hosts(cluster, commands)
+        for item, (host_id, _), reply in zip(items, commands, replies, strict=True):
+            if isinstance(reply, RedisError):
+                self._fail(cluster, host_id, item.name, reply)
+            else:
+                yield item, reply
+
+    def _fail(self, cluster: Cluster, host_id: int, key: bytes | None, error: RedisError) -> None:
         self.progress.failed += 1
         if len(self.failures) < MAX_FAILURES:
-            address = cluster.hosts[host_id].address
-            self.failures.append(Failure(address, None if key is None else key.name, error))
+            self.failures.append(Failure(cluster.hosts[host_id].address, key, error))
 
 
 def _lifetime(left: int) -> int:
     """Return the time to live for RESTORE from the reply of PTTL, in milliseconds."""
     # RESTORE takes 0 for "no expiry", so a key about to expire gets 1 ms.
     return 0 if left == -1 else max(left, 1)
-
-
-def _identify(cluster: Cluster) -> dict[int, tuple[Any, int]]:
-    """Return what identifies the database of each host: two addresses may belong to one server.
-
-    Raises:
-        redis.RedisError: a server does not answer.
-    """
-    commands = ((host_id, ("INFO", "server")) for host_id in cluster.hosts)
-    replies = send_to_hosts(cluster, commands, raise_on_error=True)
-    return {
-        host_id: (reply.get("run_id") or host.address, host.db)
-        for (host_id, host), reply in zip(cluster.hosts.items(), replies, strict=True)
-    }
