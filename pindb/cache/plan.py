@@ -85,12 +85,6 @@ def find_hosts(cluster: Cluster, keys: Sequence[Any]) -> list[int]:
     return cluster.get_router().find_hosts(keys)
 
 
-def find_addresses(cluster: Cluster, keys: Sequence[Any]) -> list[str]:
-    """Return the addresses of the hosts where a cache looks for keys."""
-    addresses = {host_id: host.address for host_id, host in cluster.hosts.items()}
-    return [addresses[host_id] for host_id in find_hosts(cluster, keys)]
-
-
 def plan_keys(now: Cluster, then: Cluster, keys: Sequence[Any]) -> Plan:
     """Return the plan for given keys, whether or not they exist. Sends no command.
 
@@ -99,8 +93,11 @@ def plan_keys(now: Cluster, then: Cluster, keys: Sequence[Any]) -> Plan:
         then: the future servers.
         keys: the names of keys on the servers.
     """
-    pairs = zip(find_addresses(now, keys), find_addresses(then, keys), strict=True)
-    return Plan(Counter(pairs), seen=len(keys), total=len(keys))
+    flows: Counter[tuple[str, str]] = Counter()
+    pairs = Counter(zip(find_hosts(now, keys), find_hosts(then, keys), strict=True))
+    for (source, target), number in pairs.items():
+        flows[now.hosts[source].address, then.hosts[target].address] += number
+    return Plan(flows, seen=len(keys), total=len(keys))
 
 
 def plan_scanned(now: Cluster, then: Cluster, pattern: str, limit: int | None = 100_000) -> Plan:
@@ -127,8 +124,9 @@ def plan_scanned(now: Cluster, then: Cluster, pattern: str, limit: int | None = 
         for host_id, keys in found.items():
             if isinstance(keys, RedisError):
                 raise keys
-            address = now.hosts[host_id].address
-            pairs = plan_keys(now, then, keys).flows
-            flows.update({pair: number for pair, number in pairs.items() if pair[0] == address})
-            elsewhere += sum(number for pair, number in pairs.items() if pair[0] != address)
+            for pair, number in plan_keys(now, then, keys).flows.items():
+                if pair[0] == now.hosts[host_id].address:
+                    flows[pair] += number
+                else:
+                    elsewhere += number
     return Plan(flows, elsewhere, min(total, limit) if limit is not None else total, total)
