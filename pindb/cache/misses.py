@@ -19,37 +19,25 @@ UNREACHABLE = (HostConnectionError, HostTimeoutError)
 #: Makes the reply for a command from its words.
 Reply = Callable[[Sequence[Any]], Any]
 
-
-def _always(value: Any) -> Reply:
-    return lambda args: value
-
-
-def _new(kind: Callable[[], Any]) -> Reply:
-    return lambda args: kind()
-
-
-def _each(names: str, reply: Reply) -> dict[str, Reply]:
-    return dict.fromkeys(names.split(), reply)
-
+REPLIES: list[tuple[str, Reply]] = [
+    ("GET GETDEL GETEX SET GETSET HGET ZSCORE ZRANK ZREVRANK ZINCRBY EVAL EVALSHA", lambda args: None),
+    ("EXISTS DEL UNLINK TOUCH STRLEN SCARD HLEN ZCARD ZCOUNT LLEN SISMEMBER", lambda args: 0),
+    ("SADD SREM HSET HDEL ZADD ZREM ZREMRANGEBYSCORE", lambda args: 0),
+    ("EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST SETNX HEXISTS", lambda args: False),
+    ("TTL PTTL", lambda args: -2),
+    ("SMEMBERS", lambda args: set()),
+    ("HGETALL", lambda args: {}),
+    ("HKEYS HVALS ZRANGE ZREVRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE LRANGE ZPOPMAX ZPOPMIN", lambda args: []),
+    # With a number they are lists.
+    ("SPOP SRANDMEMBER", lambda args: [] if len(args) > 2 else None),
+    ("SMISMEMBER", lambda args: [0] * (len(args) - 2)),
+    ("HMGET", lambda args: [None] * (len(args) - 2)),
+    ("SSCAN", lambda args: (0, [])),
+]
 
 #: The replies for a key that does not exist, and for a write that did nothing, by command, as redis-py's
 #: methods return them.
-MISSES: dict[str, Reply] = {
-    **_each("GET GETDEL GETEX SET GETSET HGET ZSCORE ZRANK ZREVRANK ZINCRBY EVAL EVALSHA", _always(None)),
-    **_each("EXISTS DEL UNLINK TOUCH STRLEN SCARD HLEN ZCARD ZCOUNT LLEN", _always(0)),
-    **_each("SADD SREM HSET HDEL ZADD ZREM ZREMRANGEBYSCORE", _always(0)),
-    **_each("EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST SETNX HEXISTS", _always(False)),
-    **_each("SISMEMBER", _always(0)),
-    **_each("TTL PTTL", _always(-2)),
-    **_each("SMEMBERS", _new(set)),
-    **_each("HGETALL", _new(dict)),
-    **_each("HKEYS HVALS ZRANGE ZREVRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE LRANGE ZPOPMAX ZPOPMIN", _new(list)),
-    # With a number they are lists.
-    **_each("SPOP SRANDMEMBER", lambda args: [] if len(args) > 2 else None),
-    **_each("SMISMEMBER", lambda args: [0] * (len(args) - 2)),
-    **_each("HMGET", lambda args: [None] * (len(args) - 2)),
-    **_each("SSCAN", lambda args: (0, [])),
-}
+MISSES: dict[str, Reply] = {name: reply for names, reply in REPLIES for name in names.split()}
 
 
 class OutageCounts:
