@@ -9,6 +9,8 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django_redis.cache import RedisCache
 
+from pindb.cache.client import INTERRUPTING
+
 __all__ = ["ShardedRedisCache"]
 
 CLIENT = "pindb.cache.ShardedClient"
@@ -44,16 +46,7 @@ def _asynchronous(name: str) -> Callable[..., Any]:
     return call
 
 
-#: The methods whose asynchronous version in Django goes key by key or takes fewer arguments, and
-#: django-redis's additional methods.
-ASYNCHRONOUS = (
-    "get set add touch delete clear "
-    "get_many set_many delete_many has_key incr decr incr_version decr_version close "
-    "ttl pttl persist expire expire_at pexpire pexpire_at keys delete_pattern "
-    "sadd scard sdiff sdiffstore sinter sinterstore sismember smembers smismember smove spop srandmember "
-    "srem sscan sunion sunionstore hset hdel hlen hkeys hexists "
-    "zadd zcard zcount zincrby zpopmax zpopmin zrange zrangebyscore zrank zrem zremrangebyscore zrevrange "
-    "zrevrangebyscore zscore"
-)
-for _name in ASYNCHRONOUS.split():
+# The methods whose asynchronous version in Django goes key by key or takes fewer arguments, and those that
+# django-redis adds.
+for _name in ("get", "set", "close", "decr_version", *INTERRUPTING.split()):
     setattr(ShardedRedisCache, f"a{_name}", _asynchronous(_name))

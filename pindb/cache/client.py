@@ -11,7 +11,6 @@ from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, default_key_func
 from django.core.exceptions import ImproperlyConfigured
-from django_redis.client import DefaultClient
 from django_redis.exceptions import CompressorError, ConnectionInterrupted
 from django_redis.util import CacheKey
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,7 +22,7 @@ from pindb.cache.delete_pattern import delete_matching
 from pindb.cache.options import CONNECTION_OPTIONS, load_option
 from pindb.cache.set_operations import SetOperations
 from pindb.cache.shards import Shards, get_shards
-from pindb.redis import MappingClient, UnroutableCommand
+from pindb.redis import MappingClient, Promise, UnroutableCommand
 
 __all__ = ["ShardedClient"]
 
@@ -35,7 +34,7 @@ MAX_TIMEOUT = 2**52
 INTERRUPTIONS = (RedisConnectionError, RedisTimeoutError, ResponseError, OSError)
 
 
-class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
+class ShardedClient(SetOperations):
     """Cache client whose keys are spread over Redis servers by a router of `pindb.redis`.
 
     It is django-redis's own client on top of a client that sends each command to the server of its key, so
@@ -243,7 +242,11 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         milliseconds = self._milliseconds(timeout)
         names = self._names(data, version)
         if milliseconds is not None and milliseconds <= 0:
-            replies = self._delete_each(names)
+            replies = [True] * len(names)
+            for part, promise in self._delete(names):
+                if promise.is_rejected:
+                    for place in part.places:
+                        replies[place] = promise.reason
         else:
             batch = self._batch()
             batch.set_many(names, list(map(self.encode, data.values())), milliseconds)
@@ -265,28 +268,20 @@ class ShardedClient(SetOperations, DefaultClient):  # type: ignore[misc]
         names = self._names(keys, version)
         if not names:
             return None
-        batch = self._batch()
-        parts = batch.delete_many(names)
-        batch.execute(raise_on_error=False)
         deleted = 0
-        for part, promise in parts:
+        for part, promise in self._delete(names):
             if promise.is_resolved:
                 deleted += promise.value
             else:
                 self.shards.handle_failure(promise.reason, "DEL", len(part.places))
         return deleted
 
-    def _delete_each(self, names: list[str]) -> list[Any]:
-        """Delete keys. Return True for each key, or the error that kept it from being deleted."""
+    def _delete(self, names: list[str]) -> list[tuple[Any, Promise]]:
+        """Delete keys. Return the settled promise for each server's part of them."""
         batch = self._batch()
         parts = batch.delete_many(names)
         batch.execute(raise_on_error=False)
-        replies: list[Any] = [True] * len(names)
-        for part, promise in parts:
-            if promise.is_rejected:
-                for place in part.places:
-                    replies[place] = promise.reason
-        return replies
+        return parts
 
     def _batch(self) -> MappingClient:
         return self.shards.client.get_mapping_client(max_concurrency=None)

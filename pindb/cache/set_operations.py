@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django_redis.client import DefaultClient
 from redis.exceptions import RedisError
 
 from pindb.cache.misses import UNREACHABLE
-from pindb.redis import Cluster
-
-if TYPE_CHECKING:
-    from pindb.cache.shards import Shards
+from pindb.cache.shards import Shards
 
 __all__ = ["SetOperations"]
 
@@ -28,7 +26,7 @@ return #ARGV
 """
 
 
-class SetOperations:
+class SetOperations(DefaultClient):  # type: ignore[misc]
     """django-redis's methods for several sets, on any servers.
 
     If all keys are on one server, that server runs the operation atomically: give the keys the same
@@ -37,15 +35,6 @@ class SetOperations:
     """
 
     shards: Shards
-    cluster: Cluster
-
-    if TYPE_CHECKING:
-
-        def make_key(self, key: Any, version: int | None = None, prefix: str | None = None) -> Any: ...
-
-        def encode(self, value: Any, *, allow_int: bool = True) -> Any: ...
-
-        def decode(self, value: Any) -> Any: ...
 
     def sdiff(self, *keys: Any, version: int | None = None, client: Any = None) -> set[Any]:
         """Return the members of the first set that are in none of the others."""
@@ -101,15 +90,12 @@ class SetOperations:
             raise
         return True
 
-    def _names(self, keys: Sequence[Any], version: int | None) -> list[Any]:
-        return [self.make_key(key, version) for key in keys]
-
     def _decoded(self, members: set[Any]) -> set[Any]:
         return {self.decode(member) for member in members}
 
     def _on_one_server(self, command: str, names: Sequence[Any], *words: Any) -> Any:
         """Return the reply of the server that has all keys; None if they are on several servers."""
-        servers = set(self.cluster.get_router().find_hosts(names))
+        servers = set(self.shards.cluster.get_router().find_hosts(names))
         if len(servers) > 1:
             return None
         (server,) = servers
