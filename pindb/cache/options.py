@@ -139,17 +139,14 @@ def _has_own_options(options: Mapping[str, Any]) -> bool:
 def _urls(location: Any) -> list[str]:
     if isinstance(location, str):
         location = location.split(",")
-    urls = [url.strip() for url in location if isinstance(url, str)] if _is_list(location) else []
+    is_list = isinstance(location, (list, tuple))
+    urls = [url.strip() for url in location if isinstance(url, str)] if is_list else []
     if not urls or not all(urls) or len(urls) != len(location):
         raise ImproperlyConfigured(
             'The cache\'s LOCATION is not a list of URLs. Write ["redis://host:6379/0", ...] '
             f"({', '.join(SCHEMES)}), or the name of a cluster in PINDB_CLUSTERS."
         )
     return urls
-
-
-def _is_list(location: Any) -> bool:
-    return isinstance(location, (list, tuple))
 
 
 def is_name(location: Any) -> bool:

@@ -85,12 +85,8 @@ class Shards:
                 outage = reply
             else:
                 raise reply
-        if (
-            outage is not None
-            and not replies
-            and self.on_down == "rehash"
-            and len(commands) == len(self.cluster.hosts)
-        ):
+        went_to_all = len(commands) == len(self.cluster.hosts)
+        if outage is not None and not replies and self.on_down == "rehash" and went_to_all:
             raise outage
         return replies
 
@@ -112,13 +108,10 @@ def get_shards(location: Any, options: Mapping[str, Any]) -> Shards:
         shown = f" is {location!r}" if is_name(location) else ""
         raise ImproperlyConfigured(f"The cache's LOCATION{shown}: {error}") from error
     settings = repr((location, relevant, clusters))
-    shards = _shards.get(settings)
-    if shards is None:
-        with _lock.get():
-            shards = _shards.get(settings)
-            if shards is None:
-                shards = _shards[settings] = Shards(read_options(location, options))
-    return shards
+    with _lock.get():
+        if settings not in _shards:
+            _shards[settings] = Shards(read_options(location, options))
+        return _shards[settings]
 
 
 @on_change

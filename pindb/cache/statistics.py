@@ -62,8 +62,7 @@ def stats(alias: str = "default") -> list[ServerStats]:
     replies = send_to_hosts(shards.cluster, ((host.host_id, words) for host in hosts for words in commands))
     shares = shards.cluster.get_router().get_shares()
     found = []
-    for index, host in enumerate(hosts):
-        answers = replies[3 * index : 3 * index + 3]
+    for host, *answers in zip(hosts, replies[::3], replies[1::3], replies[2::3], strict=True):
         figures: dict[str, Any] = {}
         if not any(isinstance(answer, RedisError) for answer in answers):
             keys, memory, counters = answers

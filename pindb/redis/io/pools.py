@@ -6,6 +6,7 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from inspect import Parameter, signature
 from typing import Any
 from weakref import ref
@@ -163,18 +164,18 @@ class _BlockingMixin(_PoolMixin):
         self._timeout = seconds
 
 
-_adapted: dict[type[Any], type[Any]] = {}
-
-
 def adapt_pool(kind: type[Any]) -> type[Any]:
     """Return a subclass of one of redis-py's pools with what pindb adds; other classes unchanged."""
     if not isinstance(kind, type) or not issubclass(kind, ConnectionPool) or issubclass(kind, _PoolMixin):
         return kind
-    if kind not in _adapted:
-        mixin = _BlockingMixin if issubclass(kind, BlockingConnectionPool) else _PoolMixin
-        names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_get": _plain(kind.get_connection)}
-        _adapted[kind] = type(kind.__name__, (mixin, kind), names)
-    return _adapted[kind]
+    return _adapted(kind)
+
+
+@cache
+def _adapted(kind: type[Any]) -> type[Any]:
+    mixin = _BlockingMixin if issubclass(kind, BlockingConnectionPool) else _PoolMixin
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_get": _plain(kind.get_connection)}
+    return type(kind.__name__, (mixin, kind), names)
 
 
 def _plain(method: Any) -> Any:

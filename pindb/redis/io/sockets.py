@@ -57,28 +57,27 @@ class _Patience:
             self.reply_until = BEGUN
 
 
+def _patient(read: Any) -> Any:
+    """Return a socket's method with the timeouts of `_Patience`."""
+
+    def read_patiently(self: Any, *args: Any) -> Any:
+        until = self.reply_until
+        if until is None and self.connect_until is None:
+            self.reply_until = BEGUN
+            return read(self, *args)
+        self._check(until)
+        found = read(self, *args)
+        self._note(found if type(found) is int else len(found))
+        return found
+
+    return read_patiently
+
+
 class PatientSocket(_Patience, socket.socket):
     """A socket for TCP or a Unix socket's path."""
 
-    def recv(self, *args: Any) -> bytes:
-        until = self.reply_until
-        if until is None and self.connect_until is None:
-            self.reply_until = BEGUN
-            return _recv(self, *args)
-        self._check(until)
-        data = _recv(self, *args)
-        self._note(len(data))
-        return data
-
-    def recv_into(self, *args: Any) -> int:
-        until = self.reply_until
-        if until is None and self.connect_until is None:
-            self.reply_until = BEGUN
-            return _recv_into(self, *args)
-        self._check(until)
-        length = _recv_into(self, *args)
-        self._note(length)
-        return length
+    recv: Any = _patient(socket.socket.recv)
+    recv_into: Any = _patient(socket.socket.recv_into)
 
 
 class GreetingSocket(PatientSocket):
@@ -94,7 +93,7 @@ class GreetingSocket(PatientSocket):
         except (BrokenPipeError, ConnectionResetError) as error:
             try:
                 self.setblocking(False)
-                said = _recv(self, 1024)
+                said = socket.socket.recv(self, 1024)
             except OSError:
                 raise error from None
             if said.startswith(b"-"):
@@ -105,18 +104,5 @@ class GreetingSocket(PatientSocket):
 class PatientTlsSocket(_Patience, ssl.SSLSocket):
     """A socket for TLS."""
 
-    def recv(self, *args: Any) -> bytes:
-        self._check(self.reply_until)
-        data = _tls_recv(self, *args)
-        self._note(len(data))
-        return data
-
-    def recv_into(self, *args: Any) -> int:
-        self._check(self.reply_until)
-        length = _tls_recv_into(self, *args)
-        self._note(length)
-        return length
-
-
-_recv, _recv_into = socket.socket.recv, socket.socket.recv_into
-_tls_recv, _tls_recv_into = ssl.SSLSocket.recv, ssl.SSLSocket.recv_into
+    recv: Any = _patient(ssl.SSLSocket.recv)
+    recv_into: Any = _patient(ssl.SSLSocket.recv_into)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from redis._parsers import Encoder
-from redis.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 
 from pindb.redis.core.options import check_names, shown
 from pindb.redis.core.packing import Packer
@@ -202,11 +202,9 @@ class Host:
             if hasattr(pool, "connection_class") and hasattr(pool, "connection_kwargs"):
                 # Finds invalid options now. The pool would find them at the first command.
                 pool.connection_class(**pool.connection_kwargs)
-        except TypeError as error:
-            raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {error}") from error
         except Exception as error:
             # Pools and connections of any class may raise any error.
-            why = f"{type(error).__name__}: {error}"
+            why = f"{error}" if isinstance(error, TypeError) else f"{type(error).__name__}: {error}"
             raise ClusterConfigError(f"pool_options, or options of {self}, do not fit: {why}") from error
         if not hasattr(pool, "get_connection"):
             raise ClusterConfigError(
@@ -250,15 +248,13 @@ def _from_url(host_id: int, url: Any) -> dict[str, Any]:
             f"Host {host_id} has an invalid URL ({type(error).__name__}). Use "
             "redis://[user:password@]host:port/db, rediss://... or unix:///path?db=0."
         ) from None
-    found: dict[str, Any] = {}
-    kind = parsed.pop("connection_class", None)
-    if kind is not None and issubclass(kind, UnixDomainSocketConnection):
+    kind = parsed.pop("connection_class", Connection)
+    names = [name for name in ("host", "port", "db", "username", "password") if name in parsed]
+    found: dict[str, Any] = {name: parsed.pop(name) for name in names}
+    if issubclass(kind, UnixDomainSocketConnection):
         found["unix_socket_path"] = parsed.pop("path")
-    elif kind is not None and issubclass(kind, SSLConnection):
+    elif issubclass(kind, SSLConnection):
         found["ssl"] = True
-    for name in ("host", "port", "db", "username", "password"):
-        if name in parsed:
-            found[name] = parsed.pop(name)
     return {**found, "options": parsed}
 
 
