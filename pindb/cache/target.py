@@ -46,11 +46,11 @@ def change_servers(
         address = _address(url, servers.defaults)
         if address not in addresses.values():
             raise ClusterConfigError(f"The cache has no server {mask(url)} to remove. It has: {known}.")
-        removed |= {host_id for host_id, other in addresses.items() if other == address}
+        removed.add(address)
     # Renumber ids without gaps, which many routers require. Ids with gaps may mean something to a custom
     # router.
     gapless = list(addresses) == list(range(len(addresses)))
-    left = [host_id for host_id in addresses if host_id not in removed]
+    left = [host_id for host_id, address in addresses.items() if address not in removed]
     ids = {host_id: index if gapless else host_id for index, host_id in enumerate(left)}
     hosts = {new: servers.hosts[old] for old, new in ids.items()}
     taken = set(addresses.values())

@@ -41,9 +41,6 @@ class _Lent:
     def __iter__(self) -> Iterator[Any]:
         return iter([connection for each in list(self._references) if (connection := each()) is not None])
 
-    def __contains__(self, connection: object) -> bool:
-        return connection in list(self)
-
     def make_reference(self, connection: Any) -> ref[Any]:
         """Return the weak reference that stands for a connection here."""
         reference = ref(connection, self._references.discard)
