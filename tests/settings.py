@@ -12,8 +12,7 @@ import pindb
 # Set by conftest.py, which starts the servers; without them (for type checks) the addresses do not matter.
 MASTERS, SETS = json.loads(
     os.environ.get(
-        "PINDB_TEST_DATABASES",
-        '[{"default": {"ENGINE": "django.db.backends.postgresql"}}, {"default": []}]',
+        "PINDB_TEST_DATABASES", '[{"default": {"ENGINE": "django.db.backends.postgresql"}}, {"default": []}]'
     )
 )
 MASTER_DATABASES = MASTERS

@@ -20,14 +20,7 @@ import pindb
 from pindb.middleware import PinDbMiddleware
 from pindb.pins.context import Pin
 from pindb.pins.tokens import load_pins
-from pindb.stores import (
-    BaseStore,
-    CacheStore,
-    aget_pin_headers,
-    get_pin_headers,
-    take_pin_headers,
-    user_key,
-)
+from pindb.stores import BaseStore, CacheStore, aget_pin_headers, get_pin_headers, take_pin_headers, user_key
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.testapp.models import Author
 

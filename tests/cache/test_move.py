@@ -266,10 +266,7 @@ def test_failures_without_number_are_counted(
 ) -> None:
     monkeypatch.setattr(moving, "MAX_FAILURES", 3)
     fill(urls[:1])
-    with (
-        cache_servers.client(1) as target,
-        changing(urls[:1], add=urls[1:2], remove=urls[:1]) as (now, then),
-    ):
+    with cache_servers.client(1) as target, changing(urls[:1], add=urls[1:2], remove=urls[:1]) as (now, then):
         target.config_set("maxmemory", 1)
         move = finish(Move(now, then, PATTERN))
         target.config_set("maxmemory", 0)

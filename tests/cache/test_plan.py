@@ -158,8 +158,7 @@ def test_going_elsewhere_when_a_server_is_down_needs_a_router_that_can() -> None
 
 
 @given(
-    user=st.text("abc:@%", max_size=5),
-    password=st.text("xyz/@:?&", min_size=1).map(lambda word: f"<{word}>"),
+    user=st.text("abc:@%", max_size=5), password=st.text("xyz/@:?&", min_size=1).map(lambda word: f"<{word}>")
 )
 def test_no_password_is_shown(user: str, password: str) -> None:
     assert password not in mask(f"redis://{user}:{password}@host:6379/0")

@@ -24,11 +24,7 @@ THREADS = 8
 def closes(request: pytest.FixtureRequest, cache_urls: list[str]) -> Iterator[bool]:
     """A site's cache, which closes its connections after each request or not."""
     options = {"CLOSE_CONNECTION": request.param, "SOCKET_TIMEOUT": 10}
-    cache = {
-        "BACKEND": "pindb.cache.ShardedRedisCache",
-        "LOCATION": cache_urls[:SERVERS],
-        "OPTIONS": options,
-    }
+    cache = {"BACKEND": "pindb.cache.ShardedRedisCache", "LOCATION": cache_urls[:SERVERS], "OPTIONS": options}
     with override_settings(CACHES={"default": cache}):
         yield request.param
 

@@ -159,10 +159,7 @@ def test_fragments_are_worked_out_once_for_each_name(cache_servers: TestSetup) -
 def test_the_cached_template_loader_and_the_cache_get_along() -> None:
     templates = {"page.html": FRAGMENT}
     loaders = [
-        (
-            "django.template.loaders.cached.Loader",
-            [("django.template.loaders.locmem.Loader", templates)],
-        )
+        ("django.template.loaders.cached.Loader", [("django.template.loaders.locmem.Loader", templates)])
     ]
     with override_settings(TEMPLATES=[{"BACKEND": TEMPLATES, "OPTIONS": {"loaders": loaders}}]):
         template: Any = engines["django"].get_template("page.html")

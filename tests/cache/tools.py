@@ -11,10 +11,7 @@ from pindb.redis import BaseRouter
 from pindb.testing.redis import TestSetup
 
 #: The two ways of writing the same cache in ``CACHES``, as functions of the router.
-BACKENDS = {
-    "backend": "pindb.cache.ShardedRedisCache",
-    "client class": "django_redis.cache.RedisCache",
-}
+BACKENDS = {"backend": "pindb.cache.ShardedRedisCache", "client class": "django_redis.cache.RedisCache"}
 ROUTERS = ("partition", "consistent", "tests.cache.tools.SiteRouter")
 
 

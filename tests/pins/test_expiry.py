@@ -307,12 +307,7 @@ def test_the_position_is_taken_after_all_commits(
 def test_a_block_that_persists_pins_what_follows_it(paused: PostgresReplicaSet) -> None:
     with override_settings(ROOT_URLCONF=__name__):
         answer = Client().get("/persistent/").json()
-    assert answer == {
-        "names": ["persistent"],
-        "used": [MASTER],
-        "pinned": [MASTER],
-        "new": [MASTER],
-    }
+    assert answer == {"names": ["persistent"], "used": [MASTER], "pinned": [MASTER], "new": [MASTER]}
 
 
 def test_a_block_that_does_not_persist_leaves_no_pin() -> None:

@@ -57,8 +57,7 @@ def test_tests_that_end_otherwise_than_without_pindb_are_told(project: Path) -> 
     results = json.loads(file.read_text())
     assert set(results["runs"]["plain"]["outcomes"].values()) == {"passed"}
     differing = {one["test"].rpartition(".")[2]: one["after"] for one in results["differences"]}
-    assert differing == {
-        "test_knows_which_alias_it_reads": "failed",
-        "test_writes_to_a_replica": "error",
-    }, done.stdout
+    assert differing == {"test_knows_which_alias_it_reads": "failed", "test_writes_to_a_replica": "error"}, (
+        done.stdout
+    )
     assert "cannot execute DELETE in a read-only transaction" in done.stdout

@@ -328,10 +328,7 @@ def cached(on_down: str) -> Callable[..., Any]:
 
 #: After so long a host that was down is tried again.
 RETRY_TIMEOUT = 0.1
-RETRYING: dict[str, Any] = {
-    "max_connection_retries": 2,
-    "router_options": {"retry_timeout": RETRY_TIMEOUT},
-}
+RETRYING: dict[str, Any] = {"max_connection_retries": 2, "router_options": {"retry_timeout": RETRY_TIMEOUT}}
 RETRY = {"retry": Retry(NoBackoff(), 1)}
 MAP = TIMEOUT
 #: Connecting, and the reply.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +9,7 @@ from redis.commands.core import Script
 
 from pindb.redis import Cluster, ClusterConfigError
 from pindb.testing.redis import TestSetup
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make
 
 
 def test_hosts_are_added_by_position() -> None:

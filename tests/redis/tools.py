@@ -18,13 +18,18 @@ from typing import Any
 import redis.utils
 from redis import BlockingConnectionPool
 
-from pindb.redis import BaseRouter, Cluster
+from pindb.redis import BaseRouter, Cluster, RoutedCluster
 from pindb.testing.redis import TestSetup
 from tests.processes import run_python
 
 # redis-py reads the metadata of its package for each connection, which takes longer than all else that a
 # connection needs; tests make some hundred thousand of them.
 redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
+
+
+#: What the fixtures `create` and `make_cluster` are.
+Create = Callable[..., RoutedCluster]
+Make = Callable[..., Cluster]
 
 
 def keys_on(cluster: Cluster, host_id: int, number: int, prefix: str = "key") -> list[str]:
@@ -144,10 +149,7 @@ class Proxy:
         return self
 
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for sock in [self._listener, *self._sockets]:
             with contextlib.suppress(OSError):

@@ -437,11 +437,7 @@ def test_a_statement_that_writes_is_never_run_again(failing: PostgresReplicaSet)
     statements = ("DELETE FROM testapp_author", "WITH x AS (DELETE FROM testapp_author RETURNING 1) TABLE x")
     for sql in statements:
         connections[alias].ensure_connection()
-        with (
-            around(alias, lambda: None),
-            pytest.raises(DatabaseError),
-            connections[alias].cursor() as cursor,
-        ):
+        with around(alias, lambda: None), pytest.raises(DatabaseError), connections[alias].cursor() as cursor:
             cursor.execute(sql)
     with (
         around(alias, lambda: failing.kill(REPLICAS.index(alias))),
@@ -494,9 +490,7 @@ def by_time() -> dict[str, Pin]:
     return {MASTER: Pin(time.time() + 60)}
 
 
-def test_without_a_master_pinned_reads_and_writes_fail_and_others_go_on(
-    failing: PostgresReplicaSet,
-) -> None:
+def test_without_a_master_pinned_reads_and_writes_fail_and_others_go_on(failing: PostgresReplicaSet) -> None:
     failing.stop("master")
     assert {read() for _ in range(4)} == {FIRST, SECOND}
     with pytest.raises(OperationalError):
@@ -625,9 +619,7 @@ def test_answers_count_on_connections_from_before_a_replica_was_cut_off_from_its
         assert pindb.stats().position_queries == asked
 
 
-def test_what_a_replica_had_before_it_failed_is_not_believed_afterwards(
-    failing: PostgresReplicaSet,
-) -> None:
+def test_what_a_replica_had_before_it_failed_is_not_believed_afterwards(failing: PostgresReplicaSet) -> None:
     with override_settings(PINDB_CONSISTENCY="position", PINDB_REPLICA_DOWNTIME=0):
         pins = {MASTER: Pin(time.time() + 60, pindb.current_position())}
         for _ in range(2):

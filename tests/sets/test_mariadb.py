@@ -39,9 +39,7 @@ def set_of_servers() -> Iterator[MariaDBReplicaSet]:
     use_pymysql()
     with MariaDBReplicaSet(replicas=2) as servers:
         databases = pindb.populate_replicas(
-            {MASTER: servers.master_database},
-            {MASTER: servers.replica_databases},
-            unmanaged_default=True,
+            {MASTER: servers.master_database}, {MASTER: servers.replica_databases}, unmanaged_default=True
         )
         configured = connections.configure_settings({"default": {}, **databases})
         known: Any = connections.settings

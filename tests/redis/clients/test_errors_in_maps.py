@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 
-from pindb.redis import (
-    Call,
-    CommandError,
-    HostConnectionError,
-    HostTimeoutError,
-    RoutedCluster,
-    get_value,
-)
+from pindb.redis import Call, CommandError, HostConnectionError, HostTimeoutError, RoutedCluster, get_value
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import keys_of
-
-Create = Callable[..., RoutedCluster]
+from tests.redis.tools import Create, keys_of
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +9,7 @@ import redis
 
 from pindb.redis import Cluster, ClusterConfigError, CommandCancelled, UnroutableCommand
 from pindb.testing.redis import TestSetup
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make
 
 
 def test_all_hosts(cluster: Cluster) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,9 +10,7 @@ import pytest
 import redis
 
 from pindb.redis import Cluster, ClusterConfigError, CommandCancelled, HostTimeoutError, Promise
-from tests.redis.tools import keys_on
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make, keys_on
 
 
 def join(client: Any, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -13,9 +12,7 @@ from hypothesis import strategies as st
 
 from pindb.redis import Cluster, CommandCancelled, Promise, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import keys_on
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make, keys_on
 
 
 def calls(cluster: Cluster, host_id: int, *names: str) -> list[int]:

@@ -16,10 +16,8 @@ from redis.commands.core import Script
 
 from pindb.redis import Cluster, RoutingClient, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Proxy, keys_on
+from tests.redis.tools import Make, Proxy, keys_on
 from tests.threads import in_threads
-
-Make = Callable[..., Cluster]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,9 +10,7 @@ from redis.commands.core import Script
 
 from pindb.redis import Cluster, HostTimeoutError, Promise, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import calls_on, forget_calls, keys_on
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make, calls_on, forget_calls, keys_on
 
 ECHO = b"return {KEYS, ARGV}"
 ADD = b"return redis.call('INCRBY', KEYS[1], ARGV[1])"

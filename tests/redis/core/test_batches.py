@@ -120,8 +120,7 @@ REPLIES = st.one_of(
 )
 #: The types that RESP3 adds.
 REPLIES3 = st.one_of(
-    REPLIES,
-    st.sampled_from([b"_\r\n", b"#t\r\n", b",1.5\r\n", b"%1\r\n+a\r\n:1\r\n", b"~1\r\n+a\r\n"]),
+    REPLIES, st.sampled_from([b"_\r\n", b"#t\r\n", b",1.5\r\n", b"%1\r\n+a\r\n:1\r\n", b"~1\r\n+a\r\n"])
 )
 FAILURES = st.sampled_from([*ERRORS, *REFUSED]).map(lambda text: b"-%b\r\n" % text.encode())
 

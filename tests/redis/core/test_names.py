@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from pindb.redis import Cluster, PartitionRouter, RoutedCluster, UnroutableCommand
+from pindb.redis import Cluster, PartitionRouter, UnroutableCommand
 from pindb.redis.core.retries import reads_only
-from tests.redis.tools import keys_on
+from tests.redis.tools import Create, Make, keys_on
 
-Make = Callable[..., Cluster]
-Create = Callable[..., RoutedCluster]
 Name = Callable[[str], Any]
 
 

@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 import redis
 
-from pindb.redis import Cluster, CommandError, RoutedCluster, RoutingClient, UnroutableCommand, create_cluster
+from pindb.redis import Cluster, CommandError, RoutingClient, UnroutableCommand, create_cluster
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Proxy, keys_on
-
-Make = Callable[..., Cluster]
-Create = Callable[..., RoutedCluster]
+from tests.redis.tools import Create, Make, Proxy, keys_on
 
 NAMES = [f"key:{i}" for i in range(40)]
 

@@ -21,10 +21,8 @@ from pindb.redis import (
 )
 from pindb.testing.redis import TestSetup
 from tests.redis.down.conftest import Face, call, in_map_or_not
-from tests.redis.tools import Clock, Proxy, keys_on
+from tests.redis.tools import Clock, Make, Proxy, keys_on
 from tests.threads import in_threads
-
-Make = Callable[..., Cluster]
 
 THREADS = 16
 AT_ONCE = "host 0 .*It refused the last connection; it is tried again in"

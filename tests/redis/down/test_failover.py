@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import redis
 
 from pindb.redis import (
-    Cluster,
     CommandError,
     HostConnectionError,
     HostListExhausted,
@@ -21,10 +20,7 @@ from pindb.redis import (
 )
 from pindb.testing.redis import TestSetup
 from tests.redis.down.conftest import Face, MakeFace, both_faces, both_routers, call, in_map_or_not
-from tests.redis.tools import Clock, calls_on, forget_calls, keys_of
-
-Create = Callable[..., RoutedCluster]
-Make = Callable[..., Cluster]
+from tests.redis.tools import Clock, Create, Make, calls_on, forget_calls, keys_of
 
 DEAD = 1
 SET = "return redis.call('SET', KEYS[1], ARGV[1])"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pindb.redis import (
-    Cluster,
     ClusterConfigError,
     CommandError,
     HostConnectionError,
@@ -24,10 +23,7 @@ from pindb.redis import (
 )
 from pindb.testing.redis import TestSetup
 from tests.redis.down.conftest import MakeFace, both_faces, both_routers, call, in_map_or_not
-from tests.redis.tools import Clock, Proxy, keys_of
-
-Create = Callable[..., RoutedCluster]
-Make = Callable[..., Cluster]
+from tests.redis.tools import Clock, Create, Make, Proxy, keys_of
 
 
 class Broken:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +12,8 @@ import redis
 
 from pindb.redis import Cluster, HostConnectionError, HostTimeoutError, MappingClient, Promise
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Proxy, keys_on
+from tests.redis.tools import Make, Proxy, keys_on
 from tests.threads import meanwhile
-
-Make = Callable[..., Cluster]
 
 # How long a host that hangs is waited for.
 PATIENCE = 0.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +9,8 @@ import redis
 
 from pindb.redis import ClusterConfigError, Result, RoutedCluster, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import calls_on, forget_calls, keys_of
+from tests.redis.tools import Create, calls_on, forget_calls, keys_of
 from tests.threads import in_threads
-
-Create = Callable[..., RoutedCluster]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -24,8 +23,7 @@ from pindb.redis.backends import BaseConnection
 from pindb.redis.backends.redis import Redis
 from pindb.redis.facade.create import read_settings
 from pindb.testing.redis import TestSetup
-
-Create = Callable[..., RoutedCluster]
+from tests.redis.tools import Create
 
 TWO = {0: {"port": 1}, 1: {"port": 2}}
 

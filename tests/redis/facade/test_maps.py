@@ -20,9 +20,7 @@ from pindb.redis import (
     get_value,
 )
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Proxy, calls_on, forget_calls, keys_of
-
-Create = Callable[..., RoutedCluster]
+from tests.redis.tools import Create, Proxy, calls_on, forget_calls, keys_of
 
 
 @pytest.fixture

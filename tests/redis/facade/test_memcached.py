@@ -8,7 +8,7 @@ import multiprocessing
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,12 @@ from pindb.redis import (
     create_cluster,
 )
 from pindb.testing.processes import ServerFolder, Servers, wait_for
-from tests.redis.tools import Clock, Proxy
+from tests.redis.tools import Clock, Create, Proxy
 from tests.threads import in_threads
 
 pytest.importorskip("pymemcache")
 
-from pymemcache.exceptions import (
-    MemcacheClientError,
-    MemcacheIllegalInputError,
-    MemcacheServerError,
-)
+from pymemcache.exceptions import MemcacheClientError, MemcacheIllegalInputError, MemcacheServerError
 
 from pindb.redis.backends.memcached import Memcached
 from tests.processes import output_of
@@ -48,8 +44,6 @@ NUMBER = 3
 PATIENCE = 10.0
 # How long a server that hangs is waited for.
 BRIEF = 0.05
-
-Create = Callable[..., RoutedCluster]
 
 
 class MemcachedServers(Servers):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,8 +20,7 @@ from pindb.redis import (
 )
 from pindb.redis.backends import BaseConnection
 from pindb.redis.exceptions import ClusterConfigError
-
-Create = Callable[..., RoutedCluster]
+from tests.redis.tools import Create
 
 
 class Echo:

@@ -139,11 +139,7 @@ def blow(hosts: Sequence[dict[str, Any]], seconds: float, seed: int, protocol: i
     )
     urls = [f"unix://{host['unix_socket_path']}?db={host['db']}" for host in hosts]
     cache: Any = ShardedRedisCache(urls, {"OPTIONS": {"CONNECTION_POOL_KWARGS": options}})
-    clusters = {
-        "cluster": cluster,
-        "created": created._cluster,
-        "cache": cache.client.cluster,
-    }
+    clusters = {"cluster": cluster, "created": created._cluster, "cache": cache.client.cluster}
     client = cluster.get_routing_client(split_multi_key=True)
     keys = [f"key:{i}" for i in range(KEYS)]
     values = {key: value(key) for key in keys}

@@ -16,9 +16,7 @@ from redis.retry import Retry
 
 from pindb.redis import Cluster, ConsistentHashingRouter, HostTimeoutError
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Proxy, held, keys_on
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make, Proxy, held, keys_on
 
 #: More than a busy machine needs, and less than any of the timeouts that must not count.
 SLACK = 1.0

@@ -13,13 +13,11 @@ import pytest
 
 from pindb._circuit import CircuitBreaker
 from pindb.hashing import Continuum, Ketama
-from pindb.redis import Cluster, Connections, ConsistentHashingRouter, PartitionRouter
+from pindb.redis import Connections, ConsistentHashingRouter, PartitionRouter
 from pindb.testing.redis import TestSetup
 from tests.processes import end_of, start_child
-from tests.redis.tools import keys_on
+from tests.redis.tools import Make, keys_on
 from tests.threads import again_and_again
-
-Make = Callable[..., Cluster]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 

@@ -14,9 +14,8 @@ import redis
 
 from pindb.redis import Cluster, HostConnectionError, Promise
 from pindb.redis.core import replies
-from tests.redis.tools import keys_on
+from tests.redis.tools import Make, keys_on
 
-Make = Callable[..., Cluster]
 Answer = Callable[[list[bytes]], bytes]
 
 GARBAGE = [

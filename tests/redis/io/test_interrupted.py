@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +9,7 @@ import redis
 
 from pindb.redis import Cluster, CommandCancelled, Promise
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import held, keys_on
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make, held, keys_on
 
 
 class SoftLimit(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,11 +13,8 @@ import redis
 from pindb.redis import Cluster, ConsistentHashingRouter, PoolExhausted
 from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import held, in_use, keys_on
+from tests.redis.tools import Make, held, in_use, keys_on
 from tests.threads import in_threads
-
-Make = Callable[..., Cluster]
-
 
 # ---- waiting for connections ----------------------------------------------------------------------
 

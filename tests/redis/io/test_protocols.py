@@ -6,7 +6,7 @@ import inspect
 import math
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,9 +15,7 @@ import redis
 from pindb.redis import Cluster
 from pindb.testing.redis import TestSetup, find_server, supports_tls
 from tests.processes import output_of
-from tests.redis.tools import Proxy
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make, Proxy
 
 
 def tour(cluster: Cluster) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -21,9 +21,7 @@ from pindb.redis import (
     create_cluster,
 )
 from pindb.testing.redis import TestSetup
-
-Create = Callable[..., RoutedCluster]
-Make = Callable[..., Cluster]
+from tests.redis.tools import Create, Make
 
 #: The host of all keys that the routers here care about.
 HOME = 3

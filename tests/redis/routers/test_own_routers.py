@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,9 +20,7 @@ from pindb.redis import (
     create_cluster,
 )
 from pindb.testing.redis import TestSetup
-
-Create = Callable[..., RoutedCluster]
-Make = Callable[..., Cluster]
+from tests.redis.tools import Create, Make
 
 FOUR = [{"port": i + 1} for i in range(4)]
 

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import redis
 
-from pindb.redis import (
-    Cluster,
-    RoundRobinRouter,
-    RoutedCluster,
-)
+from pindb.redis import RoundRobinRouter, RoutedCluster
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import calls_on, forget_calls
+from tests.redis.tools import Create, Make, calls_on, forget_calls
 from tests.threads import in_threads
-
-Create = Callable[..., RoutedCluster]
-Make = Callable[..., Cluster]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from pindb.redis import (
     PartitionRouter,
     UnroutableCommand,
 )
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 RB = json.loads((VECTORS / "rb.json").read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import redis
 from pindb.redis import BadHostSetup, Cluster, ClusterConfigError, ConsistentHashingRouter
 from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Proxy
-
-Make = Callable[..., Cluster]
+from tests.redis.tools import Make, Proxy
 
 NEW = pytest.mark.skipif(not hasattr(redis, "driver_info"), reason="this redis-py has no DriverInfo")
 
@@ -49,10 +46,7 @@ def test_hosts_from_an_iterator() -> None:
 
 def test_defaults_are_for_hosts_that_say_nothing_else() -> None:
     hosts: dict[int, dict[str, Any]] = {0: {}, 1: {"host": "one", "db": 1}, 2: {"unix_socket_path": "/two"}}
-    cluster = Cluster(
-        hosts,
-        host_defaults={"host": "default", "port": 7, "password": "p"},
-    )
+    cluster = Cluster(hosts, host_defaults={"host": "default", "port": 7, "password": "p"})
     addresses = [host.address for host in cluster.hosts.values()]
     assert addresses == ["default:7/0", "one:7/1", "/two/0"]
     assert all(options(cluster, i)["password"] == "p" for i in range(3))
