@@ -14,7 +14,7 @@ from typing import Any
 
 from pindb.testing.redis import TestSetup
 
-__all__ = ["redis_broker", "running_worker"]
+__all__ = ["redis_broker", "result_of", "running_worker"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,6 +25,11 @@ def redis_broker() -> Iterator[dict[str, Any]]:
     with TestSetup(servers=1, databases_each=1, tcp=True) as setup:
         url = f"redis://127.0.0.1:{setup.hosts[0]['port']}/0"
         yield {"broker_url": url, "result_backend": url}
+
+
+def result_of(sent: Any) -> Any:
+    """What a task returned that was sent, when it has ended."""
+    return sent.get(timeout=20, interval=0.02)
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import django
 import hypothesis
@@ -15,9 +17,11 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
+from django.test import override_settings
 
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.redis.tools import Clock
 
 # Times say nothing on a busy machine.
 hypothesis.settings.register_profile(
@@ -53,6 +57,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     SERVERS.close()
 
 
+#: What the fixture `lines` is.
+Lines = Callable[[], list[str]]
+
+
 @pytest.fixture(autouse=True)
 def clean_slate() -> Iterator[None]:
     """Each test is a pinning context of its own."""
@@ -61,7 +69,7 @@ def clean_slate() -> Iterator[None]:
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
     """What the logger "pindb" has said so far, at INFO and above."""
     return lambda: [
         record.getMessage()
@@ -97,6 +105,28 @@ def empty(alias: str) -> None:
             cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
 
 
+@pytest.fixture
+def by_position(servers: PostgresReplicaSet) -> Iterator[None]:
+    """Pins go by positions, and a replica that is behind is asked each time."""
+    with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0):
+        yield
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which servers that are down are tried again; it stands still."""
+    clock = Clock()
+    monkeypatch.setattr("pindb._circuit.time", clock)
+    return clock
+
+
+def start_all(servers: Any) -> None:
+    """Start the members that a test has stopped or killed."""
+    for member in servers.members:
+        if not servers.is_running(member):
+            servers.start(member)
+
+
 @pytest.fixture(scope="module")
 def short_recovery() -> None:
     """Replicas that are killed replay only what comes from now on, and start again at once."""
@@ -116,6 +146,16 @@ def close_everywhere() -> None:
     """Close those of the thread that asynchronous code has for its queries, too."""
     close_all()
     asyncio.run(sync_to_async(close_all)())
+
+
+@contextmanager
+def databases_restored(aliases: Iterable[str]) -> Iterator[dict[str, dict[str, Any]]]:
+    """A block that may change what aliases connect to; it is given what that was."""
+    before = {alias: dict(connections[alias].settings_dict) for alias in aliases}
+    yield before
+    for alias, settings_dict in before.items():
+        connections[alias].settings_dict.clear()
+        connections[alias].settings_dict.update(settings_dict)
 
 
 def pause_all(servers: PostgresReplicaSet) -> None:

@@ -20,7 +20,7 @@ import pindb.celery
 from pindb.pins.context import Pin
 from pindb.testing.postgres import PostgresReplicaSet
 from tests import celeryapp
-from tests.celeryworker import redis_broker, running_worker
+from tests.celeryworker import redis_broker, result_of, running_worker
 from tests.testapp.models import Author
 
 
@@ -35,13 +35,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             yield celeryapp
 
 
-def result_of(sent: Any) -> Any:
-    return sent.get(timeout=20, interval=0.02)
-
-
-@pytest.fixture(autouse=True)
-def stale(paused: PostgresReplicaSet) -> None:
-    pass
+pytestmark = pytest.mark.usefixtures("paused")
 
 
 def test_a_task_sent_after_a_write_reads_what_was_written(tasks: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ import pindb
 import pindb.celery
 from pindb.conf import conf
 from pindb.testing.postgres import PostgresReplicaSet
+from pindb.testing.processes import wait_for
 from tests.celerychords import ENVIRONMENT, make_app
-from tests.celeryworker import redis_broker, running_worker
+from tests.celeryworker import redis_broker, result_of, running_worker
 from tests.testapp.models import Author
 
 PINNED = {"names": ["mine"], "used": ["default"], "pinned": ["api", "default"], "new": []}
@@ -50,20 +50,11 @@ def tasks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 EITHER = pytest.mark.parametrize("tasks", ["redis", "files"], indirect=True)
 
 
-@pytest.fixture(autouse=True)
-def stale(paused: PostgresReplicaSet) -> None:
-    pass
-
-
-def result_of(sent: Any) -> Any:
-    return sent.get(timeout=20, interval=0.02)
+pytestmark = pytest.mark.usefixtures("paused")
 
 
 def noted(path: Path) -> Any:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(path.exists, "the note", 20)
     return json.loads(path.read_text())
 
 

@@ -10,14 +10,6 @@ from tests.threads import in_threads
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which it is decided when to try a server again; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr("pindb._circuit.time", clock)
-    return clock
-
-
-@pytest.fixture
 def failed(clock: Clock) -> CircuitBreaker:
     """The server has failed just now."""
     circuit = CircuitBreaker(5)

@@ -106,15 +106,7 @@ def test_imports_run_downwards(name: str) -> None:
 
 #: Modules for I/O, for threads, and for the time.
 IO = {
-    "_thread",
-    "asyncio",
-    "queue",
-    "select",
-    "selectors",
-    "socket",
-    "ssl",
-    "subprocess",
-    "threading",
+    *("_thread", "asyncio", "queue", "select", "selectors", "socket", "ssl", "subprocess", "threading"),
     "time",
 }
 
@@ -219,18 +211,11 @@ def test_all_public_names_are_there() -> None:
     pins = {"pin", "unpin_all", "is_pinned", "is_newly_pinned", "get_pinned", "get_newly_pinned"}
     blocks = {"master", "with_masters", "unpinned_replica", "with_replicas", "pinning_context"}
     exceptions = {
-        "PinDbException",
-        "PinDbConfigError",
-        "UnpinnedWriteException",
-        "PositionUnavailable",
+        *("PinDbException", "PinDbConfigError", "UnpinnedWriteException", "PositionUnavailable"),
         "ReplicasBehind",
     }
     state = {
-        "current_position",
-        "acurrent_position",
-        "wait_for_replicas",
-        "await_for_replicas",
-        "stats",
+        *("current_position", "acurrent_position", "wait_for_replicas", "await_for_replicas", "stats"),
         "Stats",
     }
     assert set(pindb.__all__) == routing | pins | blocks | exceptions | state

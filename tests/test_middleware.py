@@ -29,9 +29,7 @@ from tests.testapp.models import Author
 COOKIE = "pindb_pinned_set"
 
 
-@pytest.fixture(autouse=True)
-def stale(paused: PostgresReplicaSet) -> PostgresReplicaSet:
-    return paused
+pytestmark = pytest.mark.usefixtures("paused")
 
 
 def pinned_cookie(**until: Any) -> str:
@@ -56,18 +54,9 @@ def test_a_reader_gets_no_cookie() -> None:
 
 def test_a_writer_reads_what_it_wrote_in_this_request_and_the_next_and_others_do_not() -> None:
     writer, reader = Client(), Client()
-    assert writer.get("/write/").json() == {
-        "names": ["written"],
-        "used": ["default"],
-        "pinned": ["default"],
-        "new": ["default"],
-    }
-    assert writer.get("/read/").json() == {
-        "names": ["written"],
-        "used": ["default"],
-        "pinned": ["default"],
-        "new": [],
-    }
+    seen = {"names": ["written"], "used": ["default"], "pinned": ["default"]}
+    assert writer.get("/write/").json() == {**seen, "new": ["default"]}
+    assert writer.get("/read/").json() == {**seen, "new": []}
     assert reader.get("/read/").json()["names"] == []
 
 
@@ -313,11 +302,11 @@ def test_a_view_may_not_find_pins_of_the_process_in_its_request() -> None:
     assert Client().get("/read/").json()["pinned"] == []
 
 
-def test_readers_are_sent_to_the_replicas_in_turn(stale: PostgresReplicaSet) -> None:
+def test_readers_are_sent_to_the_replicas_in_turn(paused: PostgresReplicaSet) -> None:
     Author.objects.using("default").create(name="x")
     for replica in (0, 1):
-        stale.resume(replica)
-    stale.wait_until_caught_up()
+        paused.resume(replica)
+    paused.wait_until_caught_up()
     used = [Client().get("/read/").json()["used"] for _ in range(4)]
     assert used[:2] * 2 == used
     assert sorted(used[:2]) == [["default-0"], ["default-1"]]
@@ -342,12 +331,8 @@ def test_requests_that_may_write_are_pinned_from_their_beginning(method: str) ->
     Author.objects.using("default").create(name="new")
     with pinning_methods():
         client = Client()
-        assert client.generic(method, "/read/").json() == {
-            "names": ["new"],
-            "used": ["default"],
-            "pinned": ["default"],
-            "new": ["default"],
-        }
+        seen = {"names": ["new"], "used": ["default"], "pinned": ["default"], "new": ["default"]}
+        assert client.generic(method, "/read/").json() == seen
         assert COOKIE in client.cookies
         assert client.generic(method, "/write/").json()["names"] == ["new", "written"]
 
@@ -406,7 +391,7 @@ def test_pins_by_method_are_native_under_asgi() -> None:
 
 @pytest.mark.parametrize("atomic", [True, False])
 def test_pins_by_method_hold_when_a_store_loads_its_pins_just_before_the_view(
-    stale: PostgresReplicaSet, monkeypatch: pytest.MonkeyPatch, atomic: bool
+    paused: PostgresReplicaSet, monkeypatch: pytest.MonkeyPatch, atomic: bool
 ) -> None:
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", atomic)
     caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": __name__}}
@@ -422,7 +407,7 @@ def test_pins_by_method_hold_when_a_store_loads_its_pins_just_before_the_view(
         client = Client(headers={"X-User": "ann"})
         client.post("/write/")
         for replica in (0, 1):
-            stale.resume(replica)
+            paused.resume(replica)
         pindb.wait_for_replicas()
         assert client.get("/read/").json()["used"] != ["default"]
         # The pin that is loaded is satisfied by all replicas; the one of the method is not.

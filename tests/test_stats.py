@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.test import Client, override_settings
+from django.test import Client
 
 import pindb
 from pindb.signals import pinned, unpinned
@@ -16,10 +15,7 @@ from tests.testapp.models import Author
 MASTER, FIRST, SECOND = "default", "default-0", "default-1"
 
 
-@pytest.fixture(autouse=True)
-def by_position(servers: PostgresReplicaSet) -> Iterator[None]:
-    with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0):
-        yield
+pytestmark = pytest.mark.usefixtures("by_position")
 
 
 def test_signals_tell_of_pins_that_are_set_and_dropped() -> None:

@@ -61,18 +61,24 @@ def in_cache(backend: str = BACKEND, **settings: Any) -> override_settings:
     )
 
 
-@pytest.fixture(autouse=True)
-def stale(paused: PostgresReplicaSet) -> PostgresReplicaSet:
-    return paused
+pytestmark = pytest.mark.usefixtures("paused")
 
 
 def as_user(name: str) -> dict[str, Any]:
     return {"headers": {"X-User": name}}
 
 
+@pytest.fixture
+def anns() -> Iterator[tuple[CacheStore, HttpRequest]]:
+    """A store in a cache that is empty, and a request by ann."""
+    with in_cache():
+        caches["default"].clear()
+        yield CacheStore(), RequestFactory().get("/", **as_user("ann"))
+
+
 @pytest.mark.parametrize("consistency", ["time", "position"])
 def test_a_user_with_two_devices_reads_on_one_what_was_written_on_the_other(
-    consistency: str, stale: PostgresReplicaSet
+    consistency: str, paused: PostgresReplicaSet
 ) -> None:
     with in_cache(PINDB_CONSISTENCY=consistency, PINDB_POSITION_CHECK_MS=0):
         caches["default"].clear()
@@ -80,8 +86,8 @@ def test_a_user_with_two_devices_reads_on_one_what_was_written_on_the_other(
         assert COOKIE not in response.cookies
         assert Client().get("/read/", **as_user("ann")).json()["names"] == ["written"]
         assert Client().get("/read/", **as_user("bob")).json()["names"] == []
-        stale.resume(0)
-        stale.wait_until_caught_up(0)
+        paused.resume(0)
+        paused.wait_until_caught_up(0)
         used = Client().get("/read/", **as_user("ann")).json()["used"]
         assert used == (["default-0"] if consistency == "position" else ["default"])
 
@@ -93,48 +99,44 @@ def test_nobodys_pins_travel_in_the_cookie() -> None:
         assert client.get("/read/").json()["names"] == ["written"]
 
 
-def test_an_older_pin_does_not_take_the_place_of_a_newer_one() -> None:
-    with in_cache():
-        caches["default"].clear()
-        store, request = CacheStore(), RequestFactory().get("/", headers={"X-User": "ann"})
-        newer, older = (Pin(time.time() + seconds) for seconds in (15, 14))
-        for pins in ({"default": newer}, {"default": older, "api": older}, {}):
-            store.save(request, HttpResponse(), pins)
-        assert store.load(request) == {"default": newer, "api": older}
-        # One whose position could not be had lasts for a shorter time, and covers a later write.
-        for newest in (Pin(time.time() + 301, "1:0/1"), Pin(time.time() + 17)):
-            store.save(request, HttpResponse(), {"default": newest})
-            assert store.load(request)["default"] == newest
+def test_an_older_pin_does_not_take_the_place_of_a_newer_one(anns: tuple[CacheStore, HttpRequest]) -> None:
+    store, request = anns
+    newer, older = (Pin(time.time() + seconds) for seconds in (15, 14))
+    for pins in ({"default": newer}, {"default": older, "api": older}, {}):
+        store.save(request, HttpResponse(), pins)
+    assert store.load(request) == {"default": newer, "api": older}
+    # One whose position could not be had lasts for a shorter time, and covers a later write.
+    for newest in (Pin(time.time() + 301, "1:0/1"), Pin(time.time() + 17)):
+        store.save(request, HttpResponse(), {"default": newest})
+        assert store.load(request)["default"] == newest
 
 
-def test_which_of_two_pins_is_further_is_told_by_their_positions_and_not_by_clocks() -> None:
-    with in_cache():
-        caches["default"].clear()
-        store, request = CacheStore(), RequestFactory().get("/", headers={"X-User": "ann"})
-        now = time.time() + 300
-        first, second = Pin(now + 1, "1:0/100"), Pin(now, "1:0/200")
-        for pin in (first, second, first):
-            store.save(request, HttpResponse(), {"default": pin})
-        assert store.load(request) == {"default": second}
-        after_a_failover = Pin(now, "2:0/150")
-        store.save(request, HttpResponse(), {"default": after_a_failover})
-        assert store.load(request) == {"default": after_a_failover}
+def test_which_of_two_pins_is_further_is_told_by_their_positions_and_not_by_clocks(
+    anns: tuple[CacheStore, HttpRequest],
+) -> None:
+    store, request = anns
+    now = time.time() + 300
+    first, second = Pin(now + 1, "1:0/100"), Pin(now, "1:0/200")
+    for pin in (first, second, first):
+        store.save(request, HttpResponse(), {"default": pin})
+    assert store.load(request) == {"default": second}
+    after_a_failover = Pin(now, "2:0/150")
+    store.save(request, HttpResponse(), {"default": after_a_failover})
+    assert store.load(request) == {"default": after_a_failover}
 
 
 @pytest.mark.parametrize("value", ["nonsense", [1], [None, None], ["x", "1:0/1"], 7, [10**12, None], {}])
-def test_what_is_no_pin_in_the_cache_is_ignored(value: Any) -> None:
-    with in_cache():
-        caches["default"].clear()
-        store, request = CacheStore(), RequestFactory().get("/", headers={"X-User": "ann"})
-        store.save(request, HttpResponse(), {"default": Pin(time.time() + 9)})
-        cache: Any = caches["default"]
-        (name,) = (key.split(":", 2)[2] for key in cache._cache)
-        assert "ann" not in name
-        caches["default"].set(name, value)
-        assert store.load(request) == {}
+def test_what_is_no_pin_in_the_cache_is_ignored(anns: tuple[CacheStore, HttpRequest], value: Any) -> None:
+    store, request = anns
+    store.save(request, HttpResponse(), {"default": Pin(time.time() + 9)})
+    cache: Any = caches["default"]
+    (name,) = (key.split(":", 2)[2] for key in cache._cache)
+    assert "ann" not in name
+    cache.set(name, value)
+    assert store.load(request) == {}
 
 
-def test_the_user_is_found_in_the_session(stale: PostgresReplicaSet) -> None:
+def test_the_user_is_found_in_the_session(paused: PostgresReplicaSet) -> None:
     with (
         in_cache(PINDB_UNPINNED_MODELS=["sessions.Session", "auth.User"]),
         override_settings(PINDB_PIN_CACHE_KEY="pindb.stores.user_key"),
@@ -177,20 +179,16 @@ def test_a_cache_that_fails_fails_no_request_and_pins_all_sets_for_it(
 
 
 def test_asynchronous_requests_have_their_pins_in_the_cache_too() -> None:
-    async def get(url: str, user: str) -> list[str]:
-        names: list[str] = (await AsyncClient().get(url, **as_user(user))).json()["names"]
-        return names
-
-    async def run() -> None:
-        assert await get("/awrite/", "ann") == ["written"]
-        assert await get("/aread/", "ann") == ["written"]
-        assert await get("/aread/", "bob") == []
+    def get(url: str, user: str) -> Any:
+        return asyncio.run(AsyncClient().get(url, **as_user(user))).json()["names"]
 
     with in_cache():
         caches["default"].clear()
-        asyncio.run(run())
+        assert get("/awrite/", "ann") == ["written"]
+        assert get("/aread/", "ann") == ["written"]
+        assert get("/aread/", "bob") == []
     with in_cache(f"{__name__}.BrokenCache"):
-        assert asyncio.run(get("/aread/", "ann")) == ["written"]
+        assert get("/aread/", "ann") == ["written"]
 
 
 # ---- headers -----------------------------------------------------------------------------------
@@ -297,11 +295,8 @@ def test_a_site_may_have_a_store_of_its_own() -> None:
         Client().get("/write/")
         assert Client().get("/read/").json()["names"] == ["written"]
 
-        async def run() -> list[str]:
-            names: list[str] = (await AsyncClient().get("/aread/")).json()["names"]
-            return names
-
-        assert asyncio.run(run()) == ["written"]
+        response = asyncio.run(AsyncClient().get("/aread/"))
+        assert response.json()["names"] == ["written"]
 
 
 def test_a_store_that_is_none_is_an_error_when_the_site_starts() -> None:

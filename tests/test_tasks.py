@@ -27,9 +27,7 @@ BY_POSITION = override_settings(PINDB_CONSISTENCY="position")
 STRICT = override_settings(DATABASE_ROUTERS=["pindb.StrictPinDbRouter"])
 
 
-@pytest.fixture(autouse=True)
-def stale(paused: PostgresReplicaSet) -> None:
-    pass
+pytestmark = pytest.mark.usefixtures("paused")
 
 
 def work(*sent: Any) -> list[Any]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from django.core.signals import setting_changed
+from django_redis.cache import RedisCache
 
 from pindb.cache import ShardedRedisCache
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Clock, restore
+from tests.redis.tools import restore
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +30,6 @@ def clean_cache_servers(cache_servers: TestSetup) -> Iterator[None]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which servers are tried again; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr("pindb._circuit.time", clock)
-    return clock
-
-
-@pytest.fixture
 def cache_urls(cache_servers: TestSetup) -> list[str]:
     """The URLs of the servers' first databases."""
     hosts = [cache_servers.host(server) for server in range(cache_servers.servers)]
@@ -47,6 +40,15 @@ def cache_urls(cache_servers: TestSetup) -> list[str]:
 def urls(cache_urls: list[str]) -> list[str]:
     """The URLs of four servers, for a cache that changes its servers."""
     return cache_urls[:4]
+
+
+@pytest.fixture
+def one(cache_servers: TestSetup) -> Iterator[Any]:
+    """A cache of django-redis's own, on a database of its own on one server."""
+    location = f"unix://{cache_servers.host(0)['unix_socket_path']}?db=1"
+    cache = RedisCache(location, {"TIMEOUT": 1000, "OPTIONS": {"CLOSE_CONNECTION": True}})
+    yield cache
+    cache.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
@@ -32,16 +32,6 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 KEYS = [f"key:{number}" for number in range(60)]
 SERVERS = range(3)
-
-
-@pytest.fixture
-def one(cache_servers: TestSetup) -> Iterator[Any]:
-    """A cache of django-redis's own, on one server."""
-    host = cache_servers.host(0, db=1)
-    location = f"unix://{host['unix_socket_path']}?db=1"
-    cache = RedisCache(location, {"TIMEOUT": 1000, "OPTIONS": {"CLOSE_CONNECTION": True}})
-    yield cache
-    cache.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from django.core.signals import request_finished
 from django.test import override_settings
 
 from pindb.testing.redis import TestSetup
-from tests.cache.tools import ROUTERS, settings_of, sizes
+from tests.cache.tools import CUSTOM, ROUTERS, settings_of, sizes
 
 Setup = tuple[int, str, str]
 
@@ -32,16 +32,6 @@ KEYS = [f"key:{number}" for number in range(40)]
 MONTH = 30 * 24 * 60 * 60
 
 
-def shout(key: Any, prefix: Any, version: Any) -> str:
-    """A ``KEY_FUNCTION``."""
-    return f"CUSTOM-{prefix}-{version}-{key}"
-
-
-def hear(key: str) -> str:
-    """The ``REVERSE_KEY_FUNCTION`` of `shout`."""
-    return key.split("-", 3)[3]
-
-
 class Unpicklable:
     def __getstate__(self) -> Any:
         raise pickle.PickleError("not this")
@@ -52,14 +42,14 @@ def setup(request: pytest.FixtureRequest, cache_urls: list[str]) -> Iterator[Set
     """The caches of a site, on so many servers."""
     servers, router, way = request.param
     urls, options = cache_urls[:servers], {"ROUTER": router}
-    custom = {"KEY_FUNCTION": f"{__name__}.shout", "REVERSE_KEY_FUNCTION": f"{__name__}.hear"}
+
     with (
         override_settings(
             CACHES={
                 "default": settings_of(urls, way, options),
                 "prefix": settings_of(urls, way, options, KEY_PREFIX="a*[b]:"),
                 "v2": settings_of(urls, way, options, VERSION=2),
-                "custom": settings_of(urls, way, options, **custom),
+                "custom": settings_of(urls, way, options, **CUSTOM),
                 "forever": settings_of(urls, way, options, TIMEOUT=None),
                 "closing": settings_of(urls, way, {**options, "CLOSE_CONNECTION": True}),
             }

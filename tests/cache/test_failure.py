@@ -17,6 +17,7 @@ from pindb.cache import ShardedRedisCache
 from pindb.redis import HostConnectionError, HostListExhausted, HostTimeoutError
 from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
+from tests.cache.tools import losses, of_server, outcome
 from tests.redis.tools import Clock, keys_on
 
 Make = Callable[..., Any]
@@ -27,22 +28,10 @@ MODES = ("error", "miss", "rehash")
 NAMED = r"host 1 \(.*1\.sock/0\)"
 
 
-def of_server(cache: Any, server: int, number: int = 1, prefix: str = "key") -> list[str]:
-    """Keys of the cache that lie on a server."""
-    names = keys_on(cache.client.cluster, server, number, f":1:{prefix}")
-    return [name.removeprefix(":1:") for name in names]
-
-
 def of_all(cache: Any, number: int, servers: int = 3) -> list[str]:
     """So many keys of each server, in turn."""
     keys = [of_server(cache, server, number) for server in range(servers)]
     return [key for some in zip(*keys, strict=True) for key in some]
-
-
-def losses(cache: Any) -> tuple[int, int]:
-    """The counters: what was missed, and what was dropped."""
-    found = cache.client.shards.losses
-    return found.missed_reads, found.dropped_writes
 
 
 class Case(NamedTuple):
@@ -136,14 +125,6 @@ CASES = {
 }
 
 
-def outcome(call: Callable[[], Any]) -> Any:
-    """What it returns, or the type of what it raises."""
-    try:
-        return call()
-    except Exception as error:
-        return type(error)
-
-
 # ---- every method --------------------------------------------------------------------------------
 
 
@@ -166,7 +147,7 @@ def test_misses(cache_servers: TestSetup, make_cache: Make, router: str) -> None
     found, lost = {}, {}
     for name, case in CASES.items():
         reads, writes = losses(cache)
-        found[name] = outcome(lambda case=case: case.call(cache, key))  # type: ignore[misc]
+        found[name] = outcome(case.call, cache, key)
         lost[name] = (losses(cache)[0] - reads, losses(cache)[1] - writes)
     assert found == {name: case.missed for name, case in CASES.items()}
     assert lost == {name: case.lost for name, case in CASES.items()}
@@ -182,7 +163,7 @@ def test_the_next_server_on_the_ring(cache_servers: TestSetup, make_cache: Make,
     for name, case in CASES.items():
         if not known:
             cache.client.cluster.get_router().flush_down_connections()
-        found[name] = outcome(lambda case=case: case.call(cache, key))  # type: ignore[misc]
+        found[name] = outcome(case.call, cache, key)
         cache.clear()
     assert found == {name: case.elsewhere for name, case in CASES.items()}
     assert losses(cache) == (0, 0)
@@ -192,15 +173,10 @@ def test_ignored_exceptions(cache_servers: TestSetup, make_cache: Make) -> None:
     cache = make_cache(3, IGNORE_EXCEPTIONS=True)
     (key,) = of_server(cache, DEAD)
     cache_servers.kill(DEAD)
-    found = {name: outcome(lambda case=case: case.call(cache, key)) for name, case in CASES.items()}  # type: ignore[misc]
+    found = {name: outcome(case.call, cache, key) for name, case in CASES.items()}
     # A generator is none of the cache's methods any more when it raises.
-    others = {
-        "get": "default",
-        "in": False,
-        "get_many": {},
-        "get_or_set": 1,
-        "sscan_iter": HostConnectionError,
-    }
+    others = {"get": "default", "in": False, "get_many": {}, "get_or_set": 1}
+    others["sscan_iter"] = HostConnectionError
     assert found == {**dict.fromkeys(CASES), **others}
 
 
@@ -556,10 +532,10 @@ def test_a_server_that_is_back_is_used_again(
     cache.set(key, "before")
     cache_servers.kill(DEAD)
     expected = {"error": HostConnectionError, "miss": False, "rehash": True}
-    assert outcome(lambda: cache.set(key, "meanwhile")) is expected[mode]
+    assert outcome(cache.set, key, "meanwhile") is expected[mode]
     cache_servers.start(DEAD)
     clock.now += 6.9
-    assert outcome(lambda: cache.set(key, "meanwhile")) is expected[mode]
+    assert outcome(cache.set, key, "meanwhile") is expected[mode]
     clock.now += 0.2
     assert cache.get(key) is None
     assert cache.set(key, "after") is True
@@ -592,17 +568,17 @@ def test_a_server_that_hangs_costs_one_timeout(
         cache.set(key, "x")
     cache_servers.pause(DEAD)
     start = time.monotonic()
-    first = outcome(lambda: cache.get(key, "default"))
+    first = outcome(cache.get, key, "default")
     assert first == (HostTimeoutError if mode == "error" else "default")
     assert 0.2 <= time.monotonic() - start < 0.39
     # Now it is known, and costs no time.
     start = time.monotonic()
     for _ in range(20):
-        found = outcome(lambda: cache.get(key, "default"))
+        found = outcome(cache.get, key, "default")
         assert found == (HostConnectionError if mode == "error" else "default")
-        assert outcome(lambda: cache.set(key, "y", nx=True)) in (HostConnectionError, False, True)
+        assert outcome(cache.set, key, "y", nx=True) in (HostConnectionError, False, True)
         assert cache.set_many({key: "default"}) == ([] if mode == "rehash" else [key])
-        assert outcome(lambda: cache.get_many([key])) in (HostConnectionError, {}, {key: "default"})
+        assert outcome(cache.get_many, [key]) in (HostConnectionError, {}, {key: "default"})
     assert time.monotonic() - start < 1
     assert cache.set(of_server(cache, 0)[0], "x") is True
     if mode == "error":
@@ -627,8 +603,8 @@ def test_many_threads_wait_for_a_server_that_hangs_once_each(
         ready.wait(10)
         start = time.monotonic()
         for _ in range(5):
-            outcome(lambda: cache.get(key))
-            outcome(lambda: cache.get_many([key]))
+            outcome(cache.get, key)
+            outcome(cache.get_many, [key])
         return time.monotonic() - start
 
     with ThreadPoolExecutor(8) as threads:
@@ -704,11 +680,11 @@ def test_a_server_that_hung_is_used_again(
     (key,) = of_server(cache, DEAD)
     cache.set(key, "before")
     cache_servers.pause(DEAD)
-    outcome(lambda: cache.get(key))
+    outcome(cache.get, key)
     cache_servers.resume(DEAD)
     clock.now += 6.9
     expected = {"error": HostConnectionError, "miss": None, "rehash": None}
-    assert outcome(lambda: cache.get(key)) is expected[mode]
+    assert outcome(cache.get, key) is expected[mode]
     clock.now += 0.2
     assert cache.get(key) == "before"
     assert cache.get_many([key]) == {key: "before"}

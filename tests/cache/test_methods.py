@@ -21,17 +21,11 @@ from django.test import override_settings
 from redis import BlockingConnectionPool
 
 from pindb.cache import ShardedClient, ShardedRedisCache
-from pindb.redis import BaseRouter
 from pindb.testing.redis import TestSetup
+from tests.cache.tools import CUSTOM, ROUTERS, outcome, settings_of, sizes
+from tests.redis.tools import calls_on, forget_calls
 
 KEYS = [f"key:{number}" for number in range(30)]
-
-
-class FirstLetterRouter(BaseRouter):
-    """A site's own router."""
-
-    def get_host_for_key(self, key: Any) -> int:
-        return sum(str(key).encode()) % len(self.cluster.hosts)
 
 
 class Colour(IntEnum):
@@ -40,89 +34,35 @@ class Colour(IntEnum):
     RED = 3
 
 
-OWN = f"{__name__}.FirstLetterRouter"
-
-
-def settings(location: list[str], router: str, face: str, **params: Any) -> dict[str, Any]:
-    """A cache's settings, in either of two ways."""
-    options = {"ROUTER": router, **params.pop("OPTIONS", {})}
-    if face == "backend":
-        return {
-            "BACKEND": "pindb.cache.ShardedRedisCache",
-            "LOCATION": location,
-            "OPTIONS": options,
-            **params,
-        }
-    return {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": location,
-        "OPTIONS": {"CLIENT_CLASS": "pindb.cache.ShardedClient", **options},
-        **params,
-    }
+OWN = "tests.cache.tools.SiteRouter"
 
 
 @pytest.fixture(
     params=[
-        *((number, router, "backend") for number in (1, 2, 5) for router in ("partition", "consistent", OWN)),
-        (5, "partition", "client"),
-        (2, "consistent", "client"),
+        *((number, router, "backend") for number in (1, 2, 5) for router in ROUTERS),
+        (5, "partition", "client class"),
+        (2, "consistent", "client class"),
     ],
     ids=str,
 )
 def cache(request: pytest.FixtureRequest, cache_urls: list[str]) -> Iterator[Any]:
     """A cache of so many servers; "prefix", "v2" and "custom" are others of the same servers."""
-    number, router, face = request.param
-    location = cache_urls[:number]
-    functions = {"KEY_FUNCTION": f"{__name__}.key", "REVERSE_KEY_FUNCTION": f"{__name__}.reverse"}
+    number, router, way = request.param
+    urls, options = cache_urls[:number], {"ROUTER": router}
     everything = {
-        "default": settings(location, router, face),
-        "prefix": settings(location, router, face, KEY_PREFIX="pre*fix"),
-        "v2": settings(location, router, face, VERSION=2),
-        "custom": settings(location, router, face, **functions),
+        "default": settings_of(urls, way, options),
+        "prefix": settings_of(urls, way, options, KEY_PREFIX="pre*fix"),
+        "v2": settings_of(urls, way, options, VERSION=2),
+        "custom": settings_of(urls, way, options, **CUSTOM),
     }
     with override_settings(CACHES=everything):
         yield caches["default"]
 
 
-@pytest.fixture
-def oracle(cache_servers: TestSetup) -> Any:
-    """django-redis's own client on a database of its own."""
-    from django_redis.cache import RedisCache
-
-    path = cache_servers.host(0)["unix_socket_path"]
-    return RedisCache(f"unix://{path}?db=1", {})
-
-
-def key(name: Any, prefix: str, version: int) -> str:
-    """A site's own key function."""
-    return f"custom!{version}!{name}"
-
-
-def reverse(name: str) -> str:
-    """Its reverse."""
-    return name.split("!", 2)[2]
-
-
-class Raised:
-    """An exception as a result."""
-
-    def __init__(self, error: Exception) -> None:
-        self.kind = type(error)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Raised) and other.kind is self.kind
-
-    def __repr__(self) -> str:
-        return f"raised {self.kind.__name__}"
-
-
 def result(cache: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """What a call returns, or raises, in a form that can be compared."""
-    try:
-        found = getattr(cache, name)(*args, **kwargs)
-    except Exception as error:
-        return Raised(error)
-    if name in ("keys", "iter_keys", "sscan_iter", "sscan", "smembers"):
+    found = outcome(getattr(cache, name), *args, **kwargs)
+    if name in ("keys", "iter_keys", "sscan_iter", "sscan", "smembers") and not isinstance(found, type):
         return sorted(found, key=repr)
     return found
 
@@ -296,9 +236,9 @@ MANY: list[Call] = [
     [ONE_KEY, VERSIONS, COLLECTIONS, SETS, MANY],
     ids=["one key", "versions", "collections", "sets", "many"],
 )
-def test_methods_return_what_they_return_on_one_server(cache: Any, oracle: Any, calls: list[Call]) -> None:
+def test_methods_return_what_they_return_on_one_server(cache: Any, one: Any, calls: list[Call]) -> None:
     for name, *args in calls:
-        assert (name, args, result(cache, name, *args)) == (name, args, result(oracle, name, *args))
+        assert (name, args, result(cache, name, *args)) == (name, args, result(one, name, *args))
 
 
 # ---- what django-redis leaves out of Django's contract -----------------------------------------------
@@ -366,59 +306,39 @@ def test_caches_of_the_same_servers_keep_apart(cache: Any) -> None:
     assert len(cache.get_many(KEYS)) == len(KEYS)
 
 
-def test_keys_are_spread_over_all_servers(cache: Any) -> None:
+def test_keys_are_spread_over_all_servers(cache: Any, cache_servers: TestSetup) -> None:
     cache.set_many(dict.fromkeys(KEYS, 1))
-    hosts = cache.client.cluster.hosts
-    sizes = [cache.client.cluster.get_local_client(host_id).dbsize() for host_id in hosts]
-    assert sum(sizes) == len(KEYS)
-    assert min(sizes) > 0
+    found = sizes(cache_servers, len(cache.client.cluster.hosts))
+    assert sum(found) == len(KEYS)
+    assert min(found) > 0
 
 
 # ---- many at once ------------------------------------------------------------------------------------
 
 
-def commands(servers: TestSetup, number: int) -> list[dict[str, int]]:
-    """How often each server was asked what, since the statistics were reset."""
-    found = []
-    for server in range(number):
-        with servers.client(server) as client:
-            stats = client.info("commandstats")
-        found.append({name.removeprefix("cmdstat_"): entry["calls"] for name, entry in stats.items()})
-    return found
-
-
 def test_many_keys_are_one_command_for_each_server(cache: Any, cache_servers: TestSetup) -> None:
-    number = len(cache.client.cluster.hosts)
     cache.set_many(dict.fromkeys(KEYS, 1))
-    for server in range(number):
-        with cache_servers.client(server) as client:
-            client.config_resetstat()
+    forget_calls(cache_servers)
     cache.get_many(KEYS)
     cache.delete_many(KEYS)
     cache.delete_pattern("*")
     cache.clear()
-    for counted in commands(cache_servers, number):
+    for server in cache.client.cluster.hosts:
         # Where only one of the keys is, its value is asked for by GET.
-        assert counted.get("mget", 0) + counted.get("get", 0) == 1
-        assert [counted.get(name) for name in ("del", "eval", "flushdb")] == [1, 1, 1]
+        assert sum(calls_on(cache_servers, server, "mget", "get")) == 1
+        assert calls_on(cache_servers, server, "del", "eval", "flushdb") == [1, 1, 1]
 
 
-def test_hash_tags_keep_sets_together(cache_urls: list[str], cache_servers: TestSetup) -> None:
-    with override_settings(
-        CACHES={"default": settings(cache_urls, "consistent", "backend", OPTIONS={"HASH_TAGS": True})}
-    ):
-        cache: Any = caches["default"]
-        names = [f"{{user}}:{number}" for number in range(8)]
-        for number, name in enumerate(names):
-            cache.sadd(name, "all", number)
-        places = {cache.client.cluster.get_router().get_host_for_key(f":1:{name}") for name in names}
-        assert len(places) == 1
-        (place,) = places
-        with cache_servers.client(place) as client:
-            client.config_resetstat()
-        assert cache.sinterstore("{user}:all", *names) == 1
-        assert cache.smembers("{user}:all") == {"all"}
-        assert commands(cache_servers, 5)[place]["sinterstore"] == 1
+def test_hash_tags_keep_sets_together(make_cache: Callable[..., Any], cache_servers: TestSetup) -> None:
+    cache = make_cache(5, HASH_TAGS=True)
+    names = [f"{{user}}:{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        cache.sadd(name, "all", number)
+    (place,) = {cache.client.cluster.get_router().get_host_for_key(f":1:{name}") for name in names}
+    forget_calls(cache_servers)
+    assert cache.sinterstore("{user}:all", *names) == 1
+    assert cache.smembers("{user}:all") == {"all"}
+    assert calls_on(cache_servers, place, "sinterstore") == [1]
 
 
 # ---- serializers, compressors, locks, close ----------------------------------------------------------

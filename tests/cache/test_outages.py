@@ -24,7 +24,7 @@ from pindb.redis import (
 from pindb.redis.core.outages import FULL, REPLIES, find_outage
 from pindb.testing.processes import wait_for
 from pindb.testing.redis import TestSetup
-from tests.cache.tools import outcome
+from tests.cache.tools import losses, of_server, outcome
 from tests.redis.tools import Clock, Proxy, keys_on
 
 DEAD = 1
@@ -59,13 +59,7 @@ def make(cache_urls: list[str]) -> Callable[..., Any]:
 
 
 def key_of(cache: Any, server: int, prefix: str = "key") -> str:
-    (name,) = keys_on(cache.client.cluster, server, 1, f":1:{prefix}")
-    return name.removeprefix(":1:")
-
-
-def losses(cache: Any) -> tuple[int, int]:
-    found = cache.client.shards.losses
-    return found.missed_reads, found.dropped_writes
+    return of_server(cache, server, prefix=prefix)[0]
 
 
 # ---- servers that cannot serve -------------------------------------------------------------------

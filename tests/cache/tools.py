@@ -9,6 +9,7 @@ from typing import Any
 from pindb.hashing import Key, hash_tag
 from pindb.redis import BaseRouter
 from pindb.testing.redis import TestSetup
+from tests.redis.tools import keys_on
 
 #: The two ways of writing the same cache in ``CACHES``, as functions of the router.
 BACKENDS = {"backend": "pindb.cache.ShardedRedisCache", "client class": "django_redis.cache.RedisCache"}
@@ -50,3 +51,29 @@ def outcome(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return call(*args, **kwargs)
     except Exception as error:
         return type(error)
+
+
+def of_server(cache: Any, server: int, number: int = 1, prefix: str = "key") -> list[str]:
+    """Keys of the cache that lie on a server."""
+    names = keys_on(cache.client.cluster, server, number, f":1:{prefix}")
+    return [name.removeprefix(":1:") for name in names]
+
+
+def losses(cache: Any) -> tuple[int, int]:
+    """The counters: what was missed, and what was dropped."""
+    found = cache.client.shards.losses
+    return found.missed_reads, found.dropped_writes
+
+
+def shout(key: Any, prefix: Any, version: Any) -> str:
+    """A ``KEY_FUNCTION``."""
+    return f"CUSTOM-{prefix}-{version}-{key}"
+
+
+def hear(key: str) -> str:
+    """The ``REVERSE_KEY_FUNCTION`` of `shout`."""
+    return key.split("-", 3)[3]
+
+
+#: The settings for both.
+CUSTOM = {"KEY_FUNCTION": f"{__name__}.shout", "REVERSE_KEY_FUNCTION": f"{__name__}.hear"}

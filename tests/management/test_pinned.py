@@ -349,14 +349,9 @@ def test_a_dump_of_a_replica_has_the_models_of_its_set(
 @pytest.mark.parametrize(
     "line",
     [
-        "loaddata books",
-        "migrate",
-        "migrate auth --prune --check",
-        "flush --noinput",
-        "createcachetable",
-        "remove_stale_contenttypes",
-        "createsuperuser --noinput --username ada --email a@example.com",
-        "changepassword ada",
+        *("loaddata books", "migrate", "migrate auth --prune --check", "flush --noinput"),
+        *("createcachetable", "remove_stale_contenttypes"),
+        *("createsuperuser --noinput --username ada --email a@example.com", "changepassword ada"),
     ],
 )
 def test_a_command_that_would_write_to_a_replica_says_what_to_write(line: str, enabled: bool) -> None:

@@ -28,10 +28,7 @@ COOKIE = "pindb_pinned_set"
 MASTER, FIRST, SECOND = "default", "default-0", "default-1"
 
 
-@pytest.fixture(autouse=True)
-def by_position(servers: PostgresReplicaSet) -> Iterator[None]:
-    with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0):
-        yield
+pytestmark = pytest.mark.usefixtures("by_position")
 
 
 def read(client: Client, url: str = "/read/") -> tuple[list[str], str]:

@@ -13,15 +13,8 @@ RING = "ring look-up, 8 nodes"
 PARTITION = "partition look-up, 7 hosts"
 SUBJECTS = {
     RING: {
-        "rb",
-        "django-redis",
-        "uhashring",
-        "uhashring, ketama",
-        "floor, hashlib",
-        "floor",
-        "pindb, Continuum",
-        "pindb, many",
-        "pindb",
+        *("rb", "django-redis", "uhashring", "uhashring, ketama", "floor, hashlib", "floor"),
+        *("pindb, Continuum", "pindb, many", "pindb"),
     },
     PARTITION: {"rb", "rb, arithmetic alone", "pindb, router", "pindb, many", "pindb"},
 }

@@ -12,14 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 REFERENCE = "django-multidb-router"
 ROUTERS = {
-    "no router",
-    "random router",
-    REFERENCE,
-    "django-multidb-router, site router",
-    "django_replicated",
-    "pindb, plain",
-    "pindb, strict",
-    "pindb",
+    *("no router", "random router", REFERENCE, "django-multidb-router, site router"),
+    *("django_replicated", "pindb, plain", "pindb, strict", "pindb"),
 }
 MIDDLEWARE = {"no middleware", REFERENCE, "pindb"}
 CASES = {

@@ -9,7 +9,7 @@ import pytest
 
 from pindb.redis import Cluster, RoutedCluster, create_cluster
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Clock, restore
+from tests.redis.tools import restore
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +62,3 @@ def create(servers: TestSetup) -> Iterator[Callable[..., RoutedCluster]]:
     yield make
     for cluster in made:
         cluster.disconnect()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which hosts that are down are tried again; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr("pindb._circuit.time", clock)
-    return clock

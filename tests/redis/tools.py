@@ -18,7 +18,7 @@ from typing import Any
 import redis.utils
 from redis import BlockingConnectionPool
 
-from pindb.redis import BaseRouter, Cluster, RoutedCluster
+from pindb.redis import BaseRouter, Cluster, Promise, RoutedCluster
 from pindb.testing.redis import TestSetup
 from tests.processes import run_python
 
@@ -41,6 +41,22 @@ def keys_of(router: BaseRouter, host_id: int, number: int, prefix: str = "key") 
     """Keys that a router has on one host."""
     names = (f"{prefix}:{i}" for i in count())
     return [next(name for name in names if router.get_host_for_key(name) == host_id) for _ in range(number)]
+
+
+def one_each(cluster: Cluster | RoutedCluster) -> list[str]:
+    """A key on each host."""
+    router = cluster.get_router() if isinstance(cluster, Cluster) else cluster.router
+    return [keys_of(router, host_id, 1)[0] for host_id in cluster.hosts]
+
+
+def down(cluster: RoutedCluster) -> list[int]:
+    """The hosts that the router passes over."""
+    return list(cluster.router.down_connections)
+
+
+def values_of(promises: Sequence[Promise]) -> list[Any]:
+    """The values of promises; the type of the reason where one is rejected."""
+    return [promise.value if promise.is_resolved else type(promise.reason) for promise in promises]
 
 
 def in_use(cluster: Cluster, patience: float = 0) -> int:
@@ -144,6 +160,11 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self.accepted = 0
         self._start(self._accept)
+
+    @property
+    def host(self) -> dict[str, Any]:
+        """What connects to it, as a host of a cluster."""
+        return {"host": "127.0.0.1", "port": self.port}
 
     def __enter__(self) -> Proxy:
         return self

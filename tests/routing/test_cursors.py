@@ -21,7 +21,7 @@ from pindb._tracebacks import drop_tracebacks
 from pindb.routing.reruns import _Guard
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.breaking import NAMES
-from tests.conftest import close_all, close_everywhere
+from tests.conftest import close_all, close_everywhere, start_all
 from tests.testapp.models import Author
 
 MASTER, FIRST, SECOND = ALIASES = ("default", "default-0", "default-1")
@@ -39,9 +39,7 @@ def failing(servers: PostgresReplicaSet) -> Iterator[PostgresReplicaSet]:
     with override_settings(PINDB_REPLICA_DOWNTIME=600):
         yield servers
         close_everywhere()
-    for member in servers.members:
-        if not servers.is_running(member):
-            servers.start(member)
+    start_all(servers)
 
 
 class Programs:
@@ -100,20 +98,9 @@ def programs(request: pytest.FixtureRequest) -> Iterator[Programs]:
 
 
 PROGRAMS = [
-    "objects",
-    "values",
-    "prefetched",
-    "cursor_iterated",
-    "in_a_manual_transaction",
-    "on_the_master",
-    "in_a_transaction_on_the_master",
-    "nested",
-    "left_alone",
-    "asynchronous",
-    "closed_by_hand",
-    "raw_cursor",
-    "connection_closed_below_a_cursor",
-    "undisturbed",
+    *("objects", "values", "prefetched", "cursor_iterated", "in_a_manual_transaction", "on_the_master"),
+    *("in_a_transaction_on_the_master", "nested", "left_alone", "asynchronous", "closed_by_hand"),
+    *("raw_cursor", "connection_closed_below_a_cursor", "undisturbed"),
 ]
 
 

@@ -28,7 +28,7 @@ from pindb.pins.propagation import export_pins
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import wait_for
-from tests.conftest import close_all, close_everywhere
+from tests.conftest import Lines, close_all, close_everywhere, start_all
 from tests.testapp.models import Author, Remark
 from tests.threads import in_threads, meanwhile
 
@@ -49,9 +49,7 @@ def failing(servers: PostgresReplicaSet) -> Iterator[PostgresReplicaSet]:
     with override_settings(PINDB_REPLICA_DOWNTIME=600, PINDB_POSITION_CHECK_MS=0):
         yield servers
         close_everywhere()
-    for member in servers.members:
-        if not servers.is_running(member):
-            servers.start(member)
+    start_all(servers)
 
 
 def read() -> str:
@@ -112,9 +110,7 @@ def around(alias: str, action: Callable[[], None], *, after: bool = False) -> It
 # ---- connections that are refused --------------------------------------------------------------
 
 
-def test_a_replica_that_refuses_connections_is_passed_over(
-    failing: PostgresReplicaSet, lines: Callable[[], list[str]]
-) -> None:
+def test_a_replica_that_refuses_connections_is_passed_over(failing: PostgresReplicaSet, lines: Lines) -> None:
     failing.kill(0)
     assert [read() for _ in range(6)] == [SECOND] * 6
     (line,) = lines()
@@ -143,7 +139,7 @@ def test_the_master_serves_where_no_replica_is_there(failing: PostgresReplicaSet
 
 
 def test_a_replica_that_is_down_is_left_alone_and_then_tried_by_one(
-    failing: PostgresReplicaSet, lines: Callable[[], list[str]]
+    failing: PostgresReplicaSet, lines: Lines
 ) -> None:
     with override_settings(PINDB_REPLICA_DOWNTIME=0.1):
         failing.kill(0)
@@ -326,7 +322,7 @@ def lock_table(servers: PostgresReplicaSet) -> None:
 
 @pytest.mark.parametrize("how", [terminate, crash, shut_down])
 def test_a_query_that_is_cut_off_in_the_middle_gets_its_rows_elsewhere(
-    how: Callable[..., None], failing: PostgresReplicaSet, lines: Callable[[], list[str]]
+    how: Callable[..., None], failing: PostgresReplicaSet, lines: Lines
 ) -> None:
     alias, index = chosen()
     with meanwhile(how, failing, index):
@@ -346,7 +342,7 @@ def test_a_cursor_goes_on_elsewhere(failing: PostgresReplicaSet) -> None:
 
 
 def test_a_query_that_recovery_cancels_runs_elsewhere_and_its_replica_stays_in_use(
-    failing: PostgresReplicaSet, lines: Callable[[], list[str]]
+    failing: PostgresReplicaSet, lines: Lines
 ) -> None:
     alias, index = chosen()
     lock = meanwhile(in_mid_query, failing, index, lambda pid: lock_table(failing))
@@ -449,7 +445,7 @@ def test_a_statement_that_writes_is_never_run_again(failing: PostgresReplicaSet)
     assert Author.objects.using(MASTER).count() == 1
 
 
-def test_errors_that_are_the_statements_own_are_left_alone(lines: Callable[[], list[str]]) -> None:
+def test_errors_that_are_the_statements_own_are_left_alone(lines: Lines) -> None:
     before = pindb.stats().failovers
     alias = pindb.get_replica()
     with connections[alias].cursor() as cursor:
@@ -462,7 +458,7 @@ def test_errors_that_are_the_statements_own_are_left_alone(lines: Callable[[], l
     assert lines() == []
 
 
-def test_a_cursor_that_was_closed_says_nothing_about_its_server(lines: Callable[[], list[str]]) -> None:
+def test_a_cursor_that_was_closed_says_nothing_about_its_server(lines: Lines) -> None:
     alias = pindb.get_replica()
     with connections[alias].cursor() as cursor:
         pass
@@ -473,7 +469,7 @@ def test_a_cursor_that_was_closed_says_nothing_about_its_server(lines: Callable[
 
 
 def test_an_error_inside_a_transaction_on_the_master_says_nothing_about_the_master(
-    lines: Callable[[], list[str]],
+    lines: Lines,
 ) -> None:
     with transaction.atomic(), connections[MASTER].cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 50")
@@ -516,7 +512,7 @@ def test_a_replica_that_is_taken_to_be_down_serves_where_nobody_else_is_there(
 
 @override_settings(PINDB_READ_REPLICAS_WHEN_MASTER_DOWN=True)
 def test_a_site_may_let_pinned_reads_go_to_replicas_without_a_master(
-    failing: PostgresReplicaSet, lines: Callable[[], list[str]]
+    failing: PostgresReplicaSet, lines: Lines
 ) -> None:
     with carrying(by_time()):
         assert Author.objects.get()._state.db == MASTER

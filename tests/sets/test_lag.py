@@ -13,6 +13,7 @@ from django.test import override_settings
 import pindb
 from pindb.signals import replica_down, replica_up
 from pindb.testing.postgres import PostgresReplicaSet
+from pindb.testing.processes import wait_for
 from tests.testapp.models import Author
 
 FIRST, SECOND = "default-0", "default-1"
@@ -34,10 +35,7 @@ def used() -> set[str]:
 
 
 def read_until(wanted: set[str]) -> None:
-    deadline = time.monotonic() + 20
-    while used() != wanted:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: used() == wanted, f"reads from {wanted}", 20)
 
 
 def read_for(seconds: float) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,8 @@ from pindb.pins.context import Pin, current
 from pindb.pins.propagation import export_pins
 from pindb.positions import MariaDBPositions
 from pindb.testing.mariadb import MariaDBReplicaSet
+from pindb.testing.processes import wait_for
+from tests.conftest import start_all
 from tests.mariadb import needs_mariadb, use_pymysql
 from tests.testapp.models import Author
 
@@ -67,9 +68,7 @@ def maria(set_of_servers: MariaDBReplicaSet) -> Iterator[MariaDBReplicaSet]:
         yield set_of_servers
         for alias in ALIASES:
             connections[alias].close()
-    for member in set_of_servers.members:
-        if not set_of_servers.is_running(member):
-            set_of_servers.start(member)
+    start_all(set_of_servers)
     for replica in (0, 1):
         set_of_servers.resume(replica)
     set_of_servers.execute("master", "DELETE FROM testapp_author")
@@ -160,10 +159,7 @@ def test_replicas_that_lag_are_passed_over(maria: MariaDBReplicaSet) -> None:
         assert {read()[1] for _ in range(2)} == {FIRST, SECOND}
         maria.pause(0)
         write("written")
-        deadline = time.monotonic() + 20
-        while {read()[1] for _ in range(2)} != {SECOND}:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: {read()[1] for _ in range(2)} == {SECOND}, "the first to be passed over", 20)
 
 
 def test_positions_of_the_old_master_do_not_poison_the_new_one() -> None:

@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ import pindb
 from pindb.pins.context import Pin, current
 from pindb.sets.pools import pool_timeout
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.conftest import close_all, close_everywhere
+from tests.conftest import Lines, close_all, close_everywhere, databases_restored, start_all
 from tests.testapp.models import Author
 from tests.threads import meanwhile
 
@@ -47,22 +47,18 @@ def pooled(servers: PostgresReplicaSet) -> Iterator[PostgresReplicaSet]:
     Author.objects.using(MASTER).create(name="old")
     servers.wait_until_caught_up()
     close_everywhere()
-    before = {alias: dict(connections[alias].settings_dict) for alias in ALIASES}
     options = {"connect_timeout": 2, "pool": {"min_size": 2, "max_size": 4}}
-    databases = pindb.populate_replicas(
-        {MASTER: {**before[MASTER], "OPTIONS": {**before[MASTER]["OPTIONS"], **options}}}, {MASTER: [{}, {}]}
-    )
-    for alias in ALIASES:
-        connections[alias].settings_dict["OPTIONS"] = databases[alias]["OPTIONS"]
-    with override_settings(PINDB_REPLICA_DOWNTIME=0.3, PINDB_POSITION_CHECK_MS=0):
-        yield servers
-        close_pools()
-    for alias in ALIASES:
-        connections[alias].settings_dict.clear()
-        connections[alias].settings_dict.update(before[alias])
-    for member in servers.members:
-        if not servers.is_running(member):
-            servers.start(member)
+    with databases_restored(ALIASES) as before:
+        databases = pindb.populate_replicas(
+            {MASTER: {**before[MASTER], "OPTIONS": {**before[MASTER]["OPTIONS"], **options}}},
+            {MASTER: [{}, {}]},
+        )
+        for alias in ALIASES:
+            connections[alias].settings_dict["OPTIONS"] = databases[alias]["OPTIONS"]
+        with override_settings(PINDB_REPLICA_DOWNTIME=0.3, PINDB_POSITION_CHECK_MS=0):
+            yield servers
+            close_pools()
+    start_all(servers)
 
 
 def read(position: str | None = None) -> str:
@@ -91,7 +87,7 @@ def fill() -> None:
 
 @pytest.mark.parametrize("consistency", ["time", "position"])
 def test_the_idle_connections_of_a_dead_replica_are_gone_when_it_is_back(
-    consistency: str, pooled: PostgresReplicaSet, lines: Callable[[], list[str]]
+    consistency: str, pooled: PostgresReplicaSet, lines: Lines
 ) -> None:
     with override_settings(PINDB_CONSISTENCY=consistency):
         position = pindb.current_position() if consistency == "position" else None
@@ -116,7 +112,7 @@ def test_the_idle_connections_of_a_dead_replica_are_gone_when_it_is_back(
 
 
 def test_a_replica_that_is_not_there_at_the_start_costs_no_wait_for_its_pool(
-    pooled: PostgresReplicaSet, lines: Callable[[], list[str]]
+    pooled: PostgresReplicaSet, lines: Lines
 ) -> None:
     pooled.stop(1)
     started = time.monotonic()
@@ -140,9 +136,7 @@ def test_a_replica_that_hangs_costs_its_connect_timeout_at_most(pooled: Postgres
             folder.signal("replica-0", signal.SIGCONT)
 
 
-def test_connections_that_others_have_are_not_used_again(
-    pooled: PostgresReplicaSet, lines: Callable[[], list[str]]
-) -> None:
+def test_connections_that_others_have_are_not_used_again(pooled: PostgresReplicaSet, lines: Lines) -> None:
     with override_settings(PINDB_REPLICA_DOWNTIME=600):
         fill()
         has_read, may_return = threading.Barrier(2), threading.Event()
@@ -169,7 +163,7 @@ def test_connections_that_others_have_are_not_used_again(
 
 
 def test_a_pool_without_a_free_connection_is_passed_over_and_its_replica_is_not_down(
-    pooled: PostgresReplicaSet, lines: Callable[[], list[str]]
+    pooled: PostgresReplicaSet, lines: Lines
 ) -> None:
     for alias in REPLICAS:
         connections[alias].settings_dict["OPTIONS"]["pool"].update(timeout=0.2, max_size=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,16 +13,12 @@ from pindb.exceptions import PositionUnavailable
 from pindb.pins.tokens import load_pins
 from pindb.positions import BasePositions
 from pindb.sets.positions import BACKENDS
-from pindb.testing.postgres import PostgresReplicaSet
 
 COOKIE = "pindb_pinned_set"
 MASTER, FIRST, SECOND = "default", "default-0", "default-1"
 
 
-@pytest.fixture(autouse=True)
-def by_position(servers: PostgresReplicaSet) -> Iterator[None]:
-    with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0):
-        yield
+pytestmark = pytest.mark.usefixtures("by_position")
 
 
 def used(client: Client) -> str:

@@ -15,6 +15,7 @@ from pindb.pins.context import Pin, current
 from pindb.pins.propagation import export_pins
 from pindb.positions import PostgreSQLPositions
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.conftest import databases_restored
 from tests.testapp.models import Author
 
 MASTER, FIRST, SECOND = ALIASES = ("default", "default-0", "default-1")
@@ -29,11 +30,10 @@ def move(alias: str, servers: PostgresReplicaSet, member: str | int) -> None:
 @pytest.fixture
 def other() -> Iterator[PostgresReplicaSet]:
     """Servers of this test's own, which all aliases of the default set lead to."""
-    before = {alias: dict(connections[alias].settings_dict) for alias in ALIASES}
+    settings = {"PINDB_CONSISTENCY": "position", "PINDB_POSITION_CHECK_MS": 0, "PINDB_REPLICA_DOWNTIME": 0.05}
     with (
-        override_settings(
-            PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0, PINDB_REPLICA_DOWNTIME=0.05
-        ),
+        databases_restored(ALIASES),
+        override_settings(**settings),
         PostgresReplicaSet(replicas=2) as servers,
     ):
         for alias, member in zip(ALIASES, servers.members, strict=True):
@@ -43,8 +43,6 @@ def other() -> Iterator[PostgresReplicaSet]:
         yield servers
         for alias in ALIASES:
             connections[alias].close()
-    for alias in ALIASES:
-        connections[alias].settings_dict.update(before[alias])
 
 
 def follow(servers: PostgresReplicaSet, replica: int, master: int) -> None:

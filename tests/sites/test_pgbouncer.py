@@ -6,7 +6,7 @@ import configparser
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -16,7 +16,7 @@ from django.test import Client, override_settings
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import ServerFolder, free_port, wait_for
-from tests.conftest import close_all, close_everywhere, pause_all
+from tests.conftest import Lines, close_all, close_everywhere, databases_restored, pause_all, start_all
 from tests.test_docs import ROOT, blocks
 from tests.testapp.models import Author
 
@@ -59,20 +59,15 @@ def pooled(servers: PostgresReplicaSet, request: pytest.FixtureRequest) -> Itera
         folder.start("pgbouncer", [PROGRAM, settings])
         wait_for(lambda: accepts(port), "PgBouncer to listen", 20)
         close_everywhere()
-        before = {alias: dict(connections[alias].settings_dict) for alias in ALIASES}
-        for alias, name in zip(ALIASES, members, strict=True):
-            connections[alias].settings_dict.update(
-                PORT=port, NAME=name, DISABLE_SERVER_SIDE_CURSORS=True, OPTIONS={"connect_timeout": 2}
-            )
-        with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0):
-            yield servers
-        close_everywhere()
-        for alias in ALIASES:
-            connections[alias].settings_dict.clear()
-            connections[alias].settings_dict.update(before[alias])
-    for replica in (0, 1):
-        if not servers.is_running(replica):
-            servers.start(replica)
+        with databases_restored(ALIASES):
+            for alias, name in zip(ALIASES, members, strict=True):
+                connections[alias].settings_dict.update(
+                    PORT=port, NAME=name, DISABLE_SERVER_SIDE_CURSORS=True, OPTIONS={"connect_timeout": 2}
+                )
+            with override_settings(PINDB_CONSISTENCY="position", PINDB_POSITION_CHECK_MS=0):
+                yield servers
+            close_everywhere()
+    start_all(servers)
 
 
 @pytest.mark.parametrize("pooled", ["transaction", "session"], indirect=True)
@@ -104,7 +99,7 @@ def test_django_does_not_work_in_statement_mode(pooled: PostgresReplicaSet) -> N
 
 @pytest.mark.usefixtures("short_recovery")
 def test_a_dead_replica_costs_one_read_the_timeout_of_pgbouncer(
-    pooled: PostgresReplicaSet, lines: Callable[[], list[str]]
+    pooled: PostgresReplicaSet, lines: Lines
 ) -> None:
     Author.objects.using("default").create(name="written")
     pooled.wait_until_caught_up()

@@ -10,7 +10,7 @@ import redis
 
 from pindb.redis import Call, CommandError, HostConnectionError, HostTimeoutError, RoutedCluster, get_value
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Create, keys_of
+from tests.redis.tools import Create, keys_of, one_each
 
 
 @pytest.fixture
@@ -24,11 +24,6 @@ def cluster(create: Create) -> RoutedCluster:
 
 def lists(cluster: RoutedCluster) -> list[str]:
     return [keys_of(cluster.router, host_id, 1, "list")[0] for host_id in cluster]
-
-
-def one_each(cluster: RoutedCluster) -> list[str]:
-    """A key on each host."""
-    return [keys_of(cluster.router, host_id, 1)[0] for host_id in cluster]
 
 
 # ---- error replies -------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pindb.redis import Cluster, Promise
+from pindb.redis import Cluster
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import calls_on, forget_calls, keys_on
+from tests.redis.tools import calls_on, forget_calls, keys_on, values_of
 
 
 @pytest.fixture
@@ -16,10 +16,6 @@ def spread(cluster: Cluster) -> list[str]:
     """Keys of all hosts, in turn."""
     keys = [keys_on(cluster, host_id, 10) for host_id in range(4)]
     return [key for some in zip(*keys, strict=True) for key in some]
-
-
-def values_of(promises: list[Promise]) -> list[Any]:
-    return [promise.value if promise.is_resolved else type(promise.reason) for promise in promises]
 
 
 def test_many_keys_come_in_their_order(servers: TestSetup, cluster: Cluster, spread: list[str]) -> None:

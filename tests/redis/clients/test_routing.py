@@ -525,7 +525,7 @@ def test_a_command_that_may_have_run_is_not_run_again(
     drop = DropAfter(b"count")
     path = servers.host(0)["unix_socket_path"]
     with Proxy(path, drop.forward, drop.back) as proxy:
-        cluster = make_cluster({0: {"host": "127.0.0.1", "port": proxy.port}})
+        cluster = make_cluster({0: proxy.host})
         client = cluster.get_routing_client(split_multi_key=True)
         client.ping()
 
@@ -553,7 +553,7 @@ def test_a_command_is_run_again_where_the_pools_say_so(servers: TestSetup, make_
     drop = DropAfter(b"count")
     with Proxy(servers.host(0)["unix_socket_path"], drop.forward, drop.back) as proxy:
         cluster = make_cluster(
-            {0: {"host": "127.0.0.1", "port": proxy.port}},
+            {0: proxy.host},
             pool_options={"retry": Retry(NoBackoff(), 2), "retry_on_error": [redis.ConnectionError]},
         )
         with pytest.raises(redis.ConnectionError):

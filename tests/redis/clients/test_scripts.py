@@ -10,7 +10,7 @@ from redis.commands.core import Script
 
 from pindb.redis import Cluster, HostTimeoutError, Promise, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, calls_on, forget_calls, keys_on
+from tests.redis.tools import Make, calls_on, forget_calls, keys_on, one_each
 
 ECHO = b"return {KEYS, ARGV}"
 ADD = b"return redis.call('INCRBY', KEYS[1], ARGV[1])"
@@ -153,7 +153,7 @@ def test_replies_of_scripts_in_text(make_cluster: Make) -> None:
 
 
 def test_the_first_error_is_raised_when_all_is_done(cluster: Cluster) -> None:
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in range(4)]
+    keys = one_each(cluster)
     commands: dict[str, list[Any]] = {key: [("INCR", key)] for key in keys}
     commands[keys[1]].insert(0, ("RPUSH", keys[1], 1))
     with pytest.raises(redis.ResponseError, match=f"INCR '{keys[1]}' on host 1"):

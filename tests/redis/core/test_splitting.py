@@ -12,7 +12,7 @@ import redis
 
 from pindb.redis import Cluster, CommandError, RoutingClient, UnroutableCommand, create_cluster
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Create, Make, Proxy, keys_on
+from tests.redis.tools import Create, Make, Proxy, one_each
 
 NAMES = [f"key:{i}" for i in range(40)]
 
@@ -112,7 +112,7 @@ def test_nothing_to_get_is_nothing(client: RoutingClient) -> None:
 
 
 def test_an_error_names_its_host(cluster: Cluster, client: RoutingClient) -> None:
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in range(4)]
+    keys = one_each(cluster)
     cluster.get_local_client(2).config_set("maxmemory", 1)
     try:
         with pytest.raises(redis.ResponseError, match=f"MSET '{keys[2]}' on host 2"):

@@ -17,11 +17,12 @@ from pindb.redis import (
     ConsistentHashingRouter,
     HostConnectionError,
     HostTimeoutError,
+    RoutingClient,
     create_cluster,
 )
 from pindb.testing.redis import TestSetup
 from tests.redis.down.conftest import Face, call, in_map_or_not
-from tests.redis.tools import Clock, Make, Proxy, keys_on
+from tests.redis.tools import Clock, Make, Proxy, keys_on, one_each
 from tests.threads import in_threads
 
 THREADS = 16
@@ -58,8 +59,22 @@ def proxy(servers: TestSetup, door: Door) -> Iterator[Proxy]:
 @pytest.fixture
 def watched(servers: TestSetup, make_cluster: Make, proxy: Proxy) -> Cluster:
     """Two hosts; connections to the first one are counted."""
-    hosts = {0: {"host": "127.0.0.1", "port": proxy.port}, 1: servers.host(1)}
+    hosts = {0: proxy.host, 1: servers.host(1)}
     return make_cluster(hosts, retry_timeout=5)
+
+
+@pytest.fixture
+def refusing(watched: Cluster, door: Door, clock: Clock) -> tuple[RoutingClient, str]:
+    """A client whose first host has begun to refuse, which nobody knows yet, and a key of that host."""
+    door.is_open = False
+    return watched.get_routing_client(), keys_on(watched, 0, 1)[0]
+
+
+@pytest.fixture
+def left_alone(make_cluster: Make, clock: Clock) -> tuple[RoutingClient, str]:
+    """A client with a time, and a key of its first host."""
+    cluster = make_cluster(retry_timeout=5)
+    return cluster.get_routing_client(), keys_on(cluster, 0, 1)[0]
 
 
 def outcomes_in_threads(work: Callable[[], Any]) -> list[Any]:
@@ -126,11 +141,9 @@ def test_a_host_that_refuses_is_tried_once_in_the_time(
 
 
 def test_the_error_says_when_the_host_is_tried_again(
-    watched: Cluster, proxy: Proxy, door: Door, clock: Clock
+    refusing: tuple[RoutingClient, str], clock: Clock
 ) -> None:
-    door.is_open = False
-    (key,) = keys_on(watched, 0, 1)
-    client = watched.get_routing_client()
+    client, key = refusing
     with pytest.raises(HostConnectionError, match=r"host 0 \(127\.0\.0\.1:\d+/0\)"):
         client.get(key)
     clock.now += 1
@@ -151,10 +164,10 @@ def test_other_hosts_go_on(watched: Cluster, door: Door) -> None:
     assert watched.get_routing_client().get(theirs[0]) == theirs[0].encode()
 
 
-def test_a_host_that_is_back_is_used_again(watched: Cluster, proxy: Proxy, door: Door, clock: Clock) -> None:
-    door.is_open = False
-    (key,) = keys_on(watched, 0, 1)
-    client = watched.get_routing_client()
+def test_a_host_that_is_back_is_used_again(
+    watched: Cluster, refusing: tuple[RoutingClient, str], proxy: Proxy, door: Door, clock: Clock
+) -> None:
+    client, key = refusing
     with pytest.raises(HostConnectionError):
         client.set(key, "x")
     door.is_open = True
@@ -176,7 +189,7 @@ def test_a_host_that_is_back_is_used_again(watched: Cluster, proxy: Proxy, door:
 def test_without_a_time_everybody_tries(
     servers: TestSetup, make_cluster: Make, proxy: Proxy, door: Door
 ) -> None:
-    cluster = make_cluster({0: {"host": "127.0.0.1", "port": proxy.port}})
+    cluster = make_cluster({0: proxy.host})
     door.is_open = False
     client = cluster.get_routing_client()
     for attempts in range(1, 4):
@@ -185,10 +198,8 @@ def test_without_a_time_everybody_tries(
         assert proxy.accepted == attempts
 
 
-def test_many_threads_try_once(watched: Cluster, proxy: Proxy, door: Door, clock: Clock) -> None:
-    door.is_open = False
-    (key,) = keys_on(watched, 0, 1)
-    client = watched.get_routing_client()
+def test_many_threads_try_once(refusing: tuple[RoutingClient, str], proxy: Proxy, clock: Clock) -> None:
+    client, key = refusing
     with pytest.raises(HostConnectionError):
         client.get(key)
 
@@ -204,11 +215,9 @@ def test_many_threads_try_once(watched: Cluster, proxy: Proxy, door: Door, clock
 
 
 def test_while_one_thread_tries_the_others_do_not_wait(
-    watched: Cluster, proxy: Proxy, door: Door, clock: Clock
+    refusing: tuple[RoutingClient, str], proxy: Proxy, door: Door, clock: Clock
 ) -> None:
-    door.is_open = False
-    (key,) = keys_on(watched, 0, 1)
-    client = watched.get_routing_client()
+    client, key = refusing
     with pytest.raises(HostConnectionError):
         client.get(key)
     clock.now += 5
@@ -239,10 +248,10 @@ def test_a_server_that_lets_nobody_in_is_waited_for_once(servers: TestSetup, mak
     assert all("tried again in" in str(error) for error in outcomes_in_threads(lambda: client.get(key)))
 
 
-def test_a_server_that_is_killed_and_started(servers: TestSetup, make_cluster: Make, clock: Clock) -> None:
-    cluster = make_cluster(retry_timeout=5)
-    (key,) = keys_on(cluster, 0, 1)
-    client = cluster.get_routing_client()
+def test_a_server_that_is_killed_and_started(
+    servers: TestSetup, left_alone: tuple[RoutingClient, str], clock: Clock
+) -> None:
+    client, key = left_alone
     assert client.set(key, "x") is True
     servers.kill(0)
     with pytest.raises(HostConnectionError, match="host 0"):
@@ -254,10 +263,10 @@ def test_a_server_that_is_killed_and_started(servers: TestSetup, make_cluster: M
     assert client.get(key) is None
 
 
-def test_a_connection_that_broke_is_no_refusal(servers: TestSetup, make_cluster: Make, clock: Clock) -> None:
-    cluster = make_cluster(retry_timeout=5)
-    (key,) = keys_on(cluster, 0, 1)
-    client = cluster.get_routing_client()
+def test_a_connection_that_broke_is_no_refusal(
+    servers: TestSetup, left_alone: tuple[RoutingClient, str]
+) -> None:
+    client, key = left_alone
     client.set(key, "x")
     servers.kill(0)
     servers.start(0)
@@ -278,7 +287,7 @@ def test_a_reply_that_is_late_is_no_refusal(servers: TestSetup, make_cluster: Ma
 
 
 def test_an_error_reply_is_no_refusal(servers: TestSetup, make_cluster: Make, proxy: Proxy) -> None:
-    hosts = {0: {"host": "127.0.0.1", "port": proxy.port, "password": "wrong"}}
+    hosts = {0: {**proxy.host, "password": "wrong"}}
     cluster = make_cluster(hosts, retry_timeout=5)
     client = cluster.get_routing_client()
     with servers.client(0) as plain:
@@ -307,7 +316,7 @@ def test_connections_of_another_class_always_try(servers: TestSetup, make_cluste
 
 def test_each_host_has_a_time_of_its_own(servers: TestSetup, make_cluster: Make, clock: Clock) -> None:
     cluster = make_cluster(retry_timeout=5)
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in range(4)]
+    keys = one_each(cluster)
     client = cluster.get_routing_client()
     servers.kill(0)
     with pytest.raises(HostConnectionError):
@@ -326,12 +335,13 @@ def test_each_host_has_a_time_of_its_own(servers: TestSetup, make_cluster: Make,
     assert client.get(keys[1]) is None
 
 
-def test_a_script_for_a_dead_host_is_not_sent_elsewhere(servers: TestSetup, make_cluster: Make) -> None:
-    cluster = make_cluster(retry_timeout=5)
-    (key,) = keys_on(cluster, 0, 1)
+def test_a_script_for_a_dead_host_is_not_sent_elsewhere(
+    servers: TestSetup, left_alone: tuple[RoutingClient, str]
+) -> None:
+    client, key = left_alone
     servers.kill(0)
     with pytest.raises(HostConnectionError, match="host 0"):
-        cluster.get_routing_client().eval("return 1", 1, key)
+        client.eval("return 1", 1, key)
 
 
 def test_a_caller_without_time_says_nothing_about_the_host(servers: TestSetup, make_cluster: Make) -> None:
@@ -350,7 +360,7 @@ def test_a_caller_without_time_says_nothing_about_the_host(servers: TestSetup, m
 @pytest.fixture
 def ring(make_cluster: Make, servers: TestSetup, proxy: Proxy, clock: Clock) -> Cluster:
     """Two hosts that stand in for each other; connections to the first one are counted."""
-    hosts = {0: {"host": "127.0.0.1", "port": proxy.port, "name": "a"}, 1: {**servers.host(1), "name": "b"}}
+    hosts = {0: {**proxy.host, "name": "a"}, 1: {**servers.host(1), "name": "b"}}
     return make_cluster(hosts, router_cls=ConsistentHashingRouter, max_connection_retries=2, retry_timeout=5)
 
 
@@ -446,7 +456,7 @@ def test_the_reply_to_an_earlier_command_is_no_news(
         return data
 
     with Proxy(servers.host(0)["unix_socket_path"], back=back) as slow, ThreadPoolExecutor(1) as pool:
-        hosts = {0: {"host": "127.0.0.1", "port": slow.port, "name": "a"}, 1: servers.host(1)}
+        hosts = {0: {**slow.host, "name": "a"}, 1: servers.host(1)}
         cluster = make_cluster(
             hosts, router_cls=ConsistentHashingRouter, max_connection_retries=2, retry_timeout=5
         )

@@ -14,13 +14,12 @@ from pindb.redis import (
     HostConnectionError,
     HostListExhausted,
     MaxRetriesExceededError,
-    Promise,
     RoutedCluster,
     create_cluster,
 )
 from pindb.testing.redis import TestSetup
 from tests.redis.down.conftest import Face, MakeFace, both_faces, both_routers, call, in_map_or_not
-from tests.redis.tools import Clock, Create, Make, calls_on, forget_calls, keys_of
+from tests.redis.tools import Clock, Create, Make, calls_on, down, forget_calls, keys_of, values_of
 
 DEAD = 1
 SET = "return redis.call('SET', KEYS[1], ARGV[1])"
@@ -45,10 +44,6 @@ def stand_ins(keys: Sequence[str]) -> list[int]:
     router = create_cluster({"router": "consistent", "hosts": hosts}).router
     router.mark_connection_down(DEAD)
     return router.get_hosts_for_keys(keys)
-
-
-def down(cluster: RoutedCluster) -> list[int]:
-    return list(cluster.router.down_connections)
 
 
 def value_on(servers: TestSetup, server: int, key: str) -> int:
@@ -217,10 +212,6 @@ def test_single_commands_with_several_keys_are_cut_anew(
     assert ring.client.mget(keys) == [key.encode() for key in keys]
     ring.router.mark_connection_up(DEAD)
     assert ring.client.delete(*keys) == 20
-
-
-def values_of(promises: list[Promise]) -> list[Any]:
-    return [promise.value if promise.is_resolved else type(promise.reason) for promise in promises]
 
 
 @connected_or_not

@@ -23,7 +23,7 @@ from pindb.redis import (
 )
 from pindb.testing.redis import TestSetup
 from tests.redis.down.conftest import MakeFace, both_faces, both_routers, call, in_map_or_not
-from tests.redis.tools import Clock, Create, Make, Proxy, keys_of
+from tests.redis.tools import Clock, Create, Make, Proxy, down, keys_of
 
 
 class Broken:
@@ -57,11 +57,7 @@ def broken() -> Broken:
 def host(servers: TestSetup, broken: Broken) -> Iterator[dict[str, Any]]:
     """The first server behind connections that break."""
     with Proxy(servers.host(0)["unix_socket_path"], forward=broken) as proxy:
-        yield {"host": "127.0.0.1", "port": proxy.port}
-
-
-def down(cluster: RoutedCluster) -> list[int]:
-    return list(cluster.router.down_connections)
+        yield proxy.host
 
 
 # ---- connections that break ----------------------------------------------------------------------
@@ -145,7 +141,7 @@ def test_what_was_answered_before_a_connection_broke_stands(create: Create, serv
         return data[: len(b":1\r\n$1\r\n")]
 
     with Proxy(servers.host(0)["unix_socket_path"], back=cut) as proxy:
-        cluster = create("round_robin", [{"host": "127.0.0.1", "port": proxy.port}])
+        cluster = create("round_robin", [proxy.host])
         cluster.set("a", "1")
         cutting.set()
         with pytest.raises(CommandError) as caught, cluster.map() as conn:
@@ -222,7 +218,7 @@ def test_a_timeout_is_waited_for_once(create: Create, servers: TestSetup) -> Non
         return data
 
     with Proxy(servers.host(0)["unix_socket_path"], forward=received, back=hold) as proxy:
-        hosts = [{"host": "127.0.0.1", "port": proxy.port, "timeout": 0.15}, servers.host(1)]
+        hosts = [{**proxy.host, "timeout": 0.15}, servers.host(1)]
         cluster = create("round_robin", hosts)
         assert cluster.ping() and cluster.ping()  # noqa: PT018
         hanging.set()
@@ -272,7 +268,7 @@ def test_a_connection_that_went_stale_is_replaced(create: Create, servers: TestS
 
 def test_a_connection_that_breaks_while_it_is_made_is_refused(create: Create, servers: TestSetup) -> None:
     with Proxy(servers.host(0)["unix_socket_path"], forward=lambda data: None) as proxy:
-        hosts = [{"host": "127.0.0.1", "port": proxy.port}, servers.host(1)]
+        hosts = [proxy.host, servers.host(1)]
         cluster = create("round_robin", hosts)
         assert [cluster.incr("n") for _ in range(3)] == [1, 2, 3]
         assert down(cluster) == [0]
@@ -390,7 +386,7 @@ def test_a_server_that_is_loading_is_passed_over(create: Create, servers: TestSe
         return b"-LOADING Redis is loading the dataset in memory\r\n" if loading.is_set() else data
 
     with Proxy(servers.host(0)["unix_socket_path"], back=answer) as proxy:
-        hosts = [{"host": "127.0.0.1", "port": proxy.port, "db": 1}, {**servers.host(1), "db": 1}]
+        hosts = [{**proxy.host, "db": 1}, {**servers.host(1), "db": 1}]
         cluster = create("consistent", hosts)
         (key,) = keys_of(cluster.router, 0, 1)
         if connected:
@@ -455,7 +451,7 @@ def test_what_was_sent_once_was_sent_however_redis_py_s_retries_end(
 
     path = servers.host(0)["unix_socket_path"]
     with Proxy(path, forward=cut) as proxy, Proxy(path, forward=forward) as other:
-        hosts = [{"host": "127.0.0.1", "port": each.port} for each in (proxy, other)]
+        hosts = [each.host for each in (proxy, other)]
         cluster = create(router, hosts, pool_options={"retry": Retry(NoBackoff(), 2)})
         key = keys_of(cluster.router, 0, 1)[0] if router == "consistent" else "n"
         with pytest.raises(HostConnectionError, match="host 0") as caught:
@@ -477,7 +473,7 @@ def test_what_only_reads_goes_on_after_redis_py_s_retries(create: Create, server
 
     path = servers.host(0)["unix_socket_path"]
     with Proxy(path, forward=cut) as proxy, Proxy(path) as other:
-        hosts = [{"host": "127.0.0.1", "port": each.port} for each in (proxy, other)]
+        hosts = [each.host for each in (proxy, other)]
         cluster = create("consistent", hosts, pool_options={"retry": Retry(NoBackoff(), 2)})
         assert cluster.get(keys_of(cluster.router, 0, 1)[0]) is None
         assert down(cluster) == [0]
@@ -486,7 +482,7 @@ def test_what_only_reads_goes_on_after_redis_py_s_retries(create: Create, server
 def test_an_idle_connection_that_was_lost_has_sent_nothing(create: Create, servers: TestSetup) -> None:
     path = servers.host(0)["unix_socket_path"]
     with Proxy(path) as proxy, Proxy(path) as other:
-        hosts = [{"host": "127.0.0.1", "port": each.port} for each in (proxy, other)]
+        hosts = [each.host for each in (proxy, other)]
         cluster = create("consistent", hosts, pool_options={"retry": Retry(NoBackoff(), 2)})
         key = keys_of(cluster.router, 0, 1)[0]
         for number in range(1, 4):

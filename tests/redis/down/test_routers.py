@@ -25,7 +25,15 @@ from tests.threads import in_threads
 KINDS = [RoundRobinRouter, ConsistentHashingRouter]
 KEYS = [f"key:{i}" for i in range(40)]
 
-both = pytest.mark.parametrize("kind", KINDS)
+both = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def one_down(request: pytest.FixtureRequest, clock: Clock) -> RetryableRouter:
+    """A router of three hosts; the host 1 is down as of now, and is tried again after 10 s."""
+    router = router_of(request.param, retry_timeout=10)
+    router.mark_connection_down(1)
+    return router
 
 
 def router_of(kind: type[RetryableRouter], hosts: int = 3, **options: Any) -> RetryableRouter:
@@ -82,32 +90,26 @@ def test_only_hosts_that_are_there_can_be_down(kind: type[RetryableRouter]) -> N
     assert router.down_connections == {}
 
 
-@both
-def test_a_host_is_used_again_when_its_time_has_come(kind: type[RetryableRouter], clock: Clock) -> None:
-    router = router_of(kind, retry_timeout=10)
-    router.mark_connection_down(1)
+def test_a_host_is_used_again_when_its_time_has_come(one_down: RetryableRouter, clock: Clock) -> None:
     clock.now += 9.5
-    assert used(router) == {0, 2}
+    assert used(one_down) == {0, 2}
     # It refused once more: the time begins anew.
-    router.mark_connection_down(1)
+    one_down.mark_connection_down(1)
     clock.now += 9.5
-    assert used(router) == {0, 2}
+    assert used(one_down) == {0, 2}
     clock.now += 0.5
-    assert used(router) == {0, 1, 2}
-    router.mark_connection_up(1)
-    assert router.down_connections == {}
+    assert used(one_down) == {0, 1, 2}
+    one_down.mark_connection_up(1)
+    assert one_down.down_connections == {}
 
 
-@both
-def test_each_host_has_a_time_of_its_own(kind: type[RetryableRouter], clock: Clock) -> None:
-    router = router_of(kind, retry_timeout=10)
-    router.mark_connection_down(0)
+def test_each_host_has_a_time_of_its_own(one_down: RetryableRouter, clock: Clock) -> None:
     clock.now += 5
-    router.mark_connection_down(2)
+    one_down.mark_connection_down(2)
     clock.now += 5
-    assert used(router) == {0, 1}
+    assert used(one_down) == {0, 1}
     clock.now += 5
-    assert used(router) == {0, 1, 2}
+    assert used(one_down) == {0, 1, 2}
 
 
 @both
@@ -184,58 +186,46 @@ def test_when_all_hosts_are_down_there_is_none_to_name(kind: type[RetryableRoute
 # ---- trials --------------------------------------------------------------------------------------
 
 
-@both
-def test_one_thread_alone_tries_a_host_that_was_down(kind: type[RetryableRouter], clock: Clock) -> None:
-    router = router_of(kind, retry_timeout=10)
-    router.mark_connection_down(1)
-    assert router.check_down_connections() == {1}
+def test_one_thread_alone_tries_a_host_that_was_down(one_down: RetryableRouter, clock: Clock) -> None:
+    assert one_down.check_down_connections() == {1}
     clock.now += 10
-    assert router.check_down_connections() == set()
-    assert elsewhere(router.check_down_connections) == {1}
-    assert elsewhere(lambda: used(router)) == {0, 2}
+    assert one_down.check_down_connections() == set()
+    assert elsewhere(one_down.check_down_connections) == {1}
+    assert elsewhere(lambda: used(one_down)) == {0, 2}
     # It still has the trial.
-    assert used(router) == {0, 1, 2}
-    assert set(router.down_connections) == {1}
-    router.mark_connection_up(1)
-    assert elsewhere(lambda: used(router)) == {0, 1, 2}
+    assert used(one_down) == {0, 1, 2}
+    assert set(one_down.down_connections) == {1}
+    one_down.mark_connection_up(1)
+    assert elsewhere(lambda: used(one_down)) == {0, 1, 2}
 
 
-@both
-def test_a_trial_that_fails_leaves_the_host_down_for_all(kind: type[RetryableRouter], clock: Clock) -> None:
-    router = router_of(kind, retry_timeout=10)
-    router.mark_connection_down(1)
+def test_a_trial_that_fails_leaves_the_host_down_for_all(one_down: RetryableRouter, clock: Clock) -> None:
     clock.now += 10
-    assert elsewhere(lambda: used(router)) == {0, 1, 2}
-    router.mark_connection_down(1)
-    assert used(router) == {0, 2}
+    assert elsewhere(lambda: used(one_down)) == {0, 1, 2}
+    one_down.mark_connection_down(1)
+    assert used(one_down) == {0, 2}
     clock.now += 10
-    assert used(router) == {0, 1, 2}
+    assert used(one_down) == {0, 1, 2}
 
 
-@both
 def test_a_thread_that_is_never_heard_of_again_loses_its_trial(
-    kind: type[RetryableRouter], clock: Clock
+    one_down: RetryableRouter, clock: Clock
 ) -> None:
-    router = router_of(kind, retry_timeout=10)
-    router.mark_connection_down(1)
     clock.now += 10
-    assert router.check_down_connections() == set()
+    assert one_down.check_down_connections() == set()
     clock.now += 9
-    assert elsewhere(router.check_down_connections) == {1}
+    assert elsewhere(one_down.check_down_connections) == {1}
     clock.now += 1
-    assert elsewhere(router.check_down_connections) == set()
-    assert router.check_down_connections() == {1}
+    assert elsewhere(one_down.check_down_connections) == set()
+    assert one_down.check_down_connections() == {1}
 
 
-@both
-def test_of_many_threads_one_gets_the_trial(kind: type[RetryableRouter], clock: Clock) -> None:
-    router = router_of(kind, retry_timeout=10)
-    router.mark_connection_down(1)
+def test_of_many_threads_one_gets_the_trial(one_down: RetryableRouter, clock: Clock) -> None:
     clock.now += 10
     end = threading.Barrier(16)
 
     def look(_: int) -> int:
-        found = router.check_down_connections()
+        found = one_down.check_down_connections()
         # Thread ids are given anew to threads that come later.
         end.wait()
         return len(found)

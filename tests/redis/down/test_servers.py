@@ -12,18 +12,13 @@ import redis
 
 from pindb.redis import Cluster, HostConnectionError, HostTimeoutError, MappingClient, Promise
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, Proxy, keys_on
+from tests.redis.tools import Make, Proxy, keys_on, one_each, values_of
 from tests.threads import meanwhile
 
 # How long a host that hangs is waited for.
 PATIENCE = 0.2
 # Longer than that on the slowest machine, and shorter than any default.
 SOON = 4.0
-
-
-def one_each(cluster: Cluster) -> list[str]:
-    """A key on each host."""
-    return [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
 
 
 def everywhere(cluster: Cluster, **options: Any) -> tuple[MappingClient, list[Promise]]:
@@ -120,17 +115,13 @@ def test_the_keys_of_a_killed_host_fail(servers: TestSetup, cluster: Cluster, co
     pairs = client.delete_many(spread)
     client.execute(raise_on_error=False)
     error = HostConnectionError
-    assert _outcomes(stored) == [error if host_id == 2 else True for host_id in home]
-    assert _outcomes(found) == [
+    assert values_of(stored) == [error if host_id == 2 else True for host_id in home]
+    assert values_of(found) == [
         error if host_id == 2 else key.encode() for key, host_id in zip(spread, home, strict=True)
     ]
     assert [promise.is_rejected for _, promise in pairs] == [part.host_id == 2 for part, _ in pairs]
     with pytest.raises(HostConnectionError, match="host 2"), cluster.map() as mapping:
         mapping.get_many(spread)
-
-
-def _outcomes(promises: list[Promise]) -> list[Any]:
-    return [promise.value if promise.is_resolved else type(promise.reason) for promise in promises]
 
 
 # ---- half-way ------------------------------------------------------------------------------------
@@ -181,7 +172,7 @@ def test_a_connection_that_breaks_while_it_is_read(
     with Proxy(
         servers.host(0)["unix_socket_path"], back=lambda data: cut(data) if started.is_set() else data
     ) as proxy:
-        hosts = {0: {"host": "127.0.0.1", "port": proxy.port}, 1: servers.host(1)}
+        hosts = {0: proxy.host, 1: servers.host(1)}
         cluster = make_cluster(hosts, pool_options={"protocol": 2})
         cluster.get_routing_client().ping()
         started.set()
@@ -208,7 +199,7 @@ def test_a_server_that_speaks_something_else(servers: TestSetup, make_cluster: M
     with Proxy(
         servers.host(0)["unix_socket_path"], back=lambda data: garbage if talks_nonsense.is_set() else data
     ) as proxy:
-        cluster = make_cluster({0: {"host": "127.0.0.1", "port": proxy.port}, 1: servers.host(1)})
+        cluster = make_cluster({0: proxy.host, 1: servers.host(1)})
         cluster.get_routing_client().ping()
         talks_nonsense.set()
         client, promises = everywhere(cluster)

@@ -9,7 +9,7 @@ import redis
 
 from pindb.redis import ClusterConfigError, Result, RoutedCluster, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Create, calls_on, forget_calls, keys_of
+from tests.redis.tools import Create, calls_on, forget_calls, keys_of, one_each
 from tests.threads import in_threads
 
 
@@ -23,11 +23,6 @@ def partitioned(create: Create) -> RoutedCluster:
 def everywhere(create: Create) -> RoutedCluster:
     """Four hosts that all get every command."""
     return create()
-
-
-def one_each(cluster: RoutedCluster) -> list[str]:
-    """A key on each host."""
-    return [keys_of(cluster.router, host_id, 1)[0] for host_id in cluster]
 
 
 def connected(servers: TestSetup) -> int:

@@ -277,7 +277,7 @@ def test_a_host_gets_all_its_commands_at_once(create: Create, servers: TestSetup
         return data
 
     with Proxy(servers.host(0)["unix_socket_path"], forward=count) as proxy:
-        cluster = create("partition", [{"host": "127.0.0.1", "port": proxy.port}])
+        cluster = create("partition", [proxy.host])
         cluster.ping()
         chunks.clear()
         with cluster.map() as conn:
@@ -304,7 +304,7 @@ def test_hosts_are_asked_at_the_same_time(create: Create, servers: TestSetup) ->
 
     sockets = [servers.host(server)["unix_socket_path"] for server in (0, 1)]
     with Proxy(sockets[0], back=hold) as one, Proxy(sockets[1], back=hold) as other:
-        cluster = create(None, [{"host": "127.0.0.1", "port": proxy.port} for proxy in (one, other)])
+        cluster = create(None, [proxy.host for proxy in (one, other)])
         cluster.ping()
         together.set()
         with cluster.map() as conn:

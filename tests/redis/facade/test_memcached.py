@@ -420,7 +420,7 @@ def test_what_may_have_run_is_not_repeated(create: Create, memcacheds: Memcached
     with Proxy(memcacheds.path(0), back=lambda data: None) as proxy:
         cluster = create(
             router,
-            [{"host": "127.0.0.1", "port": proxy.port}, {"unix_socket_path": memcacheds.path(1)}],
+            [proxy.host, {"unix_socket_path": memcacheds.path(1)}],
             router_options={"retry_timeout": 1000},
         )
         key = "key" if router == "round_robin" else key_on(cluster, 0)

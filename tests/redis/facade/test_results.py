@@ -246,24 +246,8 @@ def test_the_result_of_a_command_that_failed_acts_as_the_exception() -> None:
 # ---- not there -----------------------------------------------------------------------------------
 
 USES: list[Callable[[Any], Any]] = [
-    *(
-        bool,
-        str,
-        bytes,
-        int,
-        float,
-        complex,
-        len,
-        hash,
-        abs,
-        format,
-        iter,
-        list,
-        sorted,
-        round,
-        dir,
-        reversed,
-    ),
+    *(bool, str, bytes, int, float, complex, len, hash, abs, format, iter, list, sorted, round),
+    *(dir, reversed),
     *(copy.copy, copy.deepcopy, pickle.dumps, math.trunc, math.floor, math.ceil, operator.index, get_value),
     *(operator.neg, operator.pos, operator.invert, operator.not_),
     *(lambda value, call=call: call(value, 1) for call in (*COMPARING, *COUNTING, pow, *IN_PLACE)),

@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from pindb.redis import Cluster, ConsistentHashingRouter, HostTimeoutError
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, Proxy, held, keys_on
+from tests.redis.tools import Make, Proxy, held, keys_on, one_each
 
 #: More than a busy machine needs, and less than any of the timeouts that must not count.
 SLACK = 1.0
@@ -82,7 +82,7 @@ def dripping(data: bytes, seconds: float) -> Callable[[socket.socket], None]:
 
 def test_hosts_that_hang_cost_one_timeout_together(servers: TestSetup, make_cluster: Make) -> None:
     cluster = make_cluster(pool_options={"socket_timeout": 0.5, "socket_connect_timeout": 0.5})
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
+    keys = one_each(cluster)
     for server in range(1, 4):
         servers.pause(server)
     client = cluster.get_routing_client().get_mapping_client()
@@ -254,7 +254,7 @@ def test_a_host_that_hangs_in_one_batch_is_asked_once(servers: TestSetup, make_c
 
 def test_a_host_that_hangs_takes_one_turn_and_not_all(servers: TestSetup, make_cluster: Make) -> None:
     cluster = make_cluster()
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
+    keys = one_each(cluster)
     cluster.get_routing_client().ping()
     servers.pause(0)
     client = cluster.get_routing_client().get_mapping_client(max_concurrency=2)
@@ -266,7 +266,7 @@ def test_a_host_that_hangs_takes_one_turn_and_not_all(servers: TestSetup, make_c
 
 def test_hosts_that_are_down_leave_their_turns_to_others(servers: TestSetup, make_cluster: Make) -> None:
     cluster = make_cluster()
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
+    keys = one_each(cluster)
     for server in range(3):
         servers.kill(server)
     client = cluster.get_routing_client().get_mapping_client(max_concurrency=1)

@@ -16,7 +16,7 @@ from pindb.hashing import Continuum, Ketama
 from pindb.redis import Connections, ConsistentHashingRouter, PartitionRouter
 from pindb.testing.redis import TestSetup
 from tests.processes import end_of, start_child
-from tests.redis.tools import Make, keys_on
+from tests.redis.tools import Make, one_each
 from tests.threads import again_and_again
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -174,7 +174,7 @@ def test_children_of_a_busy_process_end(make_cluster: Make) -> None:
         retry_timeout=0.001,
     )
     router: Any = cluster.get_router()
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
+    keys = one_each(cluster)
 
     def use() -> None:
         client = cluster.get_routing_client()

@@ -13,7 +13,7 @@ import redis
 from pindb.redis import Cluster, ConsistentHashingRouter, PoolExhausted
 from pindb.redis.io.pools import get_connection
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, held, in_use, keys_on
+from tests.redis.tools import Make, held, in_use, keys_on, one_each
 from tests.threads import in_threads
 
 # ---- waiting for connections ----------------------------------------------------------------------
@@ -26,7 +26,7 @@ def test_maps_that_use_hosts_in_another_order_do_not_wait_for_each_other(
     cluster = make_cluster(
         pool_cls=redis.BlockingConnectionPool, pool_options={"max_connections": 1, "timeout": 5}
     )
-    keys = [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
+    keys = one_each(cluster)
 
     def work(place: int) -> None:
         for _ in range(25):
@@ -43,7 +43,7 @@ def test_a_thread_that_connects_is_not_waited_for_in_a_circle(make_cluster: Make
         cluster = make_cluster(
             pool_cls=redis.BlockingConnectionPool, pool_options={"max_connections": 1, "timeout": 5}
         )
-        keys = [keys_on(cluster, host_id, 1)[0] for host_id in cluster.hosts]
+        keys = one_each(cluster)
 
         def work(place: int, cluster: Cluster = cluster, keys: list[str] = keys) -> None:
             with cluster.map(timeout=5) as client:

@@ -28,10 +28,6 @@ def counts(cluster: RoutedCluster, key: str = "n") -> list[int]:
     return found
 
 
-def down(cluster: RoutedCluster) -> list[int]:
-    return list(cluster.router.down_connections)
-
-
 # ---- turns ---------------------------------------------------------------------------------------
 
 
