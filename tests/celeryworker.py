@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pindb.testing.redis import TestSetup
+from tests.processes import ROOT
 
 __all__ = ["redis_broker", "result_of", "running_worker"]
-
-ROOT = Path(__file__).parent.parent
 
 
 @contextmanager

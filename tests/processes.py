@@ -8,39 +8,40 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pindb.testing.processes import wait_for
 
-__all__ = ["ROOT", "end_of", "output_of", "run_python", "run_to_its_end", "start_child"]
+__all__ = ["ROOT", "end_of", "output_of", "run_command", "run_python", "run_to_its_end", "start_child"]
 
 #: The checkout.
 ROOT = Path(__file__).parents[1]
 
 
+def run_command(
+    *command: object, cwd: Path | str = ROOT, env: Mapping[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run a program, and return how it ended and what it printed.
+
+    Arguments:
+        command: its words.
+        cwd: where it runs; in the checkout.
+        env: its environment; that of this process.
+        timeout: how long it may take, in seconds.
+    """
+    words = [str(word) for word in command]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "encoding": "utf-8", "check": False}
+    return subprocess.run(words, cwd=cwd, env=env, timeout=timeout, **options)
+
+
 def run_python(
     *arguments: object, cwd: Path = ROOT, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with some arguments, and return how it ended and what it printed.
-
-    Arguments:
-        arguments: as on the command line.
-        cwd: where it runs; in the checkout.
-        timeout: how long it may take, in seconds.
-        environment: what it has there beside what this process has.
-    """
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=timeout,
-        check=False,
-    )
+    """Run Python as `run_command` does, with `environment` beside what this process has."""
+    env = {**os.environ, **environment}
+    return run_command(sys.executable, *arguments, cwd=cwd, env=env, timeout=timeout)
 
 
 def output_of(*arguments: object, **options: Any) -> str:

@@ -37,9 +37,9 @@ from pindb.redis.routers.options import ROUTERS
 from pindb.redis.topology.hosts import OPTIONS, Host
 from pindb.testing.processes import ServerFolder, wait_for
 from pindb.testing.redis import ENVIRONMENT, TestSetup
+from tests.processes import ROOT
 from tests.redis.tools import TRIALS, TRIALS_SEED
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *DOCS]
 TEXT = "\n".join(page.read_text() for page in DOCS)
@@ -196,7 +196,7 @@ def hosts_of_examples(servers: TestSetup, monkeypatch: pytest.MonkeyPatch) -> It
     ],
 )
 def test_examples_of_the_redis_half_run(name: str) -> None:
-    names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
+    names: dict[str, Any] = {}
     page = ROOT / name
     for line, language, code in blocks(page):
         is_ours = page in DOCS or "pindb.redis" in code
@@ -208,6 +208,7 @@ def test_examples_of_the_redis_half_run(name: str) -> None:
 def run(code: str, page: Path, line: int, names: dict[str, Any]) -> None:
     tree = ast.fix_missing_locations(Checks(comments(code)).visit(ast.parse(code)))
     ast.increment_lineno(tree, line)
+    names |= {"check_value": check_value, "check_text": check_text}
     exec(compile(tree, str(page), "exec", dont_inherit=True), names)
 
 
@@ -221,7 +222,7 @@ def run_examples_of(backend: str) -> None:
     page = ROOT / "docs" / "how-to" / "create-cluster.md"
     examples = [(code, line) for line, _, code in blocks(page) if other_server(code) == backend]
     assert examples
-    names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
+    names: dict[str, Any] = {}
     try:
         for code, line in examples:
             run(code, page, line, names)
@@ -237,7 +238,7 @@ def test_examples_of_the_cache_run() -> None:
     with ExitStack() as stack:
         for line, language, code in blocks(page):
             if language == "python":
-                names: dict[str, Any] = {"check_value": check_value, "check_text": check_text}
+                names: dict[str, Any] = {}
                 run(code, page, line, names)
                 given = {name: names[name] for name in ("CACHES", "PINDB_CLUSTERS") if name in names}
                 stack.enter_context(override_settings(**given))
@@ -309,26 +310,27 @@ def test_names_of_the_redis_half_are_documented(module: Any) -> None:
     assert [name for name in module.__all__ if not re.search(rf"\b{name}\b", TEXT)] == []
 
 
-@pytest.mark.parametrize("name", pindb.redis.__all__)
-def test_name_of_pindb_redis_is_in_the_reference(name: str) -> None:
-    reference = (ROOT / "docs" / "reference" / "redis-api.md").read_text()
-    assert re.search(rf"^\.\. auto\w+:: pindb\.redis\.{name}$", reference, re.M)
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *(("redis", name) for name in pindb.redis.__all__),
+        *(("cache", name) for name in pindb.cache.__all__),
+    ],
+)
+def test_name_of_a_module_is_in_its_reference(module: str, name: str) -> None:
+    reference = (ROOT / "docs" / "reference" / f"{module}-api.md").read_text()
+    assert re.search(rf"^\.\. auto\w+:: pindb\.{module}\.{name}$", reference, re.M)
 
 
-@pytest.mark.parametrize("option", sorted(CACHE_OPTIONS))
-def test_option_of_caches_is_documented(option: str) -> None:
-    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "how-to" / "cache.md").read_text(), re.M)
-
-
-@pytest.mark.parametrize("name", pindb.cache.__all__)
-def test_name_of_pindb_cache_is_in_the_reference(name: str) -> None:
-    reference = (ROOT / "docs" / "reference" / "cache-api.md").read_text()
-    assert re.search(rf"^\.\. auto\w+:: pindb\.cache\.{name}$", reference, re.M)
-
-
-@pytest.mark.parametrize("option", sorted(OPTIONS))
-def test_option_of_hosts_is_documented(option: str) -> None:
-    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "how-to" / "redis.md").read_text(), re.M)
+@pytest.mark.parametrize(
+    ("page", "option"),
+    [
+        *(("cache.md", option) for option in sorted(CACHE_OPTIONS)),
+        *(("redis.md", option) for option in sorted(OPTIONS)),
+    ],
+)
+def test_option_is_documented(page: str, option: str) -> None:
+    assert re.search(rf"^\| [^|]*`{option}`", (ROOT / "docs" / "how-to" / page).read_text(), re.M)
 
 
 def row_of(name: str, after: str) -> re.Match[str] | None:
@@ -338,14 +340,16 @@ def row_of(name: str, after: str) -> re.Match[str] | None:
     return re.search(rf"^\| [^|]*`{name}`[^|]*\|.*", section, re.M)
 
 
-@pytest.mark.parametrize("name", sorted(COMMON | Redis.more_settings))
-def test_setting_of_create_cluster_is_documented(name: str) -> None:
-    assert row_of(name, "## Settings")
-
-
-@pytest.mark.parametrize("name", sorted(OPTIONS | {"host_id", "identifier"}))
-def test_option_of_hosts_of_create_cluster_is_documented(name: str) -> None:
-    assert row_of(name, "### Options of a host")
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        *((name, "## Settings") for name in sorted(COMMON | Redis.more_settings)),
+        *((name, "### Options of a host") for name in sorted(OPTIONS | {"host_id", "identifier"})),
+        *((f'"{name}"', "## Routers") for name in ROUTERS),
+    ],
+)
+def test_what_create_cluster_takes_is_documented(name: str, after: str) -> None:
+    assert row_of(name, after)
 
 
 def test_options_of_hosts_of_memcached_are_documented() -> None:
@@ -354,11 +358,6 @@ def test_options_of_hosts_of_memcached_are_documented() -> None:
 
     own = inspect.signature(Memcached).parameters.keys() - {"num", "options"}
     assert [name for name in sorted(own) if not row_of(name, "### memcached")] == []
-
-
-@pytest.mark.parametrize("name", ROUTERS)
-def test_router_is_documented(name: str) -> None:
-    assert row_of(f'"{name}"', "## Routers")
 
 
 @pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
@@ -386,11 +385,8 @@ def test_public_name_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_setting_is_documented_with_its_default(name: str) -> None:
-    row = re.search(
-        rf"^\| \[`{name}`\]\(\S+\) \| (.+) \|$",
-        (ROOT / "docs" / "reference" / "settings.md").read_text(),
-        re.M,
-    )
+    settings = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    row = re.search(rf"^\| \[`{name}`\]\(\S+\) \| (.+) \|$", settings, re.M)
     assert row is not None
     default = row[1]
     if name in COOKIE_DEFAULTS:

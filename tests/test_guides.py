@@ -16,7 +16,8 @@ from django.test import AsyncClient, Client, override_settings
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
 from tests.conftest import pause_all
-from tests.test_docs import ROOT, blocks
+from tests.processes import ROOT
+from tests.test_docs import blocks
 from tests.testapp import models
 from tests.testapp.models import Author, Note
 

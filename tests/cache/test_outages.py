@@ -25,11 +25,11 @@ from pindb.redis.core.outages import FULL, REPLIES, find_outage
 from pindb.testing.processes import wait_for
 from pindb.testing.redis import TestSetup
 from tests.cache.tools import losses, of_server, outcome
+from tests.processes import ROOT
 from tests.redis.tools import Clock, Proxy, keys_on
 
 DEAD = 1
 MODES = ("error", "miss", "rehash")
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

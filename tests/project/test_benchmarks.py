@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import run_command
+
 REFERENCE = "django-multidb-router"
 ROUTERS = {
     *("no router", "random router", REFERENCE, "django-multidb-router, site router"),
@@ -31,15 +31,7 @@ CASES = {
 
 def run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     start = ["-c", code] if code else ["-m", "benchmarks"]
-    return subprocess.run(
-        [sys.executable, *start, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env={"PYTHONUTF8": "1"},
-        timeout=120,
-    )
+    return run_command(sys.executable, *start, *arguments, env={"PYTHONUTF8": "1"}, timeout=120)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import bootstrap
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, run_command
 
 
 @pytest.fixture
@@ -41,14 +40,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
-    return subprocess.run(
-        [python, project / "program.py", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=os.sep,
-        env={k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"},
-    )
+    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    return run_command(python, project / "program.py", *arguments, cwd=os.sep, env=env)
 
 
 def test_a_program_goes_on_inside_the_environment_and_installs_once(project: Path) -> None:

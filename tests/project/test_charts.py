@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks.charts import CHARTS, FOLDER, README, draw, find_figure
-from tests.test_docs import ROOT
+from tests.processes import ROOT
 
 MEASURED = README.read_text()
 

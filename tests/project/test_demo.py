@@ -9,18 +9,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from pindb.testing.processes import wait_for
 from testproject.queries import shorten
 from testproject.walk.visitors import Page
+from tests.processes import ROOT, run_command
 
-ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, "-m", "testproject.walk"]
 
 
@@ -47,15 +48,12 @@ def environment(temporary: Path) -> dict[str, str]:
 
 
 def walk(temporary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*DEMO, *arguments],
-        cwd=ROOT,
-        env=environment(temporary),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_command(*DEMO, *arguments, env=environment(temporary), timeout=120)
+
+
+def started(temporary: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    options: dict[str, Any] = {"cwd": ROOT, "env": environment(temporary), "text": True}
+    return subprocess.Popen([*DEMO, *arguments], stdout=stdout, stderr=subprocess.PIPE, **options)
 
 
 def processes_of(temporary: Path) -> list[str]:
@@ -72,9 +70,11 @@ def processes_of(temporary: Path) -> list[str]:
 
 def assert_nothing_is_left(temporary: Path) -> None:
     # The helpers that guard the servers' folders end a moment after the demo.
-    deadline = time.monotonic() + 10
-    while (processes_of(temporary) or any(temporary.iterdir())) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    def nothing_is_left() -> bool:
+        return not processes_of(temporary) and not any(temporary.iterdir())
+
+    with suppress(TimeoutError):
+        wait_for(nothing_is_left, "the end of all", 10)
     assert processes_of(temporary) == []
     assert list(temporary.iterdir()) == []
 
@@ -148,14 +148,7 @@ def serving(end: signal.Signals) -> Iterator[dict[str, str]]:
         The addresses that the demo prints, by what it calls them.
     """
     with temporary_folder() as temporary:
-        with subprocess.Popen(
-            [*DEMO, "--serve"],
-            cwd=ROOT,
-            env=environment(temporary),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as demo:
+        with started(temporary, "--serve") as demo:
             try:
                 assert demo.stdout is not None
                 addresses = {}
@@ -185,17 +178,8 @@ def test_serve_until_told_to_stop() -> None:
 
 
 def test_interrupted_while_starting(temporary: Path) -> None:
-    with subprocess.Popen(
-        DEMO,
-        cwd=ROOT,
-        env=environment(temporary),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as demo:
-        deadline = time.monotonic() + 30
-        while not list(temporary.glob("pindb-postgres-*/master.pid")) and time.monotonic() < deadline:
-            time.sleep(0.01)
+    with started(temporary, stdout=subprocess.DEVNULL) as demo:
+        wait_for(lambda: list(temporary.glob("pindb-postgres-*/master.pid")), "the master's start", 30)
         demo.send_signal(signal.SIGINT)
         _, errors = demo.communicate(timeout=30)
     assert demo.returncode == 130
@@ -205,14 +189,7 @@ def test_interrupted_while_starting(temporary: Path) -> None:
 
 def test_site_without_addresses() -> None:
     kept = {name: value for name, value in os.environ.items() if name != "PINDB_DEMO_DATABASES"}
-    done = subprocess.run(
-        [sys.executable, "testproject/manage.py", "check"],
-        cwd=ROOT,
-        env=kept,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command(sys.executable, "testproject/manage.py", "check", env=kept)
     assert done.returncode == 1
     assert "PINDB_DEMO_DATABASES is missing" in done.stderr
     assert "python3 testproject/demo.py --serve" in done.stderr
@@ -220,8 +197,7 @@ def test_site_without_addresses() -> None:
 
 def test_help_needs_nothing_installed() -> None:
     # -I and -S: no packages but the standard library's.
-    command = [sys.executable, "-I", "-S", "testproject/demo.py", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_command(sys.executable, "-I", "-S", "testproject/demo.py", "--help")
     assert done.returncode == 0, done.stderr
     assert "--serve" in done.stdout
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from configparser import ConfigParser
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT, output_of
 
 #: Extras for work on pindb itself; all others are for users.
 OF_DEVELOPERS = {"demo", "dev", "docs", "test"}
@@ -24,9 +21,7 @@ def extras() -> set[str]:
 
 def run(code: str) -> str:
     """What a new process prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return output_of("-c", code).strip()
 
 
 @pytest.mark.parametrize(

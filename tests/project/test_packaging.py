@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -19,8 +18,7 @@ import django
 import pytest
 
 from pindb.testing.postgres import PostgresReplicaSet
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT, run_command
 
 needs_tools = pytest.mark.skipif(
     any(importlib.util.find_spec(tool) is None for tool in ("build", "twine")),
@@ -36,14 +34,7 @@ BESIDE = shutil.ignore_patterns(".git", ".venv*", ".tox", ".*_cache", "*.egg-inf
 def run(*command: object, cwd: Path, **env: str) -> str:
     """What a program prints; it has to succeed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PINDB_", "DJANGO_"))}
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**kept, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command(*command, cwd=cwd, env={**kept, **env})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -120,7 +111,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
     needs = [f"Django=={django.__version__}", "psycopg[binary]>=3.2"]
-    done = subprocess.run([*install, *needs], capture_output=True, text=True, check=False)
+    done = run_command(*install, *needs)
     if done.returncode:
         pytest.skip(f"pip has no index to install Django from: {done.stderr.strip()[-300:]}")
     # Nothing more: Django is all that the wheel needs.

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from pindb.testing.processes import ServerFolder, free_port, wait_for
-from tests.test_docs import ROOT, blocks, is_like
+from tests.processes import ROOT
+from tests.test_docs import blocks, is_like
 
 PAGE = ROOT / "docs" / "tutorial" / "index.md"
 ADDRESS = "http://127.0.0.1:8000/"

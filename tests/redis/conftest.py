@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pindb.redis import Cluster, RoutedCluster, create_cluster
+from pindb.redis import Cluster
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import restore
+from tests.redis.tools import Create, created, restore
 
 
 @pytest.fixture(scope="session")
@@ -49,16 +49,7 @@ def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
 
 
 @pytest.fixture
-def create(servers: TestSetup) -> Iterator[Callable[..., RoutedCluster]]:
+def create(servers: TestSetup) -> Iterator[Create]:
     """Makes clusters by settings, and closes their connections; without hosts, of the four servers."""
-    made: list[RoutedCluster] = []
-
-    def make(router: Any = None, hosts: Any = None, **settings: Any) -> RoutedCluster:
-        if hosts is None:
-            hosts = {server: servers.host(server) for server in range(servers.servers)}
-        made.append(create_cluster({"router": router, "hosts": hosts, **settings}))
-        return made[-1]
-
-    yield make
-    for cluster in made:
-        cluster.disconnect()
+    with created({server: servers.host(server) for server in range(servers.servers)}) as make:
+        yield make

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import redis.utils
 from redis import BlockingConnectionPool
 
-from pindb.redis import BaseRouter, Cluster, Promise, RoutedCluster
+from pindb.redis import BaseRouter, Cluster, Promise, RoutedCluster, create_cluster
 from pindb.testing.redis import TestSetup
 from tests.processes import run_python
 
@@ -30,6 +30,26 @@ redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 #: What the fixtures `create` and `make_cluster` are.
 Create = Callable[..., RoutedCluster]
 Make = Callable[..., Cluster]
+
+
+@contextlib.contextmanager
+def created(hosts: Any, **defaults: Any) -> Iterator[Create]:
+    """A function that makes clusters by settings, whose connections are closed at the end.
+
+    Arguments:
+        hosts: the hosts of clusters that are made without.
+        defaults: settings of all.
+    """
+    made: list[RoutedCluster] = []
+
+    def make(router: Any = None, its_hosts: Any = None, **settings: Any) -> RoutedCluster:
+        its_hosts = hosts if its_hosts is None else its_hosts
+        made.append(create_cluster({"router": router, "hosts": its_hosts, **defaults, **settings}))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.disconnect()
 
 
 def keys_on(cluster: Cluster, host_id: int, number: int, prefix: str = "key") -> list[str]:

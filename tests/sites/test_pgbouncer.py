@@ -17,7 +17,8 @@ import pindb
 from pindb.testing.postgres import PostgresReplicaSet
 from pindb.testing.processes import ServerFolder, free_port, wait_for
 from tests.conftest import Lines, close_all, close_everywhere, databases_restored, pause_all, start_all
-from tests.test_docs import ROOT, blocks
+from tests.processes import ROOT
+from tests.test_docs import blocks
 from tests.testapp.models import Author
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.processes import run_python
 from tests.testing.test_replica_sets import add, count
 
 
@@ -50,11 +49,5 @@ def test_root_may_keep_its_packages_where_nobody_else_can_read_them(tmp_path: Pa
         "from pindb.testing.postgres import PostgresReplicaSet\n"
         "with PostgresReplicaSet(replicas=1) as s: print(s.execute(0, 'SHOW server_version_num'))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(private)},
-    )
+    done = run_python("-c", code, PYTHONPATH=str(private))
     assert done.stdout.startswith("[("), done.stderr

@@ -12,18 +12,7 @@ from hypothesis import strategies as st
 
 from pindb.redis import Cluster, CommandCancelled, Promise, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, keys_on
-
-
-def calls(cluster: Cluster, host_id: int, *names: str) -> list[int]:
-    """How often the server of a host has run commands since its statistics were reset."""
-    stats = cluster.get_local_client(host_id).info("commandstats")
-    return [stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names]
-
-
-def reset(cluster: Cluster) -> None:
-    with cluster.all() as client:
-        client.config_resetstat()
+from tests.redis.tools import Make, calls_on, forget_calls, keys_on
 
 
 def idle(cluster: Cluster, host_id: int) -> tuple[int, int]:
@@ -224,45 +213,45 @@ def test_other_commands_with_several_keys_are_refused(cluster: Cluster, name: st
     ],
 )
 def test_runs_of_get_become_mget_and_of_set_mset(
-    cluster: Cluster, number: int, auto_batch: bool, expected: list[int]
+    servers: TestSetup, cluster: Cluster, number: int, auto_batch: bool, expected: list[int]
 ) -> None:
     keys = keys_on(cluster, 2, number)
-    reset(cluster)
+    forget_calls(servers)
     with cluster.map(auto_batch=auto_batch) as client:
         for key in keys:
             client.set(key, key)
         promises = [client.get(key) for key in keys]
     assert [promise.value for promise in promises] == [key.encode() for key in keys]
-    assert calls(cluster, 2, "mset", "mget", "set", "get") == expected
+    assert calls_on(servers, 2, "mset", "mget", "set", "get") == expected
 
 
-def test_a_routing_client_says_whether_its_maps_merge(cluster: Cluster) -> None:
+def test_a_routing_client_says_whether_its_maps_merge(servers: TestSetup, cluster: Cluster) -> None:
     keys = keys_on(cluster, 0, 3)
-    reset(cluster)
+    forget_calls(servers)
     routing = cluster.get_routing_client(auto_batch=False)
     with routing.map() as client:
         for key in keys:
             client.get(key)
-    assert calls(cluster, 0, "mget", "get") == [0, 3]
+    assert calls_on(servers, 0, "mget", "get") == [0, 3]
     with routing.map(auto_batch=True) as client:
         for key in keys:
             client.get(key)
-    assert calls(cluster, 0, "mget", "get") == [1, 3]
+    assert calls_on(servers, 0, "mget", "get") == [1, 3]
 
 
-def test_a_single_get_or_set_is_sent_as_it_is(cluster: Cluster) -> None:
+def test_a_single_get_or_set_is_sent_as_it_is(servers: TestSetup, cluster: Cluster) -> None:
     (key,) = keys_on(cluster, 1, 1)
-    reset(cluster)
+    forget_calls(servers)
     with cluster.map() as client:
         client.set(key, 1)
         client.get(key)
-    assert calls(cluster, 1, "mset", "mget", "set", "get") == [0, 0, 1, 1]
+    assert calls_on(servers, 1, "mset", "mget", "set", "get") == [0, 0, 1, 1]
 
 
-def test_other_commands_on_the_host_end_a_run(cluster: Cluster) -> None:
+def test_other_commands_on_the_host_end_a_run(servers: TestSetup, cluster: Cluster) -> None:
     a, b, c, d = keys_on(cluster, 1, 4)
     (elsewhere,) = keys_on(cluster, 2, 1)
-    reset(cluster)
+    forget_calls(servers)
     with cluster.map() as client:
         client.get(a)
         client.get(b)
@@ -272,17 +261,17 @@ def test_other_commands_on_the_host_end_a_run(cluster: Cluster) -> None:
         client.incr(a)
         client.get(a)
         client.get(d)
-    assert calls(cluster, 1, "mget", "get", "incrby") == [2, 0, 1]
+    assert calls_on(servers, 1, "mget", "get", "incrby") == [2, 0, 1]
 
 
-def test_set_with_options_is_not_merged(cluster: Cluster) -> None:
+def test_set_with_options_is_not_merged(servers: TestSetup, cluster: Cluster) -> None:
     a, b, c = keys_on(cluster, 1, 3)
-    reset(cluster)
+    forget_calls(servers)
     with cluster.map() as client:
         client.set(a, 1, ex=100)
         client.set(b, 1, nx=True)
         client.set(c, 1, 100)
-    assert calls(cluster, 1, "mset", "set") == [0, 3]
+    assert calls_on(servers, 1, "mset", "set") == [0, 3]
     assert [cluster.get_local_client(1).ttl(key) for key in (a, b, c)] == [100, -1, 100]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-import multiprocessing
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from redis.commands.core import Script
 
 from pindb.redis import Cluster, RoutingClient, UnroutableCommand
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, Proxy, keys_on
+from tests.processes import end_of, start_child
+from tests.redis.tools import Make, Proxy, keys_on, one_each
 from tests.threads import in_threads
 
 
@@ -608,30 +609,21 @@ def test_threads_start_a_cluster_together(make_cluster: Make) -> None:
 
 
 def test_forked_processes_use_connections_of_their_own(cluster: Cluster, client: RoutingClient) -> None:
-    for host_id in range(4):
-        client.set(keys_on(cluster, host_id, 1)[0], "before")
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
+    for key in one_each(cluster):
+        client.set(key, "before")
 
     def work(number: int) -> None:
-        good = True
         for i in range(50):
             own = f"process:{number}:{i}"
             client.set(own, own)
             with cluster.map() as mapping:
                 value = mapping.get(own)
                 mapping.incr("shared")
-            good = good and value.value == own.encode() and client.get(own) == own.encode()
-        results.put(good)
+            assert value.value == client.get(own) == own.encode()
 
-    processes = [context.Process(target=work, args=(number,)) for number in range(4)]
-    for process in processes:
-        process.start()
+    pids = [start_child(partial(work, number), 30) for number in range(4)]
     work(4)
-    for process in processes:
-        process.join(30)
-    assert [results.get() for _ in range(5)] == [True] * 5
-    assert [process.exitcode for process in processes] == [0] * 4
+    assert [end_of(pid) for pid in pids] == [0] * 4
     assert client.get("shared") == b"250"
 
 

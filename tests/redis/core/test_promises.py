@@ -12,34 +12,28 @@ from pindb.redis import Promise
 BOOM = ValueError("boom")
 
 
+def state_of(promise: Promise) -> tuple[bool, bool, bool, Any, Any]:
+    """Whether it is pending, resolved, or rejected; its value, and its reason."""
+    states = promise.is_pending, promise.is_resolved, promise.is_rejected
+    return (*states, promise.value, promise.reason)
+
+
 def test_a_new_promise_is_pending() -> None:
-    promise = Promise()
-    assert promise.is_pending
-    assert not promise.is_resolved
-    assert not promise.is_rejected
-    assert promise.value is None
-    assert promise.reason is None
+    assert state_of(Promise()) == (True, False, False, None, None)
 
 
 @pytest.mark.parametrize("value", [1, "text", None, False, [], BOOM])
 def test_a_resolved_promise_has_its_value(value: object) -> None:
     promise = Promise()
     promise.resolve(value)
-    assert promise.is_resolved
-    assert not promise.is_pending
-    assert not promise.is_rejected
+    assert state_of(promise) == (False, True, False, value, None)
     assert promise.value is value
-    assert promise.reason is None
 
 
 def test_a_rejected_promise_has_its_reason() -> None:
     promise = Promise()
     promise.reject(BOOM)
-    assert promise.is_rejected
-    assert not promise.is_pending
-    assert not promise.is_resolved
-    assert promise.reason is BOOM
-    assert promise.value is None
+    assert state_of(promise) == (False, False, True, None, BOOM)
 
 
 def test_a_promise_is_settled_once() -> None:
@@ -47,10 +41,8 @@ def test_a_promise_is_settled_once() -> None:
     for promise in (resolved, rejected):
         promise.resolve(2)
         promise.reject(KeyError())
-    assert resolved.value == 1
-    assert resolved.reason is None
-    assert rejected.reason is BOOM
-    assert rejected.value is None
+    assert (resolved.value, resolved.reason) == (1, None)
+    assert (rejected.value, rejected.reason) == (None, BOOM)
 
 
 def test_ready_made_promises() -> None:
@@ -230,8 +222,20 @@ def test_all_of_a_list() -> None:
     assert together.value == [0, 1, 2]
 
 
-def test_all_of_a_tuple() -> None:
-    assert Promise.all((Promise.resolved(1), Promise.resolved(2))).value == (1, 2)
+@pytest.mark.parametrize(
+    ("promises", "values"),
+    [
+        pytest.param((Promise.resolved(1), Promise.resolved(2)), (1, 2), id="tuple"),
+        pytest.param((Promise.resolved(i) for i in range(3)), [0, 1, 2], id="iterator"),
+        pytest.param([1, 2], [1, 2], id="values"),
+        pytest.param([], [], id="empty list"),
+        pytest.param((), (), id="empty tuple"),
+        pytest.param({}, {}, id="empty dict"),
+    ],
+)
+def test_all_of_what_is_settled_is_resolved(promises: Any, values: Any) -> None:
+    together = Promise.all(promises)
+    assert (type(together.value), together.value) == (type(values), values)
 
 
 def test_all_of_a_dict() -> None:
@@ -242,22 +246,11 @@ def test_all_of_a_dict() -> None:
     assert list(together.value) == ["a", "b"]
 
 
-def test_all_of_an_iterator() -> None:
-    assert Promise.all(Promise.resolved(i) for i in range(3)).value == [0, 1, 2]
-
-
-@pytest.mark.parametrize("empty", [[], (), {}])
-def test_all_of_nothing_is_resolved(empty: Any) -> None:
-    assert Promise.all(empty).value == empty
-    assert type(Promise.all(empty).value) is type(empty)
-
-
 def test_all_takes_values_among_the_promises() -> None:
     promise = Promise()
     together = Promise.all([1, promise, None])
     promise.resolve(2)
     assert together.value == [1, 2, None]
-    assert Promise.all([1, 2]).value == [1, 2]
 
 
 def test_all_takes_the_same_promise_twice() -> None:
@@ -300,20 +293,14 @@ def test_who_waits_for_failure_handles_it() -> None:
     assert not after.done(on_failure=lambda reason: None).is_unhandled
 
 
-def test_a_chain_handles_it_where_its_end_does() -> None:
-    promise = Promise()
-    following = promise.then(lambda value: value).then(failure=lambda reason: None)
-    promise.reject(BOOM)
-    assert not promise.is_unhandled
-    assert not following.is_unhandled
-
-
-def test_a_chain_without_a_handler_leaves_it_unhandled() -> None:
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_a_chain_handles_it_where_its_end_does(is_handled: bool) -> None:
     promise = Promise()
     following = promise.then(lambda value: value)
+    if is_handled:
+        following = following.then(failure=lambda reason: None)
     promise.reject(BOOM)
-    assert promise.is_unhandled
-    assert following.is_unhandled
+    assert promise.is_unhandled == following.is_unhandled == (not is_handled)
 
 
 def test_all_passes_the_handling_on() -> None:

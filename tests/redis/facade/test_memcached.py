@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import shutil
 import signal
 import socket
 from collections.abc import Iterator
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from pindb.redis import (
     create_cluster,
 )
 from pindb.testing.processes import ServerFolder, Servers, wait_for
-from tests.redis.tools import Clock, Create, Proxy
+from tests.processes import end_of, start_child
+from tests.redis.tools import Clock, Create, Proxy, created, down, keys_of
 from tests.threads import in_threads
 
 pytest.importorskip("pymemcache")
@@ -134,18 +134,10 @@ def clean_servers() -> None:
 @pytest.fixture
 def create(memcacheds: MemcachedServers) -> Iterator[Create]:
     """Makes clusters whose connections are closed at the end; without hosts, of all servers."""
-    made: list[RoutedCluster] = []
-
-    def make(router: Any = None, hosts: Any = None, **settings: Any) -> RoutedCluster:
-        if hosts is None:
-            hosts = {server: {"unix_socket_path": memcacheds.path(server)} for server in range(NUMBER)}
-        made.append(create_cluster({"backend": "memcached", "router": router, "hosts": hosts, **settings}))
-        return made[-1]
-
+    hosts = {server: {"unix_socket_path": memcacheds.path(server)} for server in range(NUMBER)}
     memcacheds.reset()
-    yield make
-    for cluster in made:
-        cluster.disconnect()
+    with created(hosts, backend="memcached") as make:
+        yield make
 
 
 @pytest.fixture
@@ -156,13 +148,7 @@ def partitioned(create: Create) -> RoutedCluster:
 
 def key_on(cluster: RoutedCluster, host_id: int) -> str:
     """A key that a cluster has on one host."""
-    names = (f"key:{i}" for i in count())
-    return next(name for name in names if cluster.router.get_host_for_key(name) == host_id)
-
-
-def down(cluster: RoutedCluster) -> list[int]:
-    """The hosts that are passed over."""
-    return sorted(cluster.router.down_connections)
+    return keys_of(cluster.router, host_id, 1)[0]
 
 
 # ---- routing -------------------------------------------------------------------------------------
@@ -558,30 +544,19 @@ def test_forked_processes_use_connections_of_their_own(
     partitioned.version()
     key = key_on(partitioned, 0)
     before = memcacheds.stat(0, "total_connections")
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
 
     def work(number: int) -> None:
-        good = True
         for i in range(50):
             own = f"process:{number}:{i}"
             partitioned.set(own, own)
-            good = good and partitioned.get(own) == own.encode()
+            assert partitioned.get(own) == own.encode()
         partitioned.get(key)
-        results.put(good)
 
     # As if a thread was making a client at that moment.
     with partitioned.hosts[1]._connect_lock.get():
-        processes = [context.Process(target=work, args=(number,)) for number in range(2)]
-        for process in processes:
-            process.start()
+        pids = [start_child(partial(work, number), int(PATIENCE)) for number in range(2)]
     work(2)
-    for process in processes:
-        process.join(PATIENCE)
-        # One that hangs would keep others waiting for its end.
-        process.kill()
-    assert [process.exitcode for process in processes] == [0] * 2
-    assert [results.get() for _ in range(3)] == [True] * 3
+    assert [end_of(pid) for pid in pids] == [0] * 2
     # One for each process, and one for the question.
     assert memcacheds.stat(0, "total_connections") == before + 3
 
