@@ -1,54 +1,27 @@
 """Programs that read while their connections break, with either driver: ``tests/routing/test_cursors.py``.
 
-``python -m tests.breaking psycopg2`` takes the names of programs, one in a line. A program prints what the
-test is to do to the servers, and waits until it is done.
+A program prints what the test is to do to the servers, and waits until it is done. `tests.run_breaking` runs
+them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import gc
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import django
+from asgiref.sync import sync_to_async
+from django.db import Error, InterfaceError, OperationalError, connections, transaction
 
-#: How long (seconds) a program may take; one that hangs says where.
-LIMIT = 30
+import pindb
+from tests.testapp.models import Author
 
 MASTER = "default"
 REPLICAS = ("default-0", "default-1")
 NAMES = [f"{number:02}" for number in range(20)]
-
-
-def main(driver: str) -> None:
-    if driver == "psycopg2":
-        # Django takes psycopg 3 wherever it can be imported.
-        modules: dict[str, Any] = sys.modules
-        modules["psycopg"] = None
-    django.setup()
-    from django.db import connections
-    from django.test import override_settings
-
-    import pindb
-
-    for line in iter(sys.stdin.readline, ""):
-        faulthandler.dump_traceback_later(LIMIT, exit=True)
-        # Nothing is known of any server, and none is tried again.
-        with pindb.pinning_context(), override_settings(PINDB_REPLICA_DOWNTIME=600):
-            try:
-                globals()[line.strip()]()
-            except Exception:
-                traceback.print_exc()
-                print("failed", flush=True)
-            else:
-                print("ok", flush=True)
-            connections.close_all()
-        faulthandler.cancel_dump_traceback_later()
 
 
 def do(what: str) -> None:
@@ -58,15 +31,11 @@ def do(what: str) -> None:
 
 
 def authors() -> Any:
-    from tests.testapp.models import Author
-
     return Author.objects.order_by("name")
 
 
 def read() -> str:
     """Where a new unit of work reads."""
-    import pindb
-
     with pindb.pinning_context():
         rows = list(authors())
         assert [row.name for row in rows] == NAMES
@@ -77,8 +46,6 @@ def read() -> str:
 @contextlib.contextmanager
 def broken() -> Iterator[None]:
     """The block fails with the error of a lost connection."""
-    from django.db import InterfaceError, OperationalError
-
     try:
         yield
     except (InterfaceError, OperationalError):
@@ -86,14 +53,18 @@ def broken() -> Iterator[None]:
     raise AssertionError("nothing broke")
 
 
-def break_in_the_middle(iterate: Callable[[], Iterator[Any]]) -> None:
-    import pindb
-
-    used = pindb.get_replica()
+def cut_off(used: str, iterate: Callable[[], Iterator[Any]] | None = None) -> Iterator[Any]:
+    """An iterator that has returned a row of an alias, whose connection is gone since."""
     pid = backend(used)
-    iterator = iterate()
+    iterator = iterate() if iterate else authors().iterator(chunk_size=2)
     next(iterator)
     do(f"terminate {used} {pid}")
+    return iterator
+
+
+def break_in_the_middle(iterate: Callable[[], Iterator[Any]]) -> None:
+    used = pindb.get_replica()
+    iterator = cut_off(used, iterate)
     with broken():
         list(iterator)
     # The same unit of work goes on, and so do others.
@@ -117,10 +88,6 @@ def prefetched() -> None:
 
 
 def cursor_iterated() -> None:
-    from django.db import connections
-
-    import pindb
-
     def rows() -> Iterator[Any]:
         with connections[pindb.get_replica()].chunked_cursor() as cursor:
             cursor.execute("SELECT generate_series(1, 100000)")
@@ -131,10 +98,6 @@ def cursor_iterated() -> None:
 
 def in_a_manual_transaction() -> None:
     """The next statement is not committed by itself, on a new connection."""
-    from django.db import Error, transaction
-
-    from tests.testapp.models import Author
-
     transaction.set_autocommit(False)
     authors().using(MASTER).filter(name=NAMES[0]).update(name="lost")
     connection = transaction.get_connection(MASTER)
@@ -150,12 +113,8 @@ def in_a_manual_transaction() -> None:
 
 
 def on_the_master() -> None:
-    import pindb
-
     with pindb.master(MASTER):
-        iterator = authors().iterator(chunk_size=2)
-        next(iterator)
-        do(f"terminate {MASTER} {backend(MASTER)}")
+        iterator = cut_off(MASTER)
         with broken():
             list(iterator)
         for _ in range(3):
@@ -163,20 +122,13 @@ def on_the_master() -> None:
 
 
 def in_a_transaction_on_the_master() -> None:
-    from django.db import transaction
-
     with broken(), transaction.atomic():
-        iterator = authors().iterator(chunk_size=2)
-        next(iterator)
-        do(f"terminate {MASTER} {backend(MASTER)}")
-        list(iterator)
+        list(cut_off(MASTER))
     with transaction.atomic():
         assert [row.name for row in authors()] == NAMES
 
 
 def nested() -> None:
-    import pindb
-
     used = pindb.get_replica()
     outer = authors().iterator(chunk_size=2)
     next(outer)
@@ -195,25 +147,14 @@ def nested() -> None:
 
 def left_alone() -> None:
     """An iterator that nobody reads to its end closes without an error, and the next reads go on."""
-    import pindb
-
-    used = pindb.get_replica()
-    pid = backend(used)
-    iterator = authors().iterator(chunk_size=2)
-    next(iterator)
-    do(f"terminate {used} {pid}")
-    iterator.close()
+    cut_off(pindb.get_replica()).close()  # type: ignore[attr-defined]
     # Nothing has failed: the server is used on, on a new connection.
     assert [row.name for row in authors()] == NAMES
     assert {read() for _ in range(4)} == set(REPLICAS)
 
 
 def asynchronous() -> None:
-    import pindb
-
     async def run() -> None:
-        from asgiref.sync import sync_to_async
-
         used = await sync_to_async(pindb.get_replica)()
         pid = await sync_to_async(backend)(used)
         iterator = authors().aiterator(chunk_size=2)
@@ -227,10 +168,6 @@ def asynchronous() -> None:
 
 
 def closed_by_hand() -> None:
-    from django.db import connections
-
-    import pindb
-
     for alias in (MASTER, *REPLICAS):
         connection: Any = connections[alias]
         for _ in range(2):
@@ -247,17 +184,11 @@ def closed_by_hand() -> None:
         assert {read(), read()} == set(REPLICAS)
     with pindb.master(MASTER):
         connections[MASTER].connection.close()
-        from django.db import transaction
-
         with transaction.atomic():
             assert [row.name for row in authors()] == NAMES
 
 
 def raw_cursor() -> None:
-    from django.db import connections
-
-    import pindb
-
     used = pindb.get_replica()
     connection: Any = connections[used]
     assert [row.name for row in authors()] == NAMES
@@ -273,10 +204,6 @@ def raw_cursor() -> None:
 
 def connection_closed_below_a_cursor() -> None:
     """What fails then says nothing about the server."""
-    from django.db import connections
-
-    import pindb
-
     used = pindb.get_replica()
     iterator = authors().iterator(chunk_size=2)
     next(iterator)
@@ -291,10 +218,6 @@ def connection_closed_below_a_cursor() -> None:
 
 
 def undisturbed() -> None:
-    from django.db import connections
-
-    import pindb
-
     assert [row.name for row in authors().iterator(chunk_size=3)] == NAMES
     assert list(authors().values_list("name", flat=True).iterator(chunk_size=3)) == NAMES
     raw = authors().model.objects.raw("SELECT * FROM testapp_author ORDER BY name")
@@ -310,11 +233,10 @@ def undisturbed() -> None:
     assert {read() for _ in range(2)} == set(REPLICAS)
 
 
-def collected() -> None:
-    """The garbage collector runs whenever psycopg holds the lock of a connection."""
+@contextlib.contextmanager
+def collecting() -> Iterator[None]:
+    """In the block, the garbage collector runs whenever psycopg holds the lock of a connection."""
     import psycopg
-
-    import pindb
 
     wait = psycopg.Connection.wait
 
@@ -322,6 +244,12 @@ def collected() -> None:
         gc.collect()
         return wait(self, *args, **kwargs)
 
+    psycopg.Connection.wait = collect_and_wait  # type: ignore[method-assign]
+    yield
+    psycopg.Connection.wait = wait  # type: ignore[method-assign]
+
+
+def collected() -> None:
     gc.disable()
     # What is there by now is not looked at again and again.
     gc.freeze()
@@ -332,23 +260,14 @@ def collected() -> None:
             # One of them meets the dead connection, reads a row elsewhere, and leaves.
             with pindb.pinning_context():
                 next(authors().iterator(chunk_size=5))
-        psycopg.Connection.wait = collect_and_wait  # type: ignore[method-assign]
-        for _ in REPLICAS:
-            with pindb.pinning_context():
-                assert [row.name for row in authors().iterator(chunk_size=5)] == NAMES
-        psycopg.Connection.wait = wait  # type: ignore[method-assign]
+        with collecting():
+            for _ in REPLICAS:
+                with pindb.pinning_context():
+                    assert [row.name for row in authors().iterator(chunk_size=5)] == NAMES
 
 
 def collected_by_the_hand_of_the_site() -> None:
     """The site's own cycles keep iterators, too, until the garbage collector comes by."""
-    import psycopg
-    from django.db import connections
-
-    wait = psycopg.Connection.wait
-
-    def collect_and_wait(self: Any, *args: Any, **kwargs: Any) -> Any:
-        gc.collect()
-        return wait(self, *args, **kwargs)
 
     def forget_iterator() -> None:
         cycle: list[Any] = [authors().using(MASTER).iterator(chunk_size=5)]
@@ -357,25 +276,19 @@ def collected_by_the_hand_of_the_site() -> None:
 
     gc.disable()
     gc.freeze()
-    psycopg.Connection.wait = collect_and_wait  # type: ignore[method-assign]
-    for _ in range(3):
-        forget_iterator()
-        assert [row.name for row in authors().using(MASTER).iterator(chunk_size=5)] == NAMES
-    next(iter(authors().using(MASTER).iterator(chunk_size=5)))
-    with connections[MASTER].cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_cursors")
-        assert cursor.fetchone() == (0,)
+    with collecting():
+        for _ in range(3):
+            forget_iterator()
+            assert [row.name for row in authors().using(MASTER).iterator(chunk_size=5)] == NAMES
+        next(iter(authors().using(MASTER).iterator(chunk_size=5)))
+        with connections[MASTER].cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_cursors")
+            assert cursor.fetchone() == (0,)
 
 
 def backend(alias: str) -> int:
     """The process on the server that serves this thread's connection."""
-    from django.db import connections
-
     with connections[alias].cursor() as cursor:
         cursor.execute("/* */ SELECT pg_backend_pid()")
         pid: int = cursor.fetchone()[0]
         return pid
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -165,6 +165,13 @@ def pause_all(servers: PostgresReplicaSet) -> None:
         servers.pause(replica)
 
 
+def resume_all(servers: Any) -> None:
+    """Let the replicas replay again, and wait until they have all."""
+    for replica in (0, 1):
+        servers.resume(replica)
+    servers.wait_until_caught_up()
+
+
 @pytest.fixture
 def paused(servers: PostgresReplicaSet) -> PostgresReplicaSet:
     """The servers with both replicas paused: what is committed from now on is on the master only."""

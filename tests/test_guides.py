@@ -15,7 +15,7 @@ from django.test import AsyncClient, Client, override_settings
 
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.conftest import pause_all
+from tests.conftest import pause_all, resume_all
 from tests.processes import ROOT
 from tests.test_docs import blocks
 from tests.testapp import models
@@ -111,12 +111,6 @@ def caching(servers: PostgresReplicaSet, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield read_page("stale-caches", "titles", "note_text", "read_text", "forget_now_and_later")
 
 
-def catch_up(servers: PostgresReplicaSet) -> None:
-    for replica in (0, 1):
-        servers.resume(replica)
-    servers.wait_until_caught_up()
-
-
 def visit(function: Any, *args: Any) -> Any:
     """What one visitor, who has no pins, gets."""
     with pindb.pinning_context():
@@ -131,7 +125,7 @@ def test_a_cache_that_is_filled_from_a_lagging_replica_stays_old(
 
     Note.objects.using("default").update(text="new")
     assert visit(titles) == ["old"]
-    catch_up(servers)
+    resume_all(servers)
     assert visit(titles) == ["old"]
 
 
@@ -150,7 +144,7 @@ def test_a_version_in_the_key_ends_a_stale_fill_when_the_replica_has_caught_up(
     note.text = "new"
     note.save(using="default")
     assert visit(caching["note_text"], 1) == "old"
-    catch_up(servers)
+    resume_all(servers)
     assert visit(caching["note_text"], 1) == "new"
 
 
@@ -176,6 +170,6 @@ def test_a_key_is_forgotten_again_when_the_replicas_have_caught_up(
     visit(caching["forget_now_and_later"], "text:1")
     assert visit(caching["read_text"], 1) == "old"
     assert sent == ["text:1"]
-    catch_up(servers)
+    resume_all(servers)
     forget("text:1")
     assert visit(caching["read_text"], 1) == "new"

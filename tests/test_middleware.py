@@ -23,6 +23,7 @@ from pindb.middleware import PinDbMiddleware, PinUnsafeMethodsMiddleware
 from pindb.pins.context import Pin
 from pindb.pins.tokens import SALT, dump_pins
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.conftest import resume_all
 from tests.testapp import views
 from tests.testapp.models import Author
 
@@ -304,9 +305,7 @@ def test_a_view_may_not_find_pins_of_the_process_in_its_request() -> None:
 
 def test_readers_are_sent_to_the_replicas_in_turn(paused: PostgresReplicaSet) -> None:
     Author.objects.using("default").create(name="x")
-    for replica in (0, 1):
-        paused.resume(replica)
-    paused.wait_until_caught_up()
+    resume_all(paused)
     used = [Client().get("/read/").json()["used"] for _ in range(4)]
     assert used[:2] * 2 == used
     assert sorted(used[:2]) == [["default-0"], ["default-1"]]
@@ -406,8 +405,7 @@ def test_pins_by_method_hold_when_a_store_loads_its_pins_just_before_the_view(
     ):
         client = Client(headers={"X-User": "ann"})
         client.post("/write/")
-        for replica in (0, 1):
-            paused.resume(replica)
+        resume_all(paused)
         pindb.wait_for_replicas()
         assert client.get("/read/").json()["used"] != ["default"]
         # The pin that is loaded is satisfied by all replicas; the one of the method is not.

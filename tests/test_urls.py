@@ -176,18 +176,11 @@ def test_all_views_below_run_pinned(url: str, site: None) -> None:
 @pytest.mark.parametrize(
     ("name", "args", "kwargs"),
     [
-        ("blog:index", [], {}),
-        ("second:index", [], {}),
-        ("blog:year", [], {"year": 2026}),
-        ("blog:old", ["word"], {}),
-        ("blog:more:word", [], {"number": 7, "word": "x"}),
-        ("blog:word", [7, "x"], {}),
-        ("blog:translated", [], {}),
-        ("word", [], {"user": "ann", "word": "x"}),
-        ("word", [], {"word": "x"}),
-        ("listed", [], {}),
-        ("view", [], {}),
-        (views.read, [], {}),
+        *(("blog:index", [], {}), ("second:index", [], {}), ("blog:year", [], {"year": 2026})),
+        *(("blog:old", ["word"], {}), ("blog:more:word", [], {"number": 7, "word": "x"})),
+        *(("blog:word", [7, "x"], {}), ("blog:translated", [], {})),
+        *(("word", [], {"user": "ann", "word": "x"}), ("word", [], {"word": "x"}), ("listed", [], {})),
+        *(("view", [], {}), (views.read, [], {})),
     ],
 )
 def test_names_and_views_are_reversed(name: Any, args: list[Any], kwargs: dict[str, Any]) -> None:

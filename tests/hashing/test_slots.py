@@ -43,11 +43,7 @@ def test_keys_with_the_same_tag_share_a_slot(inside: str, before: str, after: st
 @pytest.mark.parametrize(
     ("key", "number"),
     [
-        ("123456789", 0x31C3),
-        ("foo", 12182),
-        ("bar", 5061),
-        ("hello", 866),
-        ("", 0),
+        *(("123456789", 0x31C3), ("foo", 12182), ("bar", 5061), ("hello", 866), ("", 0)),
         ("{user1000}.following", 3443),
     ],
 )
@@ -58,14 +54,9 @@ def test_known_slots(key: str, number: int) -> None:
 @pytest.mark.parametrize(
     ("key", "part"),
     [
-        ("{user1000}.following", b"user1000"),
-        ("foo{}{bar}", b"foo{}{bar}"),
-        ("foo{{bar}}zap", b"{bar"),
-        ("foo{bar}{zap}", b"bar"),
-        ("foo}bar{", b"foo}bar{"),
-        ("foo{bar", b"foo{bar"),
-        ("}{a}", b"a"),
-        (12, b"12"),
+        *(("{user1000}.following", b"user1000"), ("foo{}{bar}", b"foo{}{bar}")),
+        *(("foo{{bar}}zap", b"{bar"), ("foo{bar}{zap}", b"bar"), ("foo}bar{", b"foo}bar{")),
+        *(("foo{bar", b"foo{bar"), ("}{a}", b"a"), (12, b"12")),
     ],
 )
 def test_hash_tags_of_the_specification(key: str | int, part: bytes) -> None:

@@ -21,6 +21,7 @@ from pindb.pins.context import Pin, current
 from pindb.pins.propagation import export_pins
 from pindb.pins.tokens import dump_pins, load_pins
 from pindb.testing.postgres import PostgresReplicaSet
+from tests.conftest import resume_all
 from tests.testapp import views
 from tests.testapp.models import Article, Author
 
@@ -80,8 +81,7 @@ def test_a_dropped_pin_leaves_the_others_in_the_cookie(paused: PostgresReplicaSe
     writer.get("/write-api/")
     token = writer.cookies[COOKIE].value
     assert load_pins(token, time.time()).keys() == {"default", "api"}
-    caught_up(paused, 0)
-    caught_up(paused, 1)
+    resume_all(paused)
     for _ in range(2):
         read(writer)
     left = load_pins(writer.cookies[COOKIE].value, time.time())
@@ -104,8 +104,7 @@ def test_within_a_request_reads_stay_where_they_began(paused: PostgresReplicaSet
     with pindb.pinning_context():
         current().carry(position)
         assert Author.objects.get()._state.db == MASTER
-        caught_up(paused, 0)
-        caught_up(paused, 1)
+        resume_all(paused)
         assert Author.objects.get()._state.db == MASTER
         with pindb.master("api"):
             assert Author.objects.get()._state.db == MASTER
@@ -398,8 +397,7 @@ def test_positions_and_waiting_have_asynchronous_twins(paused: PostgresReplicaSe
         assert (await pindb.acurrent_position()).startswith("1:")
         with pytest.raises(ReplicasBehind, match=r"'default-0' is at .*'default-1' is at "):
             await pindb.await_for_replicas(timeout=0.01)
-        for replica in (0, 1):
-            await sync_to_async(caught_up)(paused, replica)
+        await sync_to_async(resume_all)(paused)
         await pindb.await_for_replicas(timeout=10)
 
     asyncio.run(run())

@@ -17,7 +17,7 @@ from pindb.pins.context import current
 from pindb.pins.propagation import export_pins
 from pindb.pins.tokens import dump_pins, load_pins
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.conftest import SERVERS, close_all, close_everywhere
+from tests.conftest import SERVERS, close_all, close_everywhere, start_all
 from tests.testapp.models import Tag
 
 T = TypeVar("T")
@@ -95,9 +95,8 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.written = 0
         self.sessions = [Session(row) for row in range(SESSIONS)]
+        start_all(SERVERS)
         for replica in (0, 1):
-            if not SERVERS.is_running(replica):
-                SERVERS.start(replica)
             SERVERS.resume(replica)
         close_all()
         # Nothing is known of the servers, as in a new process.
@@ -182,6 +181,4 @@ def test_every_session_sees_what_it_wrote_and_no_request_sees_time_run_backwards
         )
     finally:
         close_everywhere()
-        for replica in (0, 1):
-            if not SERVERS.is_running(replica):
-                SERVERS.start(replica)
+        start_all(SERVERS)

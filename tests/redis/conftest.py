@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pindb.redis import Cluster
+from pindb.redis import Cluster, RoutedCluster
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Create, created, restore
 
@@ -53,3 +53,9 @@ def create(servers: TestSetup) -> Iterator[Create]:
     """Makes clusters by settings, and closes their connections; without hosts, of the four servers."""
     with created({server: servers.host(server) for server in range(servers.servers)}) as make:
         yield make
+
+
+@pytest.fixture
+def partitioned(create: Create) -> RoutedCluster:
+    """All hosts, with the keys spread over them."""
+    return create("partition")

@@ -47,7 +47,7 @@ class Programs:
 
     def __init__(self, driver: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.breaking", driver],
+            [sys.executable, "-m", "tests.run_breaking", driver],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

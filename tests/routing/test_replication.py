@@ -20,7 +20,7 @@ from django.test import override_settings
 
 import pindb
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.conftest import pause_all
+from tests.conftest import pause_all, resume_all
 from tests.testapp.models import Article, Author, Book, LogLine, Tag
 
 
@@ -366,9 +366,7 @@ def test_async_queries_follow_the_pin(library: Author) -> None:
 def test_a_resumed_replica_shows_what_was_written(library: Author, servers: PostgresReplicaSet) -> None:
     on_master(name="new")
     assert Author.objects.get().name == "old"
-    for replica in (0, 1):
-        servers.resume(replica)
-    servers.wait_until_caught_up()
+    resume_all(servers)
     author = Author.objects.get()
     assert author.name == "new"
     assert author._state.db == router.db_for_read(Author) != "default"

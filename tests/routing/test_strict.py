@@ -27,7 +27,7 @@ from pindb.pins.propagation import export_pins
 from pindb.pins.tokens import dump_pins
 from pindb.stores import take_pin_headers
 from pindb.testing.postgres import PostgresReplicaSet
-from tests.conftest import empty
+from tests.conftest import empty, resume_all
 from tests.testapp import views
 from tests.testapp.models import Article, Author, Book
 
@@ -104,8 +104,7 @@ def test_an_undeclared_write_fails_whether_replicas_lag_or_not(
         assert writer.get("/read/").json()["used"] == ["default"]
         with pytest.raises(pindb.UnpinnedWriteException):
             writer.get("/undeclared/")
-        for replica in (0, 1):
-            paused.resume(replica)
+        resume_all(paused)
         pindb.wait_for_replicas()
         with pytest.raises(pindb.UnpinnedWriteException):
             writer.get("/undeclared/")

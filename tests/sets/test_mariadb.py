@@ -16,7 +16,7 @@ from pindb.pins.propagation import export_pins
 from pindb.positions import MariaDBPositions
 from pindb.testing.mariadb import MariaDBReplicaSet
 from pindb.testing.processes import wait_for
-from tests.conftest import start_all
+from tests.conftest import resume_all, start_all
 from tests.mariadb import needs_mariadb, use_pymysql
 from tests.testapp.models import Author
 
@@ -69,10 +69,8 @@ def maria(set_of_servers: MariaDBReplicaSet) -> Iterator[MariaDBReplicaSet]:
         for alias in ALIASES:
             connections[alias].close()
     start_all(set_of_servers)
-    for replica in (0, 1):
-        set_of_servers.resume(replica)
     set_of_servers.execute("master", "DELETE FROM testapp_author")
-    set_of_servers.wait_until_caught_up()
+    resume_all(set_of_servers)
 
 
 def write(name: str) -> dict[str, Pin]:
@@ -101,8 +99,7 @@ def test_a_writer_reads_the_master_until_a_replica_has_what_it_wrote(maria: Mari
     maria.wait_until_caught_up(1)
     for _ in range(4):
         assert read(pins) == (["written"], SECOND)
-    maria.resume(0)
-    maria.wait_until_caught_up(0)
+    resume_all(maria)
     assert {read(pins)[1] for _ in range(4)} == {FIRST, SECOND}
     dropped = pindb.stats().pins_dropped
     read(pins)

@@ -169,16 +169,8 @@ def test_more_hosts_than_are_talked_to_at_once(
 @pytest.mark.parametrize(
     "words",
     [
-        ("SELECT", 1),
-        ("MULTI",),
-        ("EXEC",),
-        ("WATCH", "a"),
-        ("SUBSCRIBE", "c"),
-        ("MONITOR",),
-        ("CLIENT REPLY", "OFF"),
-        ("CLIENT", "reply", "off"),
-        ("client setname", "n"),
-        ("HELLO", 3),
+        *(("SELECT", 1), ("MULTI",), ("EXEC",), ("WATCH", "a"), ("SUBSCRIBE", "c"), ("MONITOR",)),
+        *(("CLIENT REPLY", "OFF"), ("CLIENT", "reply", "off"), ("client setname", "n"), ("HELLO", 3)),
         ("QUIT",),
     ],
 )

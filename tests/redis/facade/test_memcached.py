@@ -140,12 +140,6 @@ def create(memcacheds: MemcachedServers) -> Iterator[Create]:
         yield make
 
 
-@pytest.fixture
-def partitioned(create: Create) -> RoutedCluster:
-    """All servers, with the keys spread over them."""
-    return create("partition")
-
-
 def key_on(cluster: RoutedCluster, host_id: int) -> str:
     """A key that a cluster has on one host."""
     return keys_of(cluster.router, host_id, 1)[0]
