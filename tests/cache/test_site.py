@@ -15,6 +15,7 @@ from django.urls import path
 from django.views.decorators.cache import cache_page, never_cache
 
 from pindb.testing.redis import TestSetup
+from tests.cache.tools import settings_of
 
 # So many that each server has some of their sessions, whose keys are chance.
 VISITORS = 40
@@ -79,15 +80,8 @@ def site(request: pytest.FixtureRequest, cache_urls: list[str]) -> Iterator[str]
     options: dict[str, Any] = {"ROUTER": request.param}
     if request.param == "miss":
         options = {"ON_DOWN": "miss", "RETRY_TIMEOUT": 60}
-    caches = {
-        "default": {
-            "BACKEND": "pindb.cache.ShardedRedisCache",
-            "LOCATION": cache_urls[:3],
-            "OPTIONS": options,
-        }
-    }
     with override_settings(
-        CACHES=caches,
+        CACHES={"default": settings_of(cache_urls[:3], options=options)},
         ROOT_URLCONF=__name__,
         SESSION_ENGINE="django.contrib.sessions.backends.cache",
         MIDDLEWARE=[SESSIONS],

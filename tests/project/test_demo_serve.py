@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from pindb.testing.processes import wait_for
 from testproject.queries import HEADER, read_header
 from tests.project.test_demo import serving
 
@@ -101,10 +102,7 @@ def browser(demo: Demo) -> Iterator[Browser]:
 
 
 def read_until(browser: Browser, alias: str) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while alias not in browser.get().read:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: alias in browser.get().read, f"{alias} to be read", TIMEOUT)
 
 
 def test_a_page_shows_the_servers_and_which_of_them_it_was_read_from(browser: Browser) -> None:

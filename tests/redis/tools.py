@@ -18,7 +18,7 @@ from typing import Any
 import redis.utils
 from redis import BlockingConnectionPool
 
-from pindb.redis import BaseRouter, Cluster, Promise, RoutedCluster, create_cluster
+from pindb.redis import BaseRouter, Cluster, MappingClient, Promise, RoutedCluster, create_cluster
 from pindb.testing.redis import TestSetup
 from tests.processes import run_python
 
@@ -67,6 +67,12 @@ def one_each(cluster: Cluster | RoutedCluster) -> list[str]:
     """A key on each host."""
     router = cluster.get_router() if isinstance(cluster, Cluster) else cluster.router
     return [keys_of(router, host_id, 1)[0] for host_id in cluster.hosts]
+
+
+def everywhere(cluster: Cluster, **options: Any) -> tuple[MappingClient, list[Promise]]:
+    """A client with a command for each host, and their promises."""
+    client = cluster.get_routing_client().get_mapping_client(**options)
+    return client, [client.incr(key) for key in one_each(cluster)]
 
 
 def down(cluster: RoutedCluster) -> list[int]:

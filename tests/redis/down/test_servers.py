@@ -10,21 +10,15 @@ from typing import Any
 import pytest
 import redis
 
-from pindb.redis import Cluster, HostConnectionError, HostTimeoutError, MappingClient, Promise
+from pindb.redis import Cluster, HostConnectionError, HostTimeoutError
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, Proxy, keys_on, one_each, values_of
+from tests.redis.tools import Make, Proxy, everywhere, keys_on, one_each, values_of
 from tests.threads import meanwhile
 
 # How long a host that hangs is waited for.
 PATIENCE = 0.2
 # Longer than that on the slowest machine, and shorter than any default.
 SOON = 4.0
-
-
-def everywhere(cluster: Cluster, **options: Any) -> tuple[MappingClient, list[Promise]]:
-    """A client with a command for each host, and their promises."""
-    client = cluster.get_routing_client().get_mapping_client(**options)
-    return client, [client.incr(key) for key in one_each(cluster)]
 
 
 @pytest.fixture

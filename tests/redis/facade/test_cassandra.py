@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from pindb.redis import ClusterConfigError, HostConnectionError, create_cluster
+from tests.processes import end_of, start_child
 from tests.threads import in_threads
 
 pytest.importorskip("cassandra.cluster")
@@ -100,6 +100,12 @@ def refusing_port() -> Iterator[int]:
         yield silent.getsockname()[1]
 
 
+def await_end_of_threads(before: set[threading.Thread]) -> None:
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE)
+    assert set(threading.enumerate()) <= before
+
+
 # ---- calls ---------------------------------------------------------------------------------------
 
 
@@ -176,33 +182,22 @@ def test_disconnecting_ends_the_driver_and_the_next_use_starts_another(
     cluster.disconnect()
     assert session.is_shutdown
     assert made[0].is_shutdown
-    for thread in set(threading.enumerate()) - before:
-        thread.join(PATIENCE)
-    assert set(threading.enumerate()) <= before
+    await_end_of_threads(before)
     assert cluster.execute("SELECT 1") == ["SELECT 1", None, {}]
     assert [driver.is_shutdown for driver in made] == [True, False]
 
 
-# The driver has a thread of its own, but none that holds a lock.
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_a_session_of_its_own(
     cluster: CassandraCluster, made: list[OfflineCluster]
 ) -> None:
     cluster.execute("SELECT 1")
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
 
     def work() -> None:
         cluster.execute("SELECT 1")
-        results.put([(driver.is_shutdown, driver.ended) for driver in made])
+        # The other process's session is not ended here, where it would be if it was let go.
+        assert [(driver.is_shutdown, driver.ended) for driver in made] == [(False, 0), (False, 0)]
 
-    process = context.Process(target=work)
-    process.start()
-    process.join(PATIENCE)
-    process.kill()
-    assert process.exitcode == 0
-    # The other process's session is not ended here, where it would be if it was let go.
-    assert results.get() == [(False, 0), (False, 0)]
+    assert end_of(start_child(work, int(PATIENCE))) == 0
     assert len(made) == 1
 
 
@@ -228,9 +223,7 @@ def test_hosts_that_refuse_connections_are_named_and_no_password_is(refusing_por
         assert isinstance(caught.value.__cause__, NoHostAvailable)
         assert not caught.value.sent
         assert "secret" not in f"{caught.value} {cluster!r} {cluster[0]!r} {cluster[0]}"
-    for thread in set(threading.enumerate()) - before:
-        thread.join(PATIENCE)
-    assert set(threading.enumerate()) <= before
+    await_end_of_threads(before)
 
 
 def test_names_that_nobody_knows() -> None:

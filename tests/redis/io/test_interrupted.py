@@ -9,7 +9,7 @@ import redis
 
 from pindb.redis import Cluster, CommandCancelled, Promise
 from pindb.testing.redis import TestSetup
-from tests.redis.tools import Make, held, keys_on
+from tests.redis.tools import Make, everywhere, held, keys_on
 
 
 class SoftLimit(Exception):
@@ -17,11 +17,6 @@ class SoftLimit(Exception):
 
 
 KINDS = [KeyboardInterrupt, SoftLimit]
-
-
-def everywhere(cluster: Cluster) -> tuple[Any, list[Promise]]:
-    client = cluster.get_routing_client().get_mapping_client()
-    return client, [client.incr(keys_on(cluster, host_id, 1)[0]) for host_id in cluster.hosts]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import ssl
-import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ import redis
 
 from pindb.redis import Cluster
 from pindb.testing.redis import TestSetup, find_server, supports_tls
-from tests.processes import output_of
+from tests.processes import output_of, run_command
 from tests.redis.tools import Make, Proxy
 
 
@@ -174,7 +172,7 @@ def test_addresses_and_users(options: dict[str, Any], protocol: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A certificate for 127.0.0.1, and its key."""
     folder = tmp_path_factory.mktemp("certificates")
     files = {"certfile": str(folder / "crt"), "keyfile": str(folder / "key")}
@@ -190,14 +188,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     ]
     command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     try:
-        subprocess.run(
-            [*command, "-out", files["certfile"], "-keyout", files["keyfile"]],
-            check=True,
-            capture_output=True,
-        )
+        done = run_command(*command, "-out", files["certfile"], "-keyout", files["keyfile"])
     except FileNotFoundError:
         pytest.skip("there is no openssl to make a certificate")
-    return files  # type: ignore[return-value]
+    assert done.returncode == 0, done.stderr
+    return files
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
