@@ -130,18 +130,23 @@ class MappingClient(QueueingClient):
     def _add_run(self, run: CommandRun) -> None:
         self._issued.append(run.promises)
         try:
-            self._buffer_run(run)
+            groups = self._group(run)
         except Exception:
             # The router refuses keys: reject the promises of only these.
             for place, promise in enumerate(run.promises):
+                single = run.at([place])
                 try:
-                    self._buffer_run(run.at([place]))
+                    groups = self._group(single)
                 except Exception as error:
                     self._has_refused = True
                     promise.reject(error)
+                else:
+                    self._buffers.add_run(groups, single)
+        else:
+            self._buffers.add_run(groups, run)
 
-    def _buffer_run(self, run: CommandRun) -> None:
-        self._buffers.add_run(group(self._router, run.name, run.keys, run.arguments()), run)
+    def _group(self, run: CommandRun) -> Mapping[int, list[int]]:
+        return group(self._router, run.name, run.keys, run.arguments())
 
     def _forget(self) -> None:
         super()._forget()
@@ -251,7 +256,7 @@ class MappingClient(QueueingClient):
 
     def _route_again(self, entry: Entry) -> None:
         if isinstance(entry, CommandRun):
-            self._buffer_run(entry)
+            self._buffers.add_run(self._group(entry), entry)
             return
         name, args = entry.words[0], entry.words[1:]
         if len(args) > 1 and self._router.by_key and can_split(name):

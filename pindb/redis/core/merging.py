@@ -74,8 +74,8 @@ class CommandRun:
 
     def at(self, places: Sequence[int]) -> CommandRun:
         """The run of the commands at some places."""
-        # itemgetter loops in C. For a single place it would return no tuple.
-        pick = itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
+        # itemgetter loops in C. For a single place it returns no tuple.
+        pick = itemgetter(*places) if len(places) > 1 else lambda items: [items[places[0]]]
         values = list(pick(self.values)) if self.values else []
         return CommandRun(list(pick(self.keys)), values, list(pick(self.promises)), self.merges, self.tail)
 
