@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from pindb.testing import redis as testing
 from pindb.testing.processes import free_port, wait_for
-from pindb.testing.redis import ENVIRONMENT, TestSetup, find_server, make_test_cluster, supports_tls
+from pindb.testing.redis import (
+    ENVIRONMENT,
+    TestSetup,
+    _programs,
+    _servers,
+    find_server,
+    make_test_cluster,
+    supports_tls,
+)
 from tests.processes import run_to_its_end
 from tests.threads import in_threads
 
@@ -156,7 +163,7 @@ def test_a_port_that_somebody_took_is_replaced(monkeypatch: pytest.MonkeyPatch) 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter([taken.getsockname()[1]])
-        monkeypatch.setattr(testing, "free_port", lambda: next(ports, 0) or free_port())
+        monkeypatch.setattr(_servers, "free_port", lambda: next(ports, 0) or free_port())
         with TestSetup(servers=1, tcp=True) as setup:
             assert setup.host(0)["port"] != taken.getsockname()[1]
             assert ping(setup, 0)
@@ -229,10 +236,10 @@ def test_the_newer_server_is_taken(programs: Path, monkeypatch: pytest.MonkeyPat
     newer = program(programs, "newer/redis-server", "100.10.0")
     older = program(programs, "older/redis-server", "99.9.9")
     monkeypatch.setenv("PATH", f"{newer.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(testing, "_packaged", lambda: older)
+    monkeypatch.setattr(_programs, "_packaged", lambda: older)
     assert find_server() == newer
     monkeypatch.setenv("PATH", str(older.parent))
-    monkeypatch.setattr(testing, "_packaged", lambda: newer)
+    monkeypatch.setattr(_programs, "_packaged", lambda: newer)
     assert find_server() == newer
 
 
@@ -241,7 +248,7 @@ def test_the_package_is_taken_where_path_has_nothing_better(
 ) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     packaged = program(programs, "package/redis-server", "6.2.14")
-    monkeypatch.setattr(testing, "_packaged", lambda: packaged)
+    monkeypatch.setattr(_programs, "_packaged", lambda: packaged)
     monkeypatch.setenv("PATH", str(programs))
     assert find_server() == packaged
     broken = program(programs, "redis-server", "none")
@@ -263,7 +270,7 @@ def test_the_environment_and_the_argument_go_first(programs: Path, monkeypatch: 
 def test_no_server_at_all(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setattr(testing, "_packaged", lambda: None)
+    monkeypatch.setattr(_programs, "_packaged", lambda: None)
     with pytest.raises(RuntimeError, match=r'package "redis-server", set \$PINDB_REDIS_SERVER '):
         TestSetup()
 
