@@ -21,6 +21,7 @@ from pindb.testing.redis import (
     supports_tls,
 )
 from tests.processes import run_to_its_end
+from tests.testing.servers import listens, needs_tls
 from tests.threads import in_threads
 
 
@@ -43,14 +44,6 @@ def program(folder: Path, name: str, version: str, *, product: str = "Redis") ->
     path.write_text(f"#!/bin/sh\necho '{product} server v={version} sha=00000000:0 malloc=libc bits=64'\n")
     path.chmod(0o755)
     return path
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 def ping(setup: TestSetup, server: int) -> bool:
@@ -213,7 +206,7 @@ def test_a_user() -> None:
             assert client.ping()
 
 
-@pytest.mark.skipif(not supports_tls(find_server()), reason="this redis-server was built without TLS")
+@needs_tls
 def test_tls() -> None:
     with TestSetup(servers=2, databases_each=1, tls=True, password="secret") as setup:
         assert setup.host(0)["ssl"] is True

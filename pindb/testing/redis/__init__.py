@@ -13,8 +13,19 @@ Private modules: the public names are in ``__all__``.
 
 from __future__ import annotations
 
+from pindb.testing.redis._cluster import RedisClusterSetup
+from pindb.testing.redis._moves import SlotMove
 from pindb.testing.redis._plain import TestSetup, make_test_cluster
 from pindb.testing.redis._programs import ENVIRONMENT as ENVIRONMENT
 from pindb.testing.redis._programs import find_server, supports_tls
+from pindb.testing.redis._sentinel import SentinelSetup
 
-__all__ = ["TestSetup", "find_server", "make_test_cluster", "supports_tls"]
+__all__ = [
+    "RedisClusterSetup",
+    "SentinelSetup",
+    "SlotMove",
+    "TestSetup",
+    "find_server",
+    "make_test_cluster",
+    "supports_tls",
+]

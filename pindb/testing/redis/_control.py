@@ -88,7 +88,10 @@ class Control:
             return None
         if kind == b"*":
             return [self.receive() for _ in range(length)]
-        return self._replies.read(length + 2)[:-2]
+        text = self._replies.read(length + 2)
+        if len(text) < length + 2:
+            raise ConnectionError("The server has closed the connection in the middle of a reply.")
+        return text[:-2]
 
 
 def _packed(command: Iterable[Word]) -> bytes:
