@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from pindb.testing.processes import wait_for
 from pindb.testing.redis import RedisClusterSetup
 from tests.processes import run_to_its_end
 from tests.testing.servers import OTHER_PROGRAMS, listens, needs_tls
+from tests.threads import again_and_again, in_threads
 
 
 @pytest.fixture(scope="module")
@@ -234,25 +234,19 @@ def test_slots_move_while_their_keys_are_used(cluster: RedisClusterSetup) -> Non
     source, target = cluster.masters[:2]
     slots = cluster.slots(source)[:300]
     keys = [key for key in map("counter-{}".format, range(5000)) if slot(key) in slots]
-    stopped = threading.Event()
     rounds = 0
 
     def count() -> None:
         nonlocal rounds
-        with client_of(cluster) as client:
-            while not stopped.is_set():
-                for key in keys:
-                    client.incr(key)
-                rounds += 1
+        for key in keys:
+            client.incr(key)
+        rounds += 1
 
-    counting = threading.Thread(target=count)
-    counting.start()
-    wait_for(lambda: rounds, "the first round", 20)
-    assert cluster.move_slots(slots, target) == 300
-    assert cluster.move_slots(slots, target) == 0
-    assert cluster.move_slots(slots, source) == 300
-    stopped.set()
-    counting.join()
+    with client_of(cluster) as client, again_and_again(count):
+        wait_for(lambda: rounds, "the first round", 20)
+        assert cluster.move_slots(slots, target) == 300
+        assert cluster.move_slots(slots, target) == 0
+        assert cluster.move_slots(slots, source) == 300
     with client_of(cluster) as client:
         assert {client.get(key) for key in keys} == {str(rounds)}
 
@@ -346,20 +340,14 @@ def test_ports_that_somebody_took_are_replaced(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_two_setups_at_once_do_not_meet() -> None:
-    seen: list[set[int]] = []
-
-    def run() -> None:
+    def run(_: int) -> set[int]:
         with RedisClusterSetup(masters=1, replicas=1) as setup:
             nodes = ask(setup, 0, "CLUSTER", "NODES")
             assert str(nodes).count("connected") == 2
-            seen.append({node["port"] for node in setup.start_up_nodes})
+            return {node["port"] for node in setup.start_up_nodes}
 
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(seen[0] | seen[1]) == 4
+    first, second = in_threads(2, run)
+    assert len(first | second) == 4
 
 
 def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing(

@@ -6,12 +6,13 @@ import contextlib
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import ClassVar
 
-from pindb.testing.redis._moves import BATCH, SlotMove, finish, move
+from pindb.testing.redis._moves import BATCH, SlotMove, finish, go_on, move
 from pindb.testing.redis._nodes import SLOTS, ClusterNodes
 
 
@@ -92,6 +93,9 @@ class RedisClusterSetup(ClusterNodes):
         self._ids = {}
         #: Slots that are being moved in blocks.
         self._moves: set[SlotMove] = set()
+        #: The targets of other slots that are being moved, or whose move has failed. Used under the lock.
+        self._unfinished: dict[int, int] = {}
+        self._moving = threading.Lock()
         #: When `fail_over` last had each replica elected, and each master replaced.
         self._elected: dict[int, float] = {}
         self._replaced: dict[int, float] = {}
@@ -163,6 +167,14 @@ class RedisClusterSetup(ClusterNodes):
         for slot_move in list(self._moves):
             with contextlib.suppress(RuntimeError):
                 slot_move._follow()
+        if self._unfinished and self._moving.acquire(blocking=False):
+            try:
+                for target in {*self._unfinished.values()}:
+                    slots = [number for number, to in self._unfinished.items() if to == target]
+                    if not go_on(self, slots, target):
+                        self._forget(slots)
+            finally:
+                self._moving.release()
 
     # ---- changes -------------------------------------------------------------------------------
 
@@ -222,8 +234,8 @@ class RedisClusterSetup(ClusterNodes):
 
         Raises:
             ValueError: `to` is no master, or one of `slots` is invalid.
-            RuntimeError: no server has one of `slots`, or a master does not answer, or replies an error.
-            TimeoutError: the nodes do not agree in time.
+            RuntimeError: no server has one of `slots`.
+            TimeoutError: it could not be done in time; the message says why. `wait_until_ok` tries again.
         """
         wanted = [self._slot(number) for number in ([slots] if isinstance(slots, int) else slots)]
         self._check_master(to)
@@ -235,17 +247,21 @@ class RedisClusterSetup(ClusterNodes):
         for number in wanted:
             by_source.setdefault(owners[number], []).append(number)
         by_source.pop(to, None)
-        for source, numbers in by_source.items():
-            for start in range(0, len(numbers), BATCH):
-                batch = numbers[start : start + BATCH]
-                try:
-                    move(self, batch, source, to, masters)
-                except RuntimeError:
-                    # One of the two has failed over, or was away for a moment.
-                    finish(self, batch, to)
         moved = [number for numbers in by_source.values() for number in numbers]
-        self._wait_for_owner(moved, self._master_of(to))
+        with self._moving:
+            self._unfinished |= dict.fromkeys(moved, to)
+            for source, numbers in by_source.items():
+                for start in range(0, len(numbers), BATCH):
+                    # If a server fails over, or is away for a moment, the rest follows below.
+                    with contextlib.suppress(RuntimeError):
+                        move(self, numbers[start : start + BATCH], source, to, masters)
+            finish(self, moved, to)
+            self._forget(moved)
         return len(moved)
+
+    def _forget(self, slots: Iterable[int]) -> None:
+        for number in slots:
+            self._unfinished.pop(number, None)
 
     def moving(self, slot: int | str | bytes, to: int) -> SlotMove:
         """Begin to move a slot; the end of the ``with`` block moves the rest.

@@ -10,6 +10,9 @@ from pindb.testing.redis._nodes import ClusterNodes
 
 BATCH = 100
 
+# A server does nothing else meanwhile, so that others would take it for failed. In milliseconds.
+MIGRATE_TIMEOUT = 500
+
 
 class SlotMove:
     """A slot that is half moved: a context manager whose end moves the rest.
@@ -79,8 +82,7 @@ class SlotMove:
         The end of a ``with`` block calls this.
 
         Raises:
-            RuntimeError: a server of the move does not answer, or replies an error.
-            TimeoutError: the nodes do not agree within the setup's `timeout`.
+            TimeoutError: it could not be done within the setup's `timeout`; the message says why.
         """
         finish(self._setup, [self.slot], self.target)
 
@@ -105,19 +107,42 @@ def move(
 
 
 def finish(setup: ClusterNodes, slots: Collection[int], target: int) -> None:
-    """Move slots that may be half moved, whatever became of their masters, and wait until all nodes know."""
-    target, owners = setup._master_of(target), setup._owners()
+    """Move slots that may be half moved, whatever becomes of their masters, and wait until all nodes know."""
+    setup._wait_while(lambda: go_on(setup, slots, target), "the slots to be moved")
+
+
+def go_on(setup: ClusterNodes, slots: Collection[int], target: int) -> str:
+    """Do what is missing for the move of slots, as far as that is possible now.
+
+    Returns:
+        What is still missing; an empty text if all nodes know that the target has the slots.
+    """
+    try:
+        target = setup._master_of(target)
+        missing = setup._ignorant(slots, target)
+        if missing:
+            _go_on(setup, slots, target)
+    except RuntimeError as error:
+        return str(error)
+    return missing
+
+
+def _go_on(setup: ClusterNodes, slots: Collection[int], target: int) -> None:
+    owners = setup._owners()
+    # The target had failed over before its replica knew of a slot that it has just got.
+    lost = [slot for slot in slots if slot not in owners]
+    if lost:
+        _set_slots(setup, target, lost, "NODE", target)
     by_source: dict[int, list[int]] = {}
     for slot in slots:
-        by_source.setdefault(owners[slot], []).append(slot)
-    by_source.pop(target, None)
+        if owners.get(slot, target) != target:
+            by_source.setdefault(owners[slot], []).append(slot)
     for source, group in by_source.items():
         follow(setup, group, source, target)
-    # A server refuses keys for as long as it finds the cluster down.
+    # A server takes no keys as long as it finds the cluster down.
     setup._wait_for_state(target)
     for source, group in by_source.items():
         move(setup, group, source, target, setup.masters)
-    setup._wait_for_owner(slots, target)
 
 
 def follow(setup: ClusterNodes, slots: Sequence[int], source: int, target: int) -> None:
@@ -154,9 +179,8 @@ def migrate(setup: ClusterNodes, source: int, target: int, keys: Sequence[str | 
     """Move keys of one slot."""
     login = setup._login(str(target))
     auth = [("AUTH", "AUTH2")[len(login) - 1], *login] if login else []
-    limit = round(setup.timeout * 1000)
     # A key that is still here is the one that counts; a copy over there is of a move that broke off.
-    options = ("", 0, limit, "REPLACE", *auth, "KEYS", *keys)
+    options = ("", 0, MIGRATE_TIMEOUT, "REPLACE", *auth, "KEYS", *keys)
     setup._tell(source, ("MIGRATE", "127.0.0.1", setup._ports[str(target)], *options))
 
 

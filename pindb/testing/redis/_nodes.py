@@ -177,25 +177,24 @@ class ClusterNodes(ReplicatedServers[int]):
         return "" if slots == SLOTS else f"{SLOTS - slots} slots have no master that answers"
 
     def _wait_for_state(self, server: int) -> None:
-        """Wait until a server says that the cluster is up."""
+        """Wait a little until a server says that the cluster is up; RuntimeError if it does not."""
 
         def down() -> str:
             (info,) = self._tell(server, ("CLUSTER", "INFO"))
             return "" if b"cluster_state:ok" in info else "it says that the cluster is down"
 
-        self._wait_while(down, f"server {server} to be ok")
+        try:
+            self._wait_while(down, f"server {server} to be ok", min(self.timeout, 1))
+        except TimeoutError as error:
+            raise RuntimeError(str(error)) from error
 
-    def _wait_for_owner(self, slots: Collection[int], owner: int) -> None:
-        """Wait until all servers that answer say that a master has some slots."""
-
-        def differing() -> str:
-            for name, view in self._views().items():
-                node = view.nodes.get(self._ids[owner])
-                if not node or not {*slots} <= {*node.slots}:
-                    return f"server {name} does not know that server {owner} has them"
-            return ""
-
-        self._wait_while(differing, "all servers to know who has the slots")
+    def _ignorant(self, slots: Collection[int], owner: int) -> str:
+        """Return which server does not say that a master has some slots; an empty text if all say so."""
+        for name, view in self._views().items():
+            node = view.nodes.get(self._ids[owner])
+            if not node or not {*slots} <= {*node.slots}:
+                return f"server {name} does not know that server {owner} has them"
+        return ""
 
     def _master_of(self, server: int) -> int:
         """Return the number of the master of a server's shard: of two, the one that has slots."""

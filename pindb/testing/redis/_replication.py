@@ -127,6 +127,8 @@ class ReplicatedServers(RedisServers[Server]):
             RuntimeError: the server does not answer, or replies an error.
         """
         name = self._name(server)
+        if name not in self._answering():
+            raise RuntimeError(f"Server {name} does not run, or is paused.")
         try:
             with self._control(name) as control:
                 control.send(*commands)

@@ -30,6 +30,9 @@ CONFIGURATION = {
 # (104; 108 on Linux).
 LONGEST_SOCKET_PATH = 103
 
+# For commands of a setup itself, in seconds: a server may be paused or end in the middle of them.
+REPLY_TIMEOUT = 5
+
 #: What callers name a server by.
 Server = TypeVar("Server", bound="int | str")
 Entered = TypeVar("Entered", bound="RedisServers[Any]")
@@ -218,7 +221,7 @@ class RedisServers(Servers, Generic[Server]):
         return [name for name in self._names() if folder.is_running(name) and name not in self._paused]
 
     def _control(self, name: str) -> Control:
-        return Control(self._path(name, ".sock"), self._login(name), self.timeout)
+        return Control(self._path(name, ".sock"), self._login(name), min(self.timeout, REPLY_TIMEOUT))
 
     def _path(self, name: str, suffix: str) -> Path:
         return self._running_folder().path / f"{name}{suffix}"
