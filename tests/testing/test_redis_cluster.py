@@ -149,6 +149,35 @@ def test_a_paused_master_is_replaced(cluster: RedisClusterSetup) -> None:
     assert master in cluster.replicas
 
 
+def test_a_master_that_comes_back_after_slots_have_moved_is_a_replica(cluster: RedisClusterSetup) -> None:
+    master, replica = shard(cluster, 0)
+    other = shard(cluster, 1)[0]
+    cluster.pause(master)
+    assert cluster.wait_for_new_master(master) == replica
+    moved = cluster.slots(other)[:3]
+    cluster.move_slots(moved, replica)
+    cluster.resume(master)
+    cluster.wait_until_ok()
+    assert master in cluster.replicas
+    cluster.move_slots(moved, other)
+
+
+def test_a_move_that_a_kill_interrupts_is_finished_later() -> None:
+    with RedisClusterSetup(masters=2, replicas=0, configuration={"appendonly": "yes"}) as setup:
+        tag = key_of(setup, 0)
+        ask(setup, 0, "SET", tag, "value")
+        setup.pause(1)
+        setup.timeout = 0.5
+        with pytest.raises(TimeoutError, match="Server 1 does not run, or is paused"):
+            setup.move_slots(slot(tag), to=1)
+        setup.timeout = 20
+        setup.kill(1)
+        setup.start(1)
+        setup.wait_until_ok()
+        assert setup.owner(tag) == 1
+        assert ask(setup, 1, "GET", tag) == "value"
+
+
 def test_a_replica_takes_over_by_force() -> None:
     with RedisClusterSetup(masters=3, replicas=1, node_timeout=5) as setup:
         setup.kill(0)

@@ -164,6 +164,7 @@ class RedisClusterSetup(ClusterNodes):
         ]
 
     def _mend(self) -> None:
+        self._demote()
         for slot_move in list(self._moves):
             with contextlib.suppress(RuntimeError):
                 slot_move._follow()

@@ -121,6 +121,7 @@ def go_on(setup: ClusterNodes, slots: Collection[int], target: int) -> str:
         target = setup._master_of(target)
         missing = setup._ignorant(slots, target)
         if missing:
+            setup._demote()
             _go_on(setup, slots, target)
     except RuntimeError as error:
         return str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from typing import Any
 
@@ -50,13 +51,10 @@ class ClusterNodes(ReplicatedServers[int]):
         """The numbers of the masters now, down or not; a master that was replaced is none."""
         view = self._newest()
         masters = [server for server in self._servers if self._seen(view, server, "master")]
-        owners = {self._shards[server] for server in masters if view.nodes[self._ids[server]].ranges}
+        owners = [server for server in masters if view.nodes[self._ids[server]].ranges]
+        shards = {self._shards[server] for server in owners}
         # A master that was replaced has no slots, and keeps the role for as long as it is away.
-        return [
-            server
-            for server in masters
-            if self._shards[server] not in owners or view.nodes[self._ids[server]].ranges
-        ]
+        return [server for server in masters if server in owners or self._shards[server] not in shards]
 
     @property
     def replicas(self) -> list[int]:
@@ -148,6 +146,25 @@ class ClusterNodes(ReplicatedServers[int]):
         found = owners(self._views().values())
         return {number: servers[node] for number, node in found.items() if node in servers}
 
+    def _leftover(self) -> dict[int, int]:
+        """Return masters that answer and were replaced, with the numbers of those that have their slots."""
+        view = self._newest()
+        masters = [server for server in self._servers if self._seen(view, server, "master")]
+        owners = {self._shards[server]: server for server in masters if view.nodes[self._ids[server]].ranges}
+        return {
+            server: owners[self._shards[server]]
+            for server in map(int, self._answering())
+            if server in masters and owners.get(self._shards[server], server) != server
+        }
+
+    def _demote(self) -> None:
+        """Make replicas of masters that were replaced."""
+        # They become replicas by themselves, but not if slots have been moved while they were away. A server
+        # with keys refuses to, and the new master has the keys.
+        for server, master in self._leftover().items():
+            with contextlib.suppress(RuntimeError):
+                self._tell(server, ("FLUSHALL",), ("CLUSTER", "REPLICATE", self._ids[master]))
+
     def _seen(self, view: View, server: int, role: str, of: str | None = None) -> bool:
         node = view.nodes.get(self._ids[server])
         return node is not None and role in node.flags and of in (None, node.master)
@@ -173,6 +190,8 @@ class ClusterNodes(ReplicatedServers[int]):
                 return f"replica {name} is not connected to its master"
             if view.facts(alive) != facts[0]:
                 return f"servers {next(iter(views))} and {name} do not agree"
+        for server, master in self._leftover().items():
+            return f"server {server} is no replica of server {master} yet"
         slots = sum(len(view.nodes[node].slots) for node in alive) if replies else 0
         return "" if slots == SLOTS else f"{SLOTS - slots} slots have no master that answers"
 
