@@ -11,9 +11,10 @@ from pindb.hashing.continuum import Continuum, Server
 from pindb.hashing.crc32 import partition, partition_groups, partition_many
 from pindb.hashing.ketama import Ketama
 from pindb.hashing.keys import Key, key_bytes
-from pindb.hashing.slots import hash_tag, slot
+from pindb.hashing.slots import SLOTS, hash_tag, slot, slot_groups, slot_many
 
 __all__ = [
+    "SLOTS",
     "Continuum",
     "Ketama",
     "Key",
@@ -24,4 +25,6 @@ __all__ = [
     "partition_groups",
     "partition_many",
     "slot",
+    "slot_groups",
+    "slot_many",
 ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from binascii import crc_hqx
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from operator import and_
 
 from pindb.hashing.keys import Key, key_bytes
 
-__all__ = ["SLOTS", "hash_tag", "slot"]
+__all__ = ["SLOTS", "hash_tag", "slot", "slot_groups", "slot_many"]
 
 #: The number of slots of a Redis Cluster.
 SLOTS = 16384
@@ -35,6 +38,52 @@ def slot(key: Key) -> int:
         key = hash_tag(key)
     # crc_hqx is CRC-16/XMODEM.
     return crc_hqx(key, 0) % SLOTS
+
+
+def slot_many(keys: Iterable[Key]) -> list[int]:
+    """Return the hash slot of each key, faster than calls of `slot`.
+
+    Arguments:
+        keys: the keys. It is fastest if all of them are text.
+
+    Returns:
+        The slots, in the order of the keys.
+
+    Raises:
+        TypeError: a key is not text, bytes or an integer.
+    """
+    keys = list(keys)
+    try:
+        data = list(map(str.encode, keys))  # type: ignore[arg-type]
+    except TypeError:
+        data = list(map(key_bytes, keys))
+    if b"{" in b"".join(data):
+        data = list(map(hash_tag, data))
+    return list(map(and_, map(crc_hqx, data, repeat(0)), repeat(SLOTS - 1)))
+
+
+def slot_groups(keys: Iterable[Key], hosts: Sequence[int]) -> dict[int, list[int]]:
+    """Group keys by the host of their slots: the fastest way to split a batch.
+
+    Arguments:
+        keys: the keys. It is fastest if all of them are text.
+        hosts: the host of each slot.
+
+    Returns:
+        For each host that has a key, the indexes in `keys` of its keys, in ascending order.
+
+    Raises:
+        TypeError: a key is not text, bytes or an integer.
+    """
+    groups: dict[int, list[int]] = {}
+    add: dict[int, Callable[[int], None]] = {}
+    for place, host in enumerate(map(hosts.__getitem__, slot_many(keys))):
+        try:
+            add[host](place)
+        except KeyError:
+            groups[host] = [place]
+            add[host] = groups[host].append
+    return groups
 
 
 def hash_tag(key: Key) -> bytes:
