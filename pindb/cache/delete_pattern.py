@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from redis.exceptions import RedisError
+
+from pindb.cache.scan import scan
 from pindb.cache.shards import Shards
 
 __all__ = ["delete_matching"]
@@ -41,6 +44,8 @@ def delete_matching(shards: Shards, pattern: str) -> int:
     Raises:
         redis.RedisError: a server has failed.
     """
+    if not shards.cluster.get_router().merges:
+        return _delete_found(shards, pattern)
     deleted = 0
     cursors: dict[int, Any] = dict.fromkeys(shards.cluster.hosts, 0)
     while cursors:
@@ -49,4 +54,25 @@ def delete_matching(shards: Shards, pattern: str) -> int:
         )
         deleted += sum(number for _, number in replies.values())
         cursors = {host_id: cursor for host_id, (cursor, _) in replies.items() if int(cursor)}
+    return deleted
+
+
+def _delete_found(shards: Shards, pattern: str) -> int:
+    """Delete the keys in a Redis Cluster, whose scripts must not touch keys of several hash slots."""
+    deleted = 0
+    for found in scan(shards.cluster, pattern, count=BATCH):
+        keys = []
+        for names in found.values():
+            if isinstance(names, RedisError):
+                shards.handle_failure(names, "SCAN")
+            else:
+                keys += names
+        batch = shards.client.get_mapping_client(max_concurrency=None)
+        parts = batch.delete_many(keys)
+        batch.execute(raise_on_error=False)
+        for part, promise in parts:
+            if promise.is_resolved:
+                deleted += promise.value
+            else:
+                shards.handle_failure(promise.reason, "DEL", len(part.places))
     return deleted

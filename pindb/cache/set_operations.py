@@ -95,10 +95,12 @@ class SetOperations(DefaultClient):  # type: ignore[misc]
 
     def _on_one_server(self, command: str, names: Sequence[Any], *words: Any) -> Any:
         """Return the reply of the server that has all keys; None if they are on several servers."""
-        servers = set(self.shards.cluster.get_router().find_hosts(names))
-        if len(servers) > 1:
+        router = self.shards.cluster.get_router()
+        server = router.find_common_host(names)
+        if server is None:
             return None
-        (server,) = servers
+        if not router.merges:
+            return self.shards.client.execute_command(command, *names, *words)
         try:
             return self.shards.send_to({server: (command, *names, *words)}).get(server)
         except UNREACHABLE:

@@ -17,10 +17,14 @@ from pindb.redis.core.promises import Promise, get_settled
 from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.routers import BaseRouter, PartitionRouter
 from pindb.redis.routers.options import make_router
+from pindb.redis.routers.slots import ReplicaReadingRouter, SlotRouter
+from pindb.redis.topology.breakers import RETRY_TIMEOUT
 from pindb.redis.topology.hosts import Host, is_positive
+from pindb.redis.topology.nodes import AddressRemap, StartUpNodes
+from pindb.redis.topology.slots import SlotHosts
 from pindb.redis.topology.static import StaticHosts, named_options, pairs_of
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "SlotCluster"]
 
 
 class Cluster(StaticHosts):
@@ -83,6 +87,35 @@ class Cluster(StaticHosts):
         self._router: BaseRouter | None = None
         for host_id, config in pairs_of(hosts):
             self._add(Host.from_config(host_id, config, self.host_defaults))
+
+    @classmethod
+    def from_redis_cluster(
+        cls,
+        startup_nodes: Sequence[Mapping[str, Any] | str],
+        address_remap: AddressRemap | None = None,
+        read_from: str = "master",
+        wait_timeout: float = 1.0,
+        **options: Any,
+    ) -> Cluster:
+        """Return a cluster of the nodes of a Redis Cluster, which know themselves where each key is.
+
+        Arguments:
+            startup_nodes: options of nodes to ask for the others, or their URLs; one that answers is enough.
+                All nodes are used with the user, password, TLS and timeouts of the first of these.
+            address_remap: a function, or a dict, from an address (host, port) that nodes announce to the one
+                at which this process can reach the node: for NAT and containers.
+            read_from: which nodes serve commands that only read: ``"master"``; ``"replica"``, where there is
+                one that is up and has its master's data (which may lag behind); or ``"nearest"``, by
+                measured round trips.
+            wait_timeout: for how long commands wait for nodes that ask for patience (TRYAGAIN while keys are
+                moved, CLUSTERDOWN while a master is replaced), in seconds.
+            options: more arguments for the class, without `hosts` and the router. The default of
+                `retry_timeout` is 5 seconds, and that of `late_is_down` is True.
+
+        Raises:
+            ClusterConfigError: an option is invalid.
+        """
+        return SlotCluster(StartUpNodes(startup_nodes, address_remap, read_from, wait_timeout), **options)
 
     def __repr__(self) -> str:
         hosts = ", ".join(f"{host_id}: {host.address}" for host_id, host in self.hosts.items())
@@ -248,6 +281,25 @@ class Cluster(StaticHosts):
                 if not exists:
                     targets[host_id].script_load(script.script)
         client.join(_left(end))
+
+
+class SlotCluster(SlotHosts, Cluster):
+    """A Redis Cluster; see `Cluster.from_redis_cluster`."""
+
+    def __init__(self, start_up: StartUpNodes, **options: Any) -> None:
+        for name in sorted({"hosts", "router_cls", "router_options"} & options.keys()):
+            raise ClusterConfigError(
+                f"from_redis_cluster() has {name}, but the nodes decide themselves where keys are. Leave it "
+                "out."
+            )
+        router = SlotRouter if start_up.read_from == "master" else ReplicaReadingRouter
+        defaults = {"retry_timeout": RETRY_TIMEOUT, "late_is_down": True, "router_cls": router}
+        super().__init__({}, **{**defaults, **options})
+        self._start(start_up, self.host_defaults)
+
+    def __repr__(self) -> str:
+        # Without asking a node.
+        return f"<{type(self).__name__} {', '.join(f'{node.host}:{node.port}' for node in self._start_up)}>"
 
 
 def _left(end: float | None) -> float | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from pindb.redis import Cluster, RoutedCluster
-from pindb.testing.redis import TestSetup
+from pindb.testing.redis import RedisClusterSetup, TestSetup
 from tests.redis.tools import Create, created, restore
 
 
@@ -59,3 +60,36 @@ def create(servers: TestSetup) -> Iterator[Create]:
 def partitioned(create: Create) -> RoutedCluster:
     """All hosts, with the keys spread over them."""
     return create("partition")
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[RedisClusterSetup]:
+    """A Redis Cluster of three masters with a replica each, in which all is well as a test begins."""
+    with RedisClusterSetup() as setup:
+        yield setup
+
+
+@pytest.fixture
+def make_slots(nodes: RedisClusterSetup) -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters of the Redis Cluster, whose connections are closed at the end."""
+    made: list[Cluster] = []
+
+    def make(**options: Any) -> Cluster:
+        made.append(Cluster.from_redis_cluster(nodes.start_up_nodes, **options))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.disconnect_pools()
+
+
+@pytest.fixture
+def slots(make_slots: Callable[..., Cluster]) -> Cluster:
+    """A cluster of the Redis Cluster."""
+    return make_slots()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """The beginning of keys that no other test has."""
+    return uuid4().hex[:8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -13,11 +14,15 @@ from pindb.redis.exceptions import ClusterConfigError
 from pindb.redis.facade.backend import BaseBackend, ClusterSettings
 from pindb.redis.facade.cluster import RoutedCluster, get_by_path
 from pindb.redis.facade.redis_clients import MultiHostClient, RedisBatch, find_called_command
-from pindb.redis.routers import BaseRouter
+from pindb.redis.routers import BaseRouter, EveryHostRouter
 from pindb.redis.routers.options import find_router
+from pindb.redis.routers.slots import SlotRouter
 from pindb.redis.topology.hosts import OPTIONS, Host
 
-__all__ = ["Redis", "RoutedRedis"]
+__all__ = ["Redis", "RedisCluster", "RoutedRedis"]
+
+#: The options of `Cluster.from_redis_cluster`.
+SLOT_OPTIONS = frozenset({"address_remap", "read_from", "wait_timeout"})
 
 
 class Redis(BaseBackend):
@@ -44,6 +49,8 @@ class Redis(BaseBackend):
         """
         defaults = dict(settings.defaults)
         check_names("defaults", defaults, OPTIONS - {"name"})
+        if issubclass(settings.router, SlotRouter):
+            return _make_slot_cluster(settings, defaults, {**settings.more, **more})
         hosts = {host_id: _with_name(host_id, config, defaults) for host_id, config in settings.hosts.items()}
         cluster = Cluster(
             hosts,
@@ -55,9 +62,40 @@ class Redis(BaseBackend):
         )
         # Raise errors of options for the router and the pools now, not at the first command.
         cluster.get_router()
-        for host_id in cluster.hosts:
-            cluster.get_pool_for_host(host_id)
+        cluster.check_pools()
         return cluster
+
+
+class RedisCluster(Redis):
+    """Backend for a Redis Cluster, whose router is ``"slots"``. The hosts are nodes to ask for the others.
+
+    It adds the settings ``address_remap``, ``read_from`` and ``wait_timeout`` of
+    `Cluster.from_redis_cluster` to those of `Redis`.
+    """
+
+    more_settings = Redis.more_settings | SLOT_OPTIONS
+
+    @classmethod
+    def make_cluster(cls, settings: ClusterSettings) -> RoutedRedis:
+        if settings.router not in (EveryHostRouter, SlotRouter):
+            raise ClusterConfigError(
+                f"The router is {settings.router.__name__}, but the nodes of a Redis Cluster decide "
+                "themselves where keys are. Leave router out."
+            )
+        return super().make_cluster(replace(settings, router=SlotRouter))
+
+
+def _make_slot_cluster(
+    settings: ClusterSettings, defaults: Mapping[str, Any], more: Mapping[str, Any]
+) -> Cluster:
+    options = dict(settings.router_options)
+    # What other routers do on request, hash slots do always.
+    options.pop("hash_tags", None)
+    check_names("router_options", options, SLOT_OPTIONS)
+    nodes = list(settings.hosts.values())
+    cluster = Cluster.from_redis_cluster(nodes, host_defaults=defaults, **options, **more)
+    cluster.check_pools()
+    return cluster
 
 
 def _with_name(host_id: int, config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:

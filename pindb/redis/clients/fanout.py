@@ -9,7 +9,7 @@ from pindb.redis.clients.base import ClientsCluster
 from pindb.redis.clients.queueing import QueueingClient
 from pindb.redis.core.keys import check_command
 from pindb.redis.core.names import with_plain_name
-from pindb.redis.core.pending import Command
+from pindb.redis.core.pending import Command, FixedCommand
 from pindb.redis.core.promises import Promise
 from pindb.redis.exceptions import UnroutableCommand
 
@@ -72,9 +72,10 @@ class FanoutClient(QueueingClient):
                 "client.target([...]) for a single command."
             )
         promises = {}
+        kind = FixedCommand if self._single is None else Command
         for host_id in self._hosts:
             promises[host_id] = Promise()
-            self._buffers.add(host_id, Command(args, dict(options), promises[host_id]))
+            self._buffers.add(host_id, kind(args, dict(options), promises[host_id]))
         together = promises[self._single] if self._single is not None else Promise.all(promises)
         self._issued.append(together)
         return together

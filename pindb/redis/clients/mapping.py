@@ -11,12 +11,14 @@ from redis.exceptions import DataError, RedisError
 
 from pindb.redis.clients.base import ClientsCluster, find_host
 from pindb.redis.clients.queueing import QueueingClient
+from pindb.redis.core.joints import Joint
 from pindb.redis.core.merging import CommandRun, Entry
 from pindb.redis.core.names import read_word, with_plain_name
 from pindb.redis.core.pending import Command
-from pindb.redis.core.promises import Promise, reject_all
-from pindb.redis.core.retries import Retries
-from pindb.redis.core.splitting import Part, can_split, check_words, group, merge_replies, split
+from pindb.redis.core.promises import Promise, get_settled, reject_all
+from pindb.redis.core.redirects import find_redirect
+from pindb.redis.core.retries import Retries, reads_only
+from pindb.redis.core.splitting import Part, can_split, check_length, check_words, group, merge_replies, split
 from pindb.redis.exceptions import HostConnectionError
 
 __all__ = ["MappingClient"]
@@ -43,10 +45,12 @@ class MappingClient(QueueingClient):
         auto_batch: bool = True,
         split_multi_key: bool = False,
     ) -> None:
-        super().__init__(cluster, max_concurrency, auto_batch)
-        self.split_multi_key = split_multi_key
         self._router = cluster.get_router()
+        super().__init__(cluster, max_concurrency, auto_batch and self._router.merges)
+        self.split_multi_key = split_multi_key
         self._has_refused = False
+        # Commands with many keys, of which each key has a command of its own.
+        self._joints: list[Joint] = []
         # The current run of GETs or plain SETs: it is routed as a whole, which is faster than key by key.
         self._start_run()
 
@@ -101,7 +105,8 @@ class MappingClient(QueueingClient):
         """
         if self._run:
             self._gather()
-        pairs = self._keep_parts("DEL", keys) if keys else []
+        keep = self._keep_parts if self._router.merges else self._keep_joints
+        pairs = keep("DEL", keys) if keys else []
         self._issued.append([promise for _, promise in pairs])
         return pairs
 
@@ -122,6 +127,10 @@ class MappingClient(QueueingClient):
                 del keys[len(run) :], values[len(run) :]
             self._add_run(CommandRun(keys, values, run, self.auto_batch))
             self._start_run()
+        if self._joints:
+            outcomes = [(joint, joint.settle()) for joint in self._joints]
+            self._joints = [joint for joint, is_fine in outcomes if is_fine is None]
+            self._has_refused |= any(is_fine is False for _, is_fine in outcomes)
         return not self._has_refused
 
     def _promises(self) -> Iterator[Promise]:
@@ -129,6 +138,9 @@ class MappingClient(QueueingClient):
 
     def _add_run(self, run: CommandRun) -> None:
         self._issued.append(run.promises)
+        self._buffer_all(run)
+
+    def _buffer_all(self, run: CommandRun) -> None:
         try:
             groups = self._group(run)
         except Exception:
@@ -152,6 +164,7 @@ class MappingClient(QueueingClient):
         super()._forget()
         self._start_run()
         self._has_refused = False
+        self._joints = []
 
     def execute_command(self, *args: Any, **options: Any) -> Promise:
         """Queue a command for the host of its key, and return a promise of its reply.
@@ -203,7 +216,15 @@ class MappingClient(QueueingClient):
         except DataError as error:
             self._has_refused = True
             return self._issue(Promise.rejected(error))
-        return self._issue(self._split(name, args))
+        return self._issue(self._split(name, args) if self._router.merges else self._join(name, args))
+
+    def _join(self, name: str, args: Sequence[Any]) -> Promise:
+        """Queue a command for each key of a command with many, and return a promise of the whole reply."""
+        width = check_length(name, args)
+        joint = Joint(name, list(args[::width]), list(args[1::2]) if width == 2 else [])
+        self._joints.append(joint)
+        self._buffer_all(joint.run)
+        return joint.promise
 
     def _split(self, name: str, args: Sequence[Any]) -> Promise:
         """Queue the parts of a command for their hosts, and return a promise of the merged reply."""
@@ -220,6 +241,16 @@ class MappingClient(QueueingClient):
                 raise
 
         return promise.then(merge)
+
+    def _keep_joints(self, name: str, keys: Sequence[Any]) -> list[tuple[Part, Promise]]:
+        pairs = []
+        for host_id, places in self._router.group_keys(keys).items():
+            part = Part(host_id, [keys[place] for place in places], places)
+            joint = Joint(name, part.words, [])
+            self._joints.append(joint)
+            self._buffers.add_run({host_id: list(range(len(places)))}, joint.run)
+            pairs.append((part, joint.promise))
+        return pairs
 
     def _keep_parts(self, name: str, args: Sequence[Any]) -> list[tuple[Part, Promise]]:
         pairs = [(part, Promise()) for part in split(self._router, name, args)]
@@ -241,6 +272,8 @@ class MappingClient(QueueingClient):
         return super()._send(timeout)
 
     def _take_back(self, host_id: int, entries: list[Entry], error: RedisError) -> RedisError | None:
+        if self._redirecting is not None:
+            return super()._take_back(host_id, entries, error)
         is_out = self._cluster.note_outage(host_id, error)
         end = self._retries.end(host_id, error, bool(entries), is_out, self._round)
         if end is not None:
@@ -253,6 +286,34 @@ class MappingClient(QueueingClient):
                 reject_all(entry.promises, reason if isinstance(reason, HostConnectionError) else error)
                 self._has_refused = True
         return None
+
+    def send_again(
+        self, host_id: int, words: Sequence[Any], options: Mapping[str, Any], error: RedisError
+    ) -> Any:
+        """Send a command that a node of a Redis Cluster did not run to where it belongs. Return the reply.
+
+        Arguments:
+            host_id: the node.
+            words: the words of the command.
+            options: redis-py's options for parsing the reply.
+            error: the node's reply, or why there is none.
+
+        Raises:
+            redis.RedisError: the command cannot be sent again, or failed.
+        """
+        promise = Promise()
+        may_repeat = (
+            find_redirect(error)
+            or not getattr(error, "sent", True)
+            or (isinstance(error, HostConnectionError) and reads_only(words[0]))
+        )
+        entries: list[Entry] = [Command(words, dict(options), promise)] if may_repeat else []
+        end = self._take_back(host_id, entries, error)
+        if end is not None or not may_repeat:
+            raise end or error
+        self._issued.append(promise)
+        self.join()
+        return get_settled(promise)
 
     def _route_again(self, entry: Entry) -> None:
         if isinstance(entry, CommandRun):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from pindb.redis.clients.base import BaseClient, ClientsCluster, refused
+from pindb.redis.clients.redirecting import Redirecting
 from pindb.redis.core.batches import HostBatch
 from pindb.redis.core.buffers import Buffers
 from pindb.redis.core.merging import Entry
@@ -19,6 +20,7 @@ from pindb.redis.core.options import shown
 from pindb.redis.core.promises import Promise, for_each, reject_all
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
 from pindb.redis.io.exchange import exchange, finish
+from pindb.redis.topology.slots import SlotHosts
 
 __all__ = ["QueueingClient", "each"]
 
@@ -54,6 +56,8 @@ class QueueingClient(BaseClient):
     #: Whether this client settles its promises. Clients for other hosts of a fan-out leave that to the first
     #: one.
     _is_owner = False
+    #: Queues commands for the hosts that have their keys now.
+    _route_again: Callable[[Entry], None] | None = None
     #: Promises of commands that are not in the buffers yet; see `MappingClient`.
     _run: Sequence[Promise] = ()
 
@@ -77,6 +81,9 @@ class QueueingClient(BaseClient):
         # The promises of commands that were sent since the last join, as above.
         self._sent: list[Promise | list[Promise]] = []
         self._sending = _Sending()
+        self._redirecting: Redirecting | None = None
+        if isinstance(cluster, SlotHosts):
+            self._redirecting = Redirecting(cluster, self._buffers.add, self._route_again)
         self._is_owner = True
 
     def __del__(self) -> None:
@@ -215,9 +222,13 @@ class QueueingClient(BaseClient):
         is_inner, already = sending.is_under_way, len(self._sent)
         try:
             sending.is_under_way = True
+            if self._redirecting is not None and not is_inner:
+                self._redirecting.begin()
             fine = self._gather()
             while self._buffers:
                 self._round += 1
+                if self._redirecting is not None:
+                    self._redirecting.next_round(end)
                 self._sent += self._issued
                 self._issued.clear()
                 fine &= self._exchange(end)
@@ -281,6 +292,8 @@ class QueueingClient(BaseClient):
 
     def _take_back(self, host_id: int, entries: list[Entry], error: RedisError) -> RedisError | None:
         """Queue commands that a host did not run for another host. Return the error if there is none."""
+        if self._redirecting is not None:
+            return self._redirecting.take_back(host_id, entries, error)
         self._cluster.note_outage(host_id, error)
         return error
 

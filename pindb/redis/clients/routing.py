@@ -15,9 +15,11 @@ from pindb.redis.core.errors import explained
 from pindb.redis.core.names import with_plain_name
 from pindb.redis.core.outages import BLOCKING
 from pindb.redis.core.promises import get_settled
+from pindb.redis.core.redirects import find_redirect
 from pindb.redis.core.retries import LOST, Retries, reads_only
 from pindb.redis.core.splitting import can_split
 from pindb.redis.exceptions import HostTimeoutError, UnroutableCommand
+from pindb.redis.topology.slots import SlotHosts
 
 __all__ = ["RoutingClient"]
 
@@ -121,6 +123,10 @@ class RoutingClient(BaseClient):
     ) -> Any:
         """Send a failed command to another host if it may be retried there; otherwise raise the error."""
         cluster, router = self._cluster, self._cluster.get_router()
+        if isinstance(cluster, SlotHosts):
+            if not find_redirect(error):
+                error = explained(error, cluster.get_endpoint(host_id)[0], args)
+            return self.map().send_again(host_id, args, options, error)
         retries = Retries(router, cluster.max_connection_retries)
         while True:
             error = explained(error, cluster.get_endpoint(host_id)[0], args)

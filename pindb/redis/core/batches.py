@@ -9,17 +9,19 @@ has happened, the client calls `settle`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 from redis.exceptions import DataError, RedisError
 
+from pindb.redis.core.cluster_mode import NamedHost
 from pindb.redis.core.errors import at_host, undecodable
 from pindb.redis.core.merging import Entry
 from pindb.redis.core.outages import find_outage
 from pindb.redis.core.packing import Packer
 from pindb.redis.core.pending import Answering, Callbacks, Command
 from pindb.redis.core.promises import for_each, reject_all
+from pindb.redis.core.redirects import find_redirect
 from pindb.redis.core.replies import NOT_ENOUGH, PUSH, UNREADABLE, holds_part, make_reader, unreadable
 from pindb.redis.exceptions import CommandCancelled, HostConnectionError, HostTimeoutError
 
@@ -65,7 +67,7 @@ class HostBatch:
     """
 
     def __init__(
-        self, entries: list[Entry], host: object, callbacks: Callbacks, end: float | None = None
+        self, entries: list[Entry], host: NamedHost, callbacks: Callbacks, end: float | None = None
     ) -> None:
         self.host = host
         self.unsent = memoryview(b"")
@@ -111,7 +113,7 @@ class HostBatch:
                 packed = self._pack_singly(entry, pack)
             for part, pending in packed:
                 if self._decode and pending.is_raw:
-                    self._undecoded.add(expected)
+                    self._undecoded.add(expected + pending.count - 1)
                 data.append(part)
                 self._pending.append(pending)
                 expected += pending.count
@@ -274,10 +276,11 @@ class HostBatch:
         try:
             for_each(settle, self._with_replies())
         finally:
-            refused = answering.refused
-            if refused:
-                last = at_host(refused[-1][1], self.host)
-                self.returned.append(Returned([entry for entry, _ in refused], last))
+            # In their order, since the commands of a key have to stay in theirs.
+            for redirect, group in groupby(answering.refused, lambda refused: find_redirect(refused[1])):
+                entries, errors = zip(*group, strict=True)
+                last = errors[-1] if redirect else at_host(errors[-1], self.host)
+                self.returned.append(Returned(list(entries), last))
             if self.error is not None:
                 self.returned.append(Returned(unanswered, error))
 

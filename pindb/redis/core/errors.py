@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.core.cluster_mode import name_mode
+from pindb.redis.core.cluster_mode import NamedHost, name_mode
 from pindb.redis.core.names import read_word
 from pindb.redis.core.outages import FULL, find_outage, unavailable
 from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolExhausted
@@ -17,7 +17,7 @@ from pindb.redis.exceptions import HostConnectionError, HostTimeoutError, PoolEx
 __all__ = ["at_host", "explained", "located", "undecodable"]
 
 
-def at_host(error: Exception, host: object) -> RedisError:
+def at_host(error: Exception, host: NamedHost) -> RedisError:
     """Return the error of a connection as one that names the host.
 
     Arguments:
@@ -51,7 +51,7 @@ def at_host(error: Exception, host: object) -> RedisError:
     return told
 
 
-def explained(error: RedisError, host: object, words: Sequence[Any]) -> RedisError:
+def explained(error: RedisError, host: NamedHost, words: Sequence[Any]) -> RedisError:
     """Return the error of a single command of redis-py's as one that names the host."""
     if isinstance(error, ResponseError) and not find_outage(error):
         return located(error, host, words[:2])
@@ -62,11 +62,11 @@ def explained(error: RedisError, host: object, words: Sequence[Any]) -> RedisErr
     return told
 
 
-def located(error: RedisError, host: object, words: Sequence[Any]) -> RedisError:
+def located(error: RedisError, host: NamedHost, words: Sequence[Any]) -> RedisError:
     """Put the command, by its first words, and its host in front of an error's message."""
     command = " ".join(read_word(word)[:60] if i == 0 else f"{word!r:.60}" for i, word in enumerate(words))
     if error.args and isinstance(error.args[0], str):
-        error.args = (f"{command} on {host}: {name_mode(error, error.args[0])}", *error.args[1:])
+        error.args = (f"{command} on {host}: {name_mode(error, error.args[0], host)}", *error.args[1:])
     return error
 
 

@@ -14,6 +14,7 @@ from pindb.redis.core.outages import find_outage
 from pindb.redis.core.packing import Packer
 from pindb.redis.core.pending import Answering, Callbacks, Command
 from pindb.redis.core.promises import Promise, for_each, reject_all, settle_all
+from pindb.redis.core.retries import reads_only
 from pindb.redis.core.splitting import LONGEST, check_reply
 
 __all__ = ["CommandRun", "Entry"]
@@ -23,17 +24,18 @@ CALLBACKS: Callbacks = {"SET": lambda reply: True}
 
 
 class CommandRun:
-    """A run of plain GETs, or of SETs, with the methods of a `Command`.
+    """A run of plain GETs, of SETs, or of another command with one key, with the methods of a `Command`.
 
     Arguments:
         keys: the keys.
-        values: the values to set; empty for GETs.
+        values: the values to set; empty for others than SETs.
         promises: the promises, one for each key.
         merges: whether to send it as MGETs or MSETs.
         tail: more words for each SET, which keep it from being merged: ``("PX", 5000)``.
+        name: the name of the commands; None: GET, or SET if there are values.
     """
 
-    __slots__ = ("keys", "merges", "promises", "tail", "values")
+    __slots__ = ("keys", "merges", "name", "promises", "tail", "values")
 
     is_raw = False
 
@@ -44,21 +46,18 @@ class CommandRun:
         promises: list[Promise],
         merges: bool = True,
         tail: tuple[Any, ...] = (),
+        name: str | None = None,
     ) -> None:
         self.keys = keys
         self.values = values
         self.promises = promises
         self.merges = merges
         self.tail = tail
+        self.name = name or ("SET" if values else "GET")
 
     @property
     def count(self) -> int:
         return len(self.promises)
-
-    @property
-    def name(self) -> str:
-        """The name of the commands."""
-        return "SET" if self.values else "GET"
 
     def arguments(self) -> Iterator[tuple[Any, ...]]:
         """The arguments of the commands, one by one."""
@@ -77,7 +76,8 @@ class CommandRun:
         # itemgetter loops in C. For a single place it returns no tuple.
         pick = itemgetter(*places) if len(places) > 1 else lambda items: [items[places[0]]]
         values = list(pick(self.values)) if self.values else []
-        return CommandRun(list(pick(self.keys)), values, list(pick(self.promises)), self.merges, self.tail)
+        keys, promises = list(pick(self.keys)), list(pick(self.promises))
+        return CommandRun(keys, values, promises, self.merges, self.tail, self.name)
 
     def extend(self, run: CommandRun) -> None:
         """Add the commands of another run."""
@@ -109,7 +109,7 @@ class CommandRun:
         reject_all(self.promises[replies:], error)
 
     def find_repeatable(self, replies: int) -> CommandRun | None:
-        return None if self.values else self.at(range(replies, len(self.keys)))
+        return self.at(range(replies, len(self.keys))) if reads_only(self.name) else None
 
 
 class _MergedRun(CommandRun):

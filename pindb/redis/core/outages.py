@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, RedisError, ResponseError
 
-from pindb.redis.core.cluster_mode import name_mode
+from pindb.redis.core.cluster_mode import NamedHost, name_mode
 from pindb.redis.exceptions import HostUnavailableError
 
 __all__ = [
@@ -111,7 +111,7 @@ def find_outage(error: BaseException) -> str | None:
     return None
 
 
-def unavailable(error: BaseException, host: object) -> HostUnavailableError | None:
+def unavailable(error: BaseException, host: NamedHost) -> HostUnavailableError | None:
     """Return the error that names the host, for an error reply of a server that counts as down; else None."""
     code = find_outage(error)
     if code is None:
@@ -120,7 +120,7 @@ def unavailable(error: BaseException, host: object) -> HostUnavailableError | No
         return error
     # By the code, since old versions of redis-py do not have all of these errors.
     kind = next((mine for _, known, mine in _KINDS if known == code), HostUnavailableError)
-    text = str(error)
-    told = kind(f"{host}: {name_mode(error, text if text.startswith(code) else f'{code} {text}')}")
+    text = str(error) if str(error).startswith(code) else f"{code} {error}"
+    told = kind(f"{host}: {name_mode(error, text, host)}")
     told.code = code
     return told

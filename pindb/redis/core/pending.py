@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import RedisError, ResponseError
 
+from pindb.redis.core.cluster_mode import NamedHost
 from pindb.redis.core.errors import located
 from pindb.redis.core.outages import find_outage
 from pindb.redis.core.packing import Packer
 from pindb.redis.core.promises import Promise
+from pindb.redis.core.redirects import find_redirect
 from pindb.redis.core.retries import reads_only
 
-__all__ = ["Answering", "Callbacks", "Command"]
+__all__ = ["Answering", "AskingCommand", "Callbacks", "Command", "FixedCommand"]
 
 #: redis-py's response callbacks, by the command's name in capitals.
 Callbacks = Mapping[str, Callable[..., Any]]
@@ -30,11 +32,11 @@ class Answering(NamedTuple):
         host: the server.
         callbacks: redis-py's response callbacks.
         decode: decodes a value of a reply that came undecoded; None where values stay bytes.
-        refused: takes commands, with the error, to which the server replied that it serves nobody now. Their
-            promises stay pending.
+        refused: takes commands, with the error, to which the server replied that it serves nobody now, or
+            that another node of its Redis Cluster does. Their promises stay pending.
     """
 
-    host: object
+    host: NamedHost
     callbacks: Callbacks
     decode: Callable[[Any], Any] | None
     refused: list[tuple[Any, RedisError]]
@@ -53,6 +55,8 @@ class Command:
 
     #: The number of replies.
     count = 1
+    #: Whether a node of a Redis Cluster may send it to another one.
+    may_move = True
 
     def __init__(self, words: Sequence[Any], options: dict[str, Any], promise: Promise) -> None:
         self.words = words
@@ -85,7 +89,7 @@ class Command:
         (reply,) = replies
         options = self.options
         if isinstance(reply, RedisError):
-            if find_outage(reply):
+            if find_outage(reply) or self._is_moved(reply, answering.host):
                 answering.refused.append((self, reply))
             elif EMPTY_RESPONSE in options and isinstance(reply, ResponseError):
                 self.promise.resolve(options[EMPTY_RESPONSE])
@@ -110,6 +114,9 @@ class Command:
             self.promise.resolve(reply)
         return True
 
+    def _is_moved(self, error: RedisError, host: NamedHost) -> bool:
+        return self.may_move and host.follows_redirects and find_redirect(error) is not None
+
     def fail(self, error: BaseException, replies: int) -> None:
         """Reject the promises, but for those to which there were so many `replies`."""
         self.promise.reject(error)
@@ -117,3 +124,30 @@ class Command:
     def find_repeatable(self, replies: int) -> Command | None:
         """Return what may be sent again after only so many `replies` came; None where that may do harm."""
         return self if reads_only(self.words[0]) else None
+
+
+class FixedCommand(Command):
+    """A command for a host that the caller has named."""
+
+    __slots__ = ()
+
+    may_move = False
+
+
+class AskingCommand(Command):
+    """A command for the node to which its hash slot is being moved; see `pindb.redis.core.redirects`."""
+
+    __slots__ = ()
+
+    count = 2
+
+    @classmethod
+    def of(cls, command: Command) -> AskingCommand:
+        """Return a command with ASKING before it."""
+        return cls(command.words, command.options, command.promise)
+
+    def pack(self, pack: Packer) -> list[tuple[bytes, Command]]:
+        return [(pack(("ASKING",)) + pack.command(self.words), self)]
+
+    def settle(self, replies: list[Any], answering: Answering) -> bool:
+        return super().settle(replies[1:], answering) if len(replies) == self.count else True

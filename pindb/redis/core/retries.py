@@ -16,7 +16,7 @@ from pindb.redis.exceptions import (
     PoolExhausted,
 )
 
-__all__ = ["LOST", "Retries", "reads_only"]
+__all__ = ["LOST", "Retries", "is_callers", "reads_only"]
 
 #: The errors of a host that did not answer.
 LOST = (HostConnectionError, HostTimeoutError)
@@ -25,6 +25,11 @@ LOST = (HostConnectionError, HostTimeoutError)
 def reads_only(command: Any) -> bool:
     """Return whether a command, by its name, only reads."""
     return read_word(command).upper() in READONLY
+
+
+def is_callers(error: BaseException) -> bool:
+    """Return whether the caller's own limits are the reason, so that another host would not help."""
+    return isinstance(error, PoolExhausted) or getattr(error, "by_caller", False)
 
 
 class MarkingRouter(Protocol):
@@ -72,8 +77,7 @@ class Retries:
             round: the number of the exchange, which several hosts may fail in; None: the next one.
         """
         round = round or self._round + 1
-        is_callers = isinstance(error, PoolExhausted) or getattr(error, "by_caller", False)
-        if not self._number or is_callers or not isinstance(error, LOST):
+        if not self._number or is_callers(error) or not isinstance(error, LOST):
             return error
         if is_out or not error.sent:
             self._router.mark_connection_down(host_id)

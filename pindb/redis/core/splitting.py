@@ -11,7 +11,17 @@ from redis.exceptions import DataError, InvalidResponse, RedisError
 from pindb.redis.core.names import read_word
 from pindb.redis.core.packing import Packer
 
-__all__ = ["LONGEST", "Part", "can_split", "check_reply", "check_words", "group", "merge_replies", "split"]
+__all__ = [
+    "LONGEST",
+    "Part",
+    "can_split",
+    "check_length",
+    "check_reply",
+    "check_words",
+    "group",
+    "merge_replies",
+    "split",
+]
 
 #: Commands that can be split, with the number of arguments for each key.
 SPLITTABLE = {"MGET": 1, "MSET": 2, "DEL": 1, "UNLINK": 1, "EXISTS": 1, "TOUCH": 1}
@@ -70,6 +80,18 @@ class Part:
     places: list[int]
 
 
+def check_length(name: str, args: Sequence[Any]) -> int:
+    """Return the number of arguments for each key.
+
+    Raises:
+        redis.DataError: there are no arguments, or a key of MSET has no value.
+    """
+    width = SPLITTABLE[name]
+    if not args or len(args) % width:
+        raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
+    return width
+
+
 def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
     """Split a command by host.
 
@@ -81,9 +103,7 @@ def split(router: KeyRouter, name: str, args: Sequence[Any]) -> list[Part]:
     Raises:
         redis.DataError: there are no arguments, or a key of MSET has no value.
     """
-    width = SPLITTABLE[name]
-    if not args or len(args) % width:
-        raise DataError(f"{name} takes keys{' and values' if width == 2 else ''}, not {len(args)} arguments.")
+    width = check_length(name, args)
     groups = group(
         router, name, list(args[::width]), zip(*(args[i::width] for i in range(width)), strict=True)
     )

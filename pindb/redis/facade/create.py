@@ -17,6 +17,7 @@ __all__ = ["create_cluster", "read_settings"]
 #: Backends by their short names.
 BACKENDS = {
     "redis": "pindb.redis.backends.redis.Redis",
+    "redis-cluster": "pindb.redis.backends.redis.RedisCluster",
     "memcached": "pindb.redis.backends.memcached.Memcached",
     "cassandra": "pindb.redis.backends.cassandra.Cassandra",
 }

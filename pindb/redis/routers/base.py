@@ -64,11 +64,13 @@ class BaseRouter:
         routes_calls: the router overrides `get_dbs`, which sees calls of methods instead of commands.
         by_key: whether the host of a command depends on its key. If False, `get_any_hosts` returns the hosts
             of each command.
+        merges: whether a host runs commands with any of its keys together, such as an MGET of them.
         retryable: whether the router has another host for a command whose host refuses the connection.
         down_connections: the hosts that it passes over, by id; always empty if it is not `retryable`.
     """
 
     by_key: ClassVar[bool] = True
+    merges: ClassVar[bool] = True
     retryable: ClassVar[bool] = False
     down_connections: Mapping[int, float] = MappingProxyType({})
 
@@ -109,6 +111,10 @@ class BaseRouter:
             return keys[0]
         if not keys:
             raise UnroutableCommand(f"{name} needs a key, which decides about its host. Pass a key.")
+        return self._common_key(name, keys)
+
+    def _common_key(self, name: str, keys: Sequence[Any]) -> Any:
+        """Return one of several keys of a command that are certainly together; see `get_key`."""
         if self.hash_tags and len({hash_tag(key) for key in keys}) == 1:
             return keys[0]
         raise UnroutableCommand(
@@ -252,6 +258,11 @@ class BaseRouter:
         if self.goes_by_command:
             return [self.find_host(key) for key in keys]
         return self.get_hosts_for_keys(keys)
+
+    def find_common_host(self, keys: Sequence[Any]) -> int | None:
+        """Return the id of the host that can run one command with all of these keys; None if none can."""
+        hosts = set(self.find_hosts(keys))
+        return hosts.pop() if len(hosts) == 1 else None
 
     def _tagged(self, keys: Sequence[Any]) -> Sequence[Any]:
         """Return what places each of the keys: its tag, or the key."""

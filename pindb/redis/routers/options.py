@@ -12,6 +12,7 @@ from pindb.redis.routers.consistent import ConsistentHashingRouter
 from pindb.redis.routers.every_host import EveryHostRouter
 from pindb.redis.routers.partition import PartitionRouter
 from pindb.redis.routers.round_robin import RoundRobinRouter
+from pindb.redis.routers.slots import SlotRouter
 
 __all__ = ["ROUTERS", "find_router", "make_router"]
 
@@ -20,6 +21,7 @@ ROUTERS: dict[str, type[BaseRouter]] = {
     "partition": PartitionRouter,
     "consistent": ConsistentHashingRouter,
     "round_robin": RoundRobinRouter,
+    "slots": SlotRouter,
 }
 
 

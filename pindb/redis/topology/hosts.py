@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from redis._parsers import Encoder
@@ -54,6 +54,9 @@ class Host:
         name: the name of the host on a hash ring; None: the address.
         options: more arguments for connections, from the query of the URL.
     """
+
+    #: Whether it is a node of a Redis Cluster, which says where commands have to go.
+    follows_redirects: ClassVar[bool] = False
 
     host_id: int
     host: str = "localhost"
@@ -170,6 +173,7 @@ class Host:
             for name, value in (self.ssl_options or {}).items():
                 options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
         options |= {**self.options, **pool_options}
+        self._adapt_options(options)
         if self.timeout is not None:
             options |= {"socket_timeout": self.timeout, "socket_connect_timeout": self.timeout}
         # Some versions of redis-py wait forever by default.
@@ -212,6 +216,9 @@ class Host:
                 "redis.ConnectionPool, redis.BlockingConnectionPool, or a class derived from them."
             )
         return pool
+
+    def _adapt_options(self, options: dict[str, Any]) -> None:
+        """Change the options of connections, for hosts of a special kind."""
 
     def _check_times(self, options: Mapping[str, Any]) -> None:
         """Raise `ClusterConfigError` for an invalid time, which would fail the first command otherwise."""

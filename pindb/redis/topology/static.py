@@ -143,6 +143,11 @@ class StaticHosts:
                     pool = self._pools[host_id] = host.make_pool(self._pool_kind, self.pool_options, breaker)
         return pool
 
+    def check_pools(self) -> None:
+        """Raise `ClusterConfigError` for an invalid option of connections now, not at the first command."""
+        for host_id in self.hosts:
+            self.get_pool_for_host(host_id)
+
     def disconnect_pools(self, idle_only: bool = False) -> None:
         """Close all connections. The next command connects again.
 

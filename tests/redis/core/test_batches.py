@@ -31,6 +31,7 @@ ERRORS = ["ERR wrong", "WRONGTYPE Operation against a key", "OOM command not all
 @dataclass(frozen=True)
 class Host:
     host_id: int = 7
+    follows_redirects: bool = False
 
     def __str__(self) -> str:
         return f"host {self.host_id}"
