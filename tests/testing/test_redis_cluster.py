@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import redis
 from redis.cluster import ClusterNode
-from redis.exceptions import AskError, MovedError, TryAgainError
 
 from pindb.hashing import slot
 from pindb.testing.processes import wait_for
@@ -57,6 +56,11 @@ def ask(setup: RedisClusterSetup, server: int, *command: object) -> Any:
         return client.execute_command(*command)
 
 
+def moved_to(cluster: RedisClusterSetup, key: str | bytes, server: int) -> str:
+    """The end of MOVED and ASK; the words themselves are in the errors of some versions of redis-py only."""
+    return f"{slot(key)} 127.0.0.1:{cluster.host(server)['port']}$"
+
+
 def key_of(cluster: RedisClusterSetup, server: int) -> str:
     """A key of a server."""
     return next(key for key in map("key-{}".format, range(1000)) if cluster.owner(key) == server)
@@ -85,8 +89,9 @@ def test_the_setup_names_servers_owners_and_addresses(cluster: RedisClusterSetup
     assert owner == cluster.owner("user:1") == cluster.owner(slot(key))
     assert slot(key) in cluster.slots(owner)
     ask(cluster, owner, "SET", key, "value")
-    with pytest.raises(MovedError):
-        ask(cluster, next(other for other in cluster.masters if other != owner), "GET", key)
+    other = next(other for other in cluster.masters if other != owner)
+    with pytest.raises(redis.ResponseError, match=moved_to(cluster, key, owner)):
+        ask(cluster, other, "GET", key)
 
 
 @pytest.mark.parametrize("program", OTHER_PROGRAMS)
@@ -214,14 +219,13 @@ def test_a_slot_can_be_half_moved(cluster: RedisClusterSetup) -> None:
         assert (move.slot, move.source, move.target) == (slot(tag), source, target)
         move.migrate(keys[0], f"{{{tag}}}:nothing")
         assert ask(cluster, source, "GET", keys[1]) == keys[1]
-        with pytest.raises(AskError) as asked:
+        with pytest.raises(redis.ResponseError, match=moved_to(cluster, tag, target)):
             ask(cluster, source, "GET", keys[0])
-        assert asked.value.port == cluster.host(target)["port"]
         with cluster.client(target, decode_responses=True) as client:
             client.execute_command("ASKING")
             assert client.get(keys[0]) == keys[0]
             client.execute_command("ASKING")
-            with pytest.raises(TryAgainError):
+            with pytest.raises(redis.ResponseError, match="Multiple keys request during rehashing"):
                 client.mget(keys[0], keys[1])
         assert move.keys(2) == 2
         assert ask(cluster, target, "DBSIZE") == 3
