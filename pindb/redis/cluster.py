@@ -288,18 +288,22 @@ class SlotCluster(SlotHosts, Cluster):
 
     def __init__(self, start_up: StartUpNodes, **options: Any) -> None:
         for name in sorted({"hosts", "router_cls", "router_options"} & options.keys()):
-            raise ClusterConfigError(
-                f"from_redis_cluster() has {name}, but the nodes decide themselves where keys are. Leave it "
-                "out."
-            )
+            raise _no_choice(f"from_redis_cluster() has {name}")
         router = SlotRouter if start_up.read_from == "master" else ReplicaReadingRouter
         defaults = {"retry_timeout": RETRY_TIMEOUT, "late_is_down": True, "router_cls": router}
         super().__init__({}, **{**defaults, **options})
         self._start(start_up, self.host_defaults)
 
+    def set_router(self, router_cls: type[BaseRouter], options: Mapping[str, Any]) -> None:
+        raise _no_choice(f"The router is {router_cls.__name__}")
+
     def __repr__(self) -> str:
         # Without asking a node.
         return f"<{type(self).__name__} {', '.join(f'{node.host}:{node.port}' for node in self._start_up)}>"
+
+
+def _no_choice(what: str) -> ClusterConfigError:
+    return ClusterConfigError(f"{what}, but the nodes decide themselves where keys are. Leave it out.")
 
 
 def _left(end: float | None) -> float | None:

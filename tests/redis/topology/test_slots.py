@@ -85,6 +85,7 @@ def test_servers_that_are_no_nodes_are_refused(servers: TestSetup) -> None:
         ({"read_from": "slave"}, "read_from is 'slave'. Write one of: 'master', 'replica', 'nearest'"),
         ({"wait_timeout": -1}, "wait_timeout is -1"),
         ({"address_remap": 3}, "address_remap is 3"),
+        ({"router_cls": object}, "has router_cls, but the nodes decide themselves where keys are"),
     ],
 )
 def test_invalid_options_are_errors_at_once(options: dict[str, Any], message: str) -> None:
