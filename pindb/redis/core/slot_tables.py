@@ -6,8 +6,10 @@ Source: the pages of these commands in Redis' documentation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from pindb.hashing.slots import SLOTS
 from pindb.redis.core.names import read_word
 
 __all__ = ["Address", "Shard", "read_shards", "read_slots"]
@@ -41,22 +43,29 @@ def read_shards(reply: Any, asked: Address, tls: bool) -> list[Shard]:
     Raises:
         ValueError: the reply is no list of shards.
     """
-    try:
+    with _refusing_garbage():
         return list(_read_shards(reply, asked, "tls-port" if tls else "port"))
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+
+
+@contextmanager
+def _refusing_garbage() -> Iterator[None]:
+    """Raise `ValueError` for what goes wrong when a reply is no table of slots."""
+    try:
+        yield
+    except (AttributeError, LookupError, OverflowError, TypeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _read_shards(reply: Any, asked: Address, port: str) -> Iterator[Shard]:
     for shard in map(_as_dict, reply):
         nodes = [node for node in map(_as_dict, shard["nodes"]) if read_word(node["health"]) == "online"]
-        masters = [_address(node["endpoint"], node.get(port), asked) for node in nodes if _is_master(node)]
-        bounds = [int(bound) for bound in shard["slots"]]
+        masters = [_node_address(node, port, asked) for node in nodes if _is_master(node)]
+        bounds = list(shard["slots"])
         if masters and bounds:
             yield Shard(
                 masters[0],
-                list(zip(bounds[::2], bounds[1::2], strict=True)),
-                [_address(node["endpoint"], node.get(port), asked) for node in nodes if not _is_master(node)],
+                [_range(*pair) for pair in zip(bounds[::2], bounds[1::2], strict=True)],
+                [_node_address(node, port, asked) for node in nodes if not _is_master(node)],
             )
 
 
@@ -66,14 +75,19 @@ def _is_master(node: dict[str, Any]) -> bool:
 
 def read_slots(reply: Any, asked: Address) -> list[Shard]:
     """Read a reply to CLUSTER SLOTS, which older servers have; see `read_shards`."""
-    try:
+    with _refusing_garbage():
         shards: dict[Address, Shard] = {}
         for first, last, *nodes in reply:
-            master, *replicas = [_address(node[0], node[1], asked) for node in nodes]
-            shards.setdefault(master, Shard(master, [], replicas)).slots.append((int(first), int(last)))
+            master, *replicas = [_old_address(node, asked) for node in nodes]
+            shards.setdefault(master, Shard(master, [], replicas)).slots.append(_range(first, last))
         return list(shards.values())
-    except (IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _range(first: Any, last: Any) -> tuple[int, int]:
+    pair = int(first), int(last)
+    if not 0 <= pair[0] <= pair[1] < SLOTS:
+        raise ValueError(f"slots {pair[0]} to {pair[1]} of {SLOTS}")
+    return pair
 
 
 def _as_dict(pairs: Any) -> dict[str, Any]:
@@ -83,7 +97,23 @@ def _as_dict(pairs: Any) -> dict[str, Any]:
     return {read_word(key): value for key, value in pairs.items()}
 
 
-def _address(host: Any, port: Any, asked: Address) -> Address:
-    """Return the address of a node; a node without a name has that of the one that was asked."""
+def _node_address(node: dict[str, Any], port: str, asked: Address) -> Address:
+    return _address(node["endpoint"], node.get(port), asked, node.get("ip"))
+
+
+def _old_address(node: Sequence[Any], asked: Address) -> Address:
+    # Servers that may have a host name add what else they know: the address, if the name comes first.
+    more = _as_dict(node[3]) if len(node) > 3 else {}
+    return _address(node[0], node[1], asked, more.get("ip"))
+
+
+def _address(host: Any, port: Any, asked: Address, ip: Any) -> Address:
+    """Return the address of a node.
+
+    A node whose host name is not known says ``?``, and has its IP address; without any name, it has that of
+    the node that was asked.
+    """
     name = "" if host is None else read_word(host)
-    return (asked[0] if name in ("", "?") else name, int(asked[1] if port is None else port))
+    if name == "?":
+        name = "" if ip is None else read_word(ip)
+    return (name or asked[0], int(asked[1] if port is None else port))
