@@ -52,4 +52,5 @@ def pause_before(attempt: int) -> float:
     Arguments:
         attempt: 1 before the first repetition.
     """
-    return jitter(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
+    # Powers of large numbers are no floats.
+    return jitter(min(FIRST_PAUSE * 2 ** min(attempt - 1, 16), LONGEST_PAUSE))
