@@ -14,7 +14,7 @@ from pindb.redis.clients.queueing import QueueingClient
 from pindb.redis.core.joints import Joint
 from pindb.redis.core.merging import CommandRun, Entry
 from pindb.redis.core.names import read_word, with_plain_name
-from pindb.redis.core.pending import Command
+from pindb.redis.core.pending import AskingCommand, Command
 from pindb.redis.core.promises import Promise, get_settled, reject_all
 from pindb.redis.core.redirects import find_redirect
 from pindb.redis.core.retries import Retries, reads_only
@@ -141,6 +141,8 @@ class MappingClient(QueueingClient):
         self._buffer_all(run)
 
     def _buffer_all(self, run: CommandRun) -> None:
+        if self._redirecting is not None:
+            self._follow_moves()
         try:
             groups = self._group(run)
         except Exception:
@@ -177,6 +179,8 @@ class MappingClient(QueueingClient):
         router = self._router
         if self.split_multi_key and router.by_key and can_split(args[0]):
             return self._issue_split(read_word(args[0]).upper(), args[1:])
+        if self._redirecting is not None:
+            self._follow_moves()
         host_id = find_host(router, args)
         if self._run:
             self._gather()
@@ -243,6 +247,7 @@ class MappingClient(QueueingClient):
         return promise.then(merge)
 
     def _keep_joints(self, name: str, keys: Sequence[Any]) -> list[tuple[Part, Promise]]:
+        self._follow_moves()
         pairs = []
         for host_id, places in self._router.group_keys(keys).items():
             part = Part(host_id, [keys[place] for place in places], places)
@@ -320,11 +325,40 @@ class MappingClient(QueueingClient):
             self._buffers.add_run(self._group(entry), entry)
             return
         name, args = entry.words[0], entry.words[1:]
-        if len(args) > 1 and self._router.by_key and can_split(name):
+        if len(args) > 1 and self._router.by_key and self._router.merges and can_split(name):
             # The keys were on one host, and may be on several other hosts now.
             entry.promise.resolve(self._split(read_word(name).upper(), args))
         else:
             self._buffers.add(self._router.get_host_for_command(name, args), entry)
+
+    def _follow_moves(self) -> None:
+        """Let queued commands go where those that are queued from now on go, if slots have moved.
+
+        On two nodes, the commands of one key would run in any order.
+        """
+        if self._redirecting is None or not (self._redirecting.has_moved() and self._buffers):
+            return
+        moved: list[tuple[Mapping[int, list[int]], CommandRun] | Command] = []
+        for host_id, entries in self._buffers.take():
+            for entry in entries:
+                if isinstance(entry, CommandRun):
+                    groups = dict(self._group(entry))
+                    if host_id in groups:
+                        self._buffers.add_run({host_id: groups.pop(host_id)}, entry)
+                    moved.append((groups, entry))
+                elif isinstance(entry, AskingCommand) or self._find_now(entry) == host_id:
+                    self._buffers.add(host_id, entry)
+                else:
+                    moved.append(entry)
+        # Later, since what a redirect has brought to a node is older.
+        for some in moved:
+            if isinstance(some, Command):
+                self._buffers.add(self._find_now(some), some)
+            else:
+                self._buffers.add_run(*some)
+
+    def _find_now(self, command: Command) -> int:
+        return self._router.get_host_for_command(command.words[0], command.words[1:])
 
     def _heard_from(self, host_id: int) -> None:
         if self._router.down_connections:

@@ -37,7 +37,7 @@ class Redirecting:
         self._nodes = nodes
         self._add = add
         self._route = route
-        self._version = nodes.version
+        self._version = self._routed = nodes.version
         self.begin()
 
     def begin(self) -> None:
@@ -45,6 +45,11 @@ class Redirecting:
         self._rounds = self._pauses = 0
         self._is_again = self._is_pausing = False
         self._until: float | None = None
+
+    def has_moved(self) -> bool:
+        """Return whether slots have moved since the last call."""
+        before, self._routed = self._routed, self._nodes.version
+        return before != self._routed
 
     def next_round(self, end: float | None) -> None:
         """Wait before commands are sent, if nodes have asked for it; until `end` at the latest."""

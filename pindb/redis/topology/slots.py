@@ -299,6 +299,6 @@ class SlotHosts(StaticHosts):
                 self.owners[redirect.slot] = target
             if target not in self._masters:
                 self._masters = {**self._masters, target: self._nodes[target]}
-            self.refresh(AFTER_REDIRECT)
             self.version += 1
+            self.refresh(AFTER_REDIRECT)
         return target

@@ -166,3 +166,36 @@ def test_commands_for_named_hosts_stay_there(nodes: RedisClusterSetup, slots: Cl
     other = next(host_id for host_id in slots.hosts if host_id != owner)
     with pytest.raises(redis.ResponseError, match="MOVED"), slots.fanout([other]) as client:
         client.get(prefix)
+
+
+def test_packed_values_stay_undecoded_where_a_slot_is_being_moved(
+    nodes: RedisClusterSetup, make_slots: Callable[..., Cluster], prefix: str
+) -> None:
+    cluster = make_slots(pool_options={"decode_responses": True})
+    client, key = cluster.get_routing_client(), f"{{{prefix}}}packed"
+    client.set(key, "\N{SNOWMAN}")
+    packed = client.dump(key)
+    assert isinstance(packed, bytes)
+    with nodes.moving(prefix, to=others(nodes, prefix)) as move:
+        move.migrate(key)
+        with cluster.map() as batch:
+            around = [batch.get(key), batch.dump(key), batch.dump(f"{{{prefix}}}none"), batch.get(key)]
+        assert [promise.value for promise in around] == ["\N{SNOWMAN}", packed, None, "\N{SNOWMAN}"]
+        assert client.dump(key) == packed
+
+
+def test_commands_that_were_queued_before_a_move_run_before_those_queued_after(
+    nodes: RedisClusterSetup, slots: Cluster, prefix: str
+) -> None:
+    keys = [f"{prefix}{number}" for number in range(5)]
+    with slots.map() as client:
+        for key in keys:
+            client.rpush(key, "first")
+        for key in keys:
+            nodes.move_slots(slot(key), to=others(nodes, key))
+            # Another client of the process learns of the move.
+            assert slots.get_routing_client().llen(key) == 0
+        for key in keys:
+            client.rpush(key, "second")
+        found = [client.lrange(key, 0, -1) for key in keys]
+    assert [promise.value for promise in found] == [[b"first", b"second"]] * len(keys)
