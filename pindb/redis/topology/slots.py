@@ -260,6 +260,8 @@ class SlotHosts(StaticHosts):
                 owners[first : last + 1] = [host_id] * (last + 1 - first)
         if not masters:
             raise ValueError("no node has slots")
+        # In the same order whichever node was asked.
+        masters = dict(sorted(masters.items()))
         # In this order: whoever reads in between finds nodes that exist, and learns the rest by redirects.
         if owners != self.owners:
             self._masters, self.replicas, self.owners = masters, replicas, owners

@@ -57,6 +57,18 @@ def test_hosts_are_the_masters(nodes: RedisClusterSetup, slots: Cluster) -> None
     assert set(shares) == set(slots.hosts)
 
 
+def test_hosts_are_in_the_same_order_whichever_node_is_asked(
+    nodes: RedisClusterSetup, make_slots: Make
+) -> None:
+    for server in nodes.nodes:
+        cluster = Cluster.from_redis_cluster([nodes.host(server)])
+        assert list(cluster.hosts) == sorted(cluster.hosts)
+        with cluster.all() as client:
+            pongs = client.ping()
+        assert list(pongs.value) == sorted(cluster.hosts)
+        cluster.disconnect_pools()
+
+
 def test_no_node_that_answers_is_an_error_that_names_the_last_one() -> None:
     port = free_port()
     cluster = Cluster.from_redis_cluster([f"redis://user:secret@127.0.0.1:{port}"])
