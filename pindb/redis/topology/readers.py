@@ -9,8 +9,9 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from pindb._jitter import jitter
 from pindb.redis.core.options import shown
-from pindb.redis.exceptions import ClusterConfigError
+from pindb.redis.exceptions import ClusterConfigError, HostTimeoutError
 
 __all__ = ["READ_FROM", "Readers", "check_read_from"]
 
@@ -19,6 +20,9 @@ READ_FROM = ("master", "replica", "nearest")
 
 #: Nodes whose round trip is longer than the shortest by at most this share, and so many seconds, are as near.
 SHARE, SECONDS = 1.25, 0.0005
+
+#: How long a replica that did not answer in time is not asked again, in seconds: that costs a caller's time.
+AFTER_TIMEOUT = 5.0
 
 #: The most different choices of nodes, which batches take in turn.
 MOST_TABLES = 12
@@ -50,6 +54,8 @@ class Readers:
         self._send = send
         # The shortest round trip to each node, in seconds.
         self._trips: dict[int, float] = {}
+        # Until when replicas are not asked.
+        self._until: dict[int, float] = {}
         self._tables: list[list[int]] = []
         self._turns = count()
 
@@ -99,9 +105,13 @@ class Readers:
     def _follows(self, host_id: int) -> bool:
         """Whether a replica has its master's data, as far as it knows itself."""
         begun = time.monotonic()
+        if begun < self._until.get(host_id, begun):
+            return False
         try:
             text = self._send(host_id, "INFO", "replication")
-        except RedisError:
+        except RedisError as error:
+            if isinstance(error, HostTimeoutError):
+                self._until[host_id] = time.monotonic() + jitter(AFTER_TIMEOUT)
             return False
         self._note_trip(host_id, time.monotonic() - begun)
         text = text if isinstance(text, bytes) else str(text).encode()

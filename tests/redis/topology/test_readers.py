@@ -131,6 +131,22 @@ def test_a_replica_that_is_paused_costs_no_request(
     assert worst < 0.8
 
 
+def test_a_replica_that_hangs_is_asked_seldom_whether_it_is_back() -> None:
+    # For as long as the other nodes take it for well.
+    with RedisClusterSetup(masters=1, replicas=1, node_timeout=30) as nodes:
+        cluster = Cluster.from_redis_cluster(nodes.start_up_nodes, read_from="replica")
+        client = cluster.get_routing_client()
+        nodes.pause(nodes.replicas[0])
+        begun, waits = time.monotonic(), []
+        while time.monotonic() < begun + 5:
+            before = time.monotonic()
+            assert client.get("key") is None
+            waits.append(time.monotonic() - before)
+        assert sum(wait > 0.5 for wait in waits) == 1
+        nodes.resume(nodes.replicas[0])
+        cluster.disconnect_pools()
+
+
 def test_a_replica_that_lost_its_master_is_not_read(
     nodes: RedisClusterSetup, make_slots: Make, keys: list[str], mended: None
 ) -> None:
