@@ -45,6 +45,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         )
         if name == "map":
             one.add_argument("--profile", action="store_true", help="also print where pindb's time goes")
+            one.add_argument(
+                "--cluster", action="store_true", help="on a Redis Cluster, beside the clients for it"
+            )
         if name == "chaos":
             one.add_argument("--seed", type=int, metavar="N", help="what the schedule is made from")
         one.add_argument(
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     module = BENCHMARKS[options.name][0]
     try:
-        more = {"profile": True} if getattr(options, "profile", False) else {}
+        more = {name: True for name in ("profile", "cluster") if getattr(options, name, False)}
         if getattr(options, "seed", None) is not None:
             more = {"seed": options.seed}
         report = import_module(module).run(quick=options.quick, **more)

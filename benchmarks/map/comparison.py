@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from statistics import median
 from timeit import Timer
 
 from benchmarks.map.cores import CAN_PIN, on_one_core
@@ -27,6 +26,7 @@ from benchmarks.map.jobs import (
 )
 from benchmarks.map.peer import RbPeer, rb_started
 from benchmarks.map.profile import print_profile
+from benchmarks.map.rates import PINDB, rates
 from benchmarks.map.redis_py import redis_jobs
 from benchmarks.peers import Unavailable
 from benchmarks.report import RATIO, Report, Row, Target
@@ -45,7 +45,7 @@ ROUNDS = 31
 #: A job that takes longer is done once in a round, after another time that does not count.
 SECONDS = 0.03
 
-PINDB, CREATED, RB, REDIS, FLOOR = "pindb", "create_cluster", "rb", "redis-py", "floor"
+CREATED, RB, REDIS, FLOOR = "create_cluster", "rb", "redis-py", "floor"
 
 UNITS = {
     GET_BATCHED: "GET/s",
@@ -128,7 +128,11 @@ def compare(quick: bool, profile: bool) -> Report:
         remembered[PINDB] = memory(cluster, load)
         if profile:
             print_profile(ours)
-    rows = [*_rates(measured, load), *_memory(remembered)]
+
+    def count(case: str) -> int:
+        return len(load.single_keys if case == SINGLE_GET else load.keys)
+
+    rows = [*rates(measured, UNITS, count), *_memory(remembered)]
     return Report("Many commands through a map", rows, _targets(measured, remembered), notes)
 
 
@@ -151,21 +155,6 @@ def _case(
     stopwatches |= {subject: Timer(jobs_[case]).timeit for subject, jobs_ in work.items() if case in jobs_}
     candidates = [Candidate(subject, watch, around=around) for subject, watch in stopwatches.items()]
     return Case(case, "s", RB if rb else REDIS, candidates)
-
-
-def _rates(measured: Measured, load: Load) -> Iterator[Row]:
-    """Commands per second, and how many times as fast that is as the reference, and pindb as everybody."""
-    for case in measured.cases:
-        for candidate in case.candidates:
-            subject = candidate.subject
-            commands = len(load.single_keys if case.name == SINGLE_GET else load.keys)
-            rate = commands / median(measured.seconds[case.name, subject])
-            yield Row(case.name, subject, rate, UNITS[case.name])
-            others = [other.subject for other in case.candidates if subject == PINDB]
-            # The last ratio is the one that tables show.
-            for other in [*(other for other in others if other != case.reference), case.reference]:
-                if other != subject:
-                    yield Row(case.name, subject, measured.ratio(case.name, other, subject), RATIO + other)
 
 
 def _memory(remembered: Mapping[str, float]) -> Iterator[Row]:

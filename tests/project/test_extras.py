@@ -10,7 +10,7 @@ import pytest
 from tests.processes import ROOT, output_of
 
 #: Extras for work on pindb itself; all others are for users.
-OF_DEVELOPERS = {"demo", "dev", "docs", "test"}
+OF_DEVELOPERS = {"benchmarks", "demo", "dev", "docs", "test"}
 
 
 def extras() -> set[str]:
