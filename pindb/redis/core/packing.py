@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 from redis.exceptions import DataError
@@ -21,6 +21,9 @@ Encode = Callable[[Any], bytes]
 TEXT = frozenset({str, bytes})
 NUMBER = frozenset({int})
 
+#: Fewer commands are packed by hiredis, one by one: that is faster then.
+FEW = 32
+
 
 class Packer:
     """Packs commands into bytes: those of maps and, as ``command_packer``, those of redis-py's clients.
@@ -34,8 +37,10 @@ class Packer:
 
     def __init__(self, encoder: Any) -> None:
         self._encode: Encode = encoder.encode
-        is_utf8 = encoder.encoding.replace("-", "").lower() == "utf8" and encoder.encoding_errors == "strict"
-        self._fast = hiredis.pack_command if hiredis is not None and is_utf8 else None
+        self._is_utf8 = (
+            encoder.encoding.replace("-", "").lower() == "utf8" and encoder.encoding_errors == "strict"
+        )
+        self._fast = hiredis.pack_command if hiredis is not None and self._is_utf8 else None
 
     def pack(self, *words: Any) -> list[bytes]:
         """Pack a command for redis-py."""
@@ -72,16 +77,53 @@ class Packer:
             return bytes(word)
         return encode_number(word, self._encode)
 
-    def many(self, *columns: Iterable[Any]) -> bytes:
+    def many(self, *columns: Sequence[Any] | repeat[Any]) -> bytes:
         """Pack many commands.
 
         Arguments:
-            columns: the first words of all, the second words of all ...; lists, or a `repeat`.
+            columns: the first words of all, the second words of all ...; sequences of the same length, or a
+                `repeat`.
         """
+        if self._fast is not None and is_short(columns):
+            plain = [self._plain_column(column) for column in columns]
+            return b"".join(map(self._fast, zip(*plain, strict=False)))
+        # All that is between the words of one column and those of the next depends on the length of the word
+        # alone. So the loops are in C, and faster than a call of hiredis for each command.
+        between = b"*%d\r\n" % len(columns)
+        written: list[tuple[bytes, Sequence[bytes]]] = []
+        for column in columns:
+            if isinstance(column, repeat):
+                (word,) = self._encoded([next(column)])
+                between += b"$%d\r\n%b\r\n" % (len(word), word)
+            else:
+                written.append((between, self._encoded(column)))
+                between = b"\r\n"
+        end = between
+        pieces: list[Iterable[bytes]] = []
+        for between, words in written:
+            # The end of each command is written before the next one.
+            before = between if pieces else end + between
+            lengths = list(map(len, words))
+            heads = {length: before + b"$%d\r\n" % length for length in set(lengths)}
+            pieces += map(heads.__getitem__, lengths), words
+        parts = list(chain.from_iterable(zip(*pieces, strict=False)))
+        if parts:
+            parts[0] = parts[0][len(end) :]
+            parts.append(end)
+        return b"".join(parts)
+
+    def _encoded(self, words: Sequence[Any]) -> Sequence[bytes]:
+        kinds = set(map(type, words))
+        if kinds == {bytes}:
+            return words
+        if self._is_utf8 and kinds == {str}:
+            return list(map(str.encode, words))
+        if self._is_utf8 and kinds == NUMBER:
+            return list(map(str.encode, map(str, words)))
         if self._fast is None:
-            return b"".join([pack_words(words, self._encode) for words in zip(*columns, strict=False)])
-        plain = [self._plain_column(column) for column in columns]
-        return b"".join(map(self._fast, zip(*plain, strict=False)))
+            return [encode_word(word, self._encode) for word in words]
+        plain = map(self._plain, words)
+        return [str.encode(word) if isinstance(word, str) else bytes(word) for word in plain]
 
     def _plain_column(self, column: Iterable[Any]) -> Iterable[Any]:
         if isinstance(column, repeat):
@@ -90,6 +132,14 @@ class Packer:
         if is_text(kinds - TEXT):
             return column
         return map(str if kinds == NUMBER else self._plain, column)
+
+
+def is_short(columns: Iterable[Sequence[Any] | repeat[Any]]) -> bool:
+    """Return whether there are fewer than `FEW` commands."""
+    for column in columns:
+        if type(column) is not repeat:
+            return len(column) < FEW  # type: ignore[arg-type]
+    return False
 
 
 def is_text(kinds: Iterable[type]) -> bool:
@@ -101,9 +151,14 @@ def pack_words(words: Sequence[Any], encode: Encode) -> bytes:
     """Pack a command in Python."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
-        value = bytes(encode_number(word, encode) if isinstance(word, int) else encode(word))
+        value = encode_word(word, encode)
         parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
     return b"".join(parts)
+
+
+def encode_word(word: Any, encode: Encode) -> bytes:
+    """Return a word as bytes."""
+    return bytes(encode_number(word, encode) if isinstance(word, int) else encode(word))
 
 
 def encode_number(word: Any, encode: Encode) -> bytes:

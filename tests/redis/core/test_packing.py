@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from redis._parsers import Encoder
 
 from pindb.redis import Cluster
-from pindb.redis.core.packing import Packer, pack_words
+from pindb.redis.core.packing import FEW, Packer, pack_words
 
 
 @given(
@@ -29,7 +29,9 @@ def test_words_are_packed_alike_with_and_without_hiredis(words: list[Any]) -> No
     packer = Packer(encoder)
     packed = packer(words)
     assert packed == pack_words(words, encoder.encode)
-    assert packer.many(words, words) == b"".join(pack_words((word, word), encoder.encode) for word in words)
+    for some in (words, words * FEW):
+        expected = b"".join(pack_words((word, word), encoder.encode) for word in some)
+        assert packer.many(some, some) == expected
     reader = hiredis.Reader()
     reader.feed(packed)
     assert reader.gets() == [encoder.encode(word) for word in words]
@@ -63,7 +65,10 @@ def test_words_are_packed_as_redis_py_packs_them(word: Any) -> None:
     expected = b"".join(map(bytes, theirs.pack_command("SET", "k", word)))
     packer = Packer(theirs.encoder)
     assert packer(("SET", "k", word)) == packer.many(["SET"], ["k"], [word]) == expected
-    assert packer.many(repeat("SET"), ["k"], repeat(word)) == expected
+    for number in (1, FEW):
+        keys, words = ["k"] * number, [word] * number
+        assert packer.many(repeat("SET"), keys, repeat(word)) == expected * number
+        assert packer.many(repeat("SET"), keys, words) == expected * number
     assert pack_words(("SET", "k", word), theirs.encoder.encode) == expected
 
 
@@ -74,6 +79,7 @@ def test_memory_is_packed_as_its_bytes(kind: Any) -> None:
     packer = Packer(connection().encoder)
     word = kind(b"a b c")
     assert packer(("SET", word)) == packer.many(["SET"], [word]) == packer(("SET", bytes(word)))
+    assert packer.many(repeat("SET"), [word] * FEW) == packer(("SET", bytes(word))) * FEW
 
 
 @pytest.mark.parametrize("word", [Status.ACTIVE, Number(7), True, None, Decimal(1), [1], object()])
@@ -86,6 +92,8 @@ def test_words_that_redis_py_refuses_are_refused(word: Any) -> None:
         lambda: packer(("SET", "k", word)),
         lambda: packer.many(["SET"], ["k"], [word]),
         lambda: packer.many(["SET"], ["k"], repeat(word)),
+        lambda: packer.many(repeat("SET"), ["k"] * FEW, [b"1"] * (FEW - 1) + [word]),
+        lambda: packer.many(repeat("SET"), ["k"] * FEW, repeat(word)),
         lambda: pack_words(("SET", "k", word), theirs.encoder.encode),
     ]
     for pack in packs:
