@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import crc_hqx
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from operator import and_
 
@@ -13,6 +13,9 @@ __all__ = ["SLOTS", "hash_tag", "slot", "slot_groups", "slot_many"]
 
 #: The number of slots of a Redis Cluster.
 SLOTS = 16384
+
+#: For so many keys it is faster to make a table first.
+MANY = SLOTS // 4
 
 # Looking up a number in bytes is several times as fast as looking up bytes.
 _BRACE = ord("{")
@@ -52,14 +55,18 @@ def slot_many(keys: Iterable[Key]) -> list[int]:
     Raises:
         TypeError: a key is not text, bytes or an integer.
     """
-    keys = list(keys)
+    return list(map(and_, _crcs(list(keys)), repeat(SLOTS - 1)))
+
+
+def _crcs(keys: list[Key]) -> Iterator[int]:
+    """Return the CRC-16 of the hash tag of each key."""
     try:
         data = list(map(str.encode, keys))  # type: ignore[arg-type]
     except TypeError:
         data = list(map(key_bytes, keys))
     if b"{" in b"".join(data):
         data = list(map(hash_tag, data))
-    return list(map(and_, map(crc_hqx, data, repeat(0)), repeat(SLOTS - 1)))
+    return map(crc_hqx, data, repeat(0))
 
 
 def slot_groups(keys: Iterable[Key], hosts: Sequence[int]) -> dict[int, list[int]]:
@@ -75,9 +82,16 @@ def slot_groups(keys: Iterable[Key], hosts: Sequence[int]) -> dict[int, list[int
     Raises:
         TypeError: a key is not text, bytes or an integer.
     """
+    keys = list(keys)
+    places: Iterator[int] = _crcs(keys)
+    if len(keys) < MANY:
+        places = map(and_, places, repeat(SLOTS - 1))
+    else:
+        # A CRC has 16 bits, and a slot is the lower 14. A table by the CRC spares a step for each key.
+        hosts = list(hosts) * (2**16 // SLOTS)
     groups: dict[int, list[int]] = {}
     add: dict[int, Callable[[int], None]] = {}
-    for place, host in enumerate(map(hosts.__getitem__, slot_many(keys))):
+    for place, host in enumerate(map(hosts.__getitem__, places)):
         try:
             add[host](place)
         except KeyError:

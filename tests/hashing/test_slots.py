@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pindb.hashing import hash_tag, slot
+from pindb.hashing import hash_tag, slot, slot_groups, slot_many
+from pindb.hashing.slots import MANY, SLOTS
 
 
 def crc16(data: bytes) -> int:
@@ -62,3 +65,19 @@ def test_known_slots(key: str, number: int) -> None:
 def test_hash_tags_of_the_specification(key: str | int, part: bytes) -> None:
     assert hash_tag(key) == part
     assert slot(key) == slot(part)
+
+
+@pytest.mark.parametrize("number", [0, 1, 10, MANY - 1, MANY, MANY + 1])
+@pytest.mark.parametrize("name", ["key:{}", "{{user:{}}}:mail", b"key:%d", None])
+def test_keys_are_grouped_by_the_host_of_their_slots(number: int, name: str | bytes | None) -> None:
+    if name is None:
+        keys: list[Any] = list(range(number))
+    else:
+        keys = [name % i if isinstance(name, bytes) else name.format(i) for i in range(number)]
+    hosts = [7 if place < 5000 else 3 if place < 9000 else 5 for place in range(SLOTS)]
+    slots = [slot(key) for key in keys]
+    assert slot_many(keys) == slots
+    expected: dict[int, list[int]] = {}
+    for place, of_key in enumerate(slots):
+        expected.setdefault(hosts[of_key], []).append(place)
+    assert slot_groups(iter(keys), hosts) == expected
