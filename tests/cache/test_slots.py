@@ -50,8 +50,9 @@ def make(nodes: RedisClusterSetup) -> Iterator[Callable[..., Any]]:
 
     def make(**options: Any) -> ShardedRedisCache:
         given = {"ROUTER": "slots", "CLOSE_CONNECTION": True, **options}
-        made.append(ShardedRedisCache(urls_of(nodes), {"OPTIONS": given}))
-        return made[-1]
+        cache = ShardedRedisCache(urls_of(nodes), {"OPTIONS": given})
+        made.append(cache)
+        return cache
 
     yield make
     for cache in made:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
@@ -63,7 +63,7 @@ class CommandRun:
         """The arguments of the commands, one by one."""
         return zip(*self._columns(), strict=False)
 
-    def _columns(self) -> list[Iterable[Any]]:
+    def _columns(self) -> list[Sequence[Any] | repeat[Any]]:
         """The first arguments of all commands, their second arguments ..."""
         return [self.keys, self.values, *map(repeat, self.tail)] if self.values else [self.keys]
 
