@@ -36,7 +36,9 @@ class Cluster(StaticHosts):
     Arguments:
         hosts: the options of each host by its integer id, or an iterable of options with a ``host_id`` each.
             Options are ``host``, ``port``, ``db``, ``username``, ``password``, ``unix_socket_path``, ``ssl``,
-            ``ssl_options``, ``url``, ``timeout`` (seconds) and ``name``.
+            ``ssl_options``, ``url``, ``timeout`` (seconds) and ``name``. For the master of a service of Redis
+            Sentinel, ``sentinel`` (a list of ``(host, port)``) and ``service_name`` take the place of
+            ``host`` and ``port``; ``sentinel_username`` and ``sentinel_password`` are for the sentinels.
         host_defaults: default options for all hosts.
         pool_cls: the class of the connection pools; None: redis-py's ``ConnectionPool``.
         pool_options: keyword arguments for the pools and their connections: ``socket_timeout`` (seconds),

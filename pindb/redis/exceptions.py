@@ -80,7 +80,8 @@ class HostUnavailableError(HostConnectionError):
     The command did not run.
 
     Attributes:
-        code: the code of the error reply: ``"LOADING"``, ``"MASTERDOWN"``, ``"CLUSTERDOWN"`` or ``"BUSY"``.
+        code: the code of the error reply: ``"LOADING"``, ``"MASTERDOWN"``, ``"CLUSTERDOWN"`` or ``"BUSY"``;
+            with Sentinel also ``"READONLY"``, if no sentinel has named another master within a second.
     """
 
     sent = False

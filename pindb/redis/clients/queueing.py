@@ -17,9 +17,11 @@ from pindb.redis.core.batches import HostBatch
 from pindb.redis.core.buffers import Buffers
 from pindb.redis.core.merging import Entry
 from pindb.redis.core.options import shown
+from pindb.redis.core.outages import was_refused_by_replica
 from pindb.redis.core.promises import Promise, for_each, reject_all
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
 from pindb.redis.io.exchange import exchange, finish
+from pindb.redis.topology.masters import Waiting
 from pindb.redis.topology.slots import SlotHosts
 
 __all__ = ["QueueingClient", "each"]
@@ -84,6 +86,7 @@ class QueueingClient(BaseClient):
         self._redirecting: Redirecting | None = None
         if isinstance(cluster, SlotHosts):
             self._redirecting = Redirecting(cluster, self._buffers.add, self._route_again)
+        self._waiting = Waiting()
         self._is_owner = True
 
     def __del__(self) -> None:
@@ -225,7 +228,10 @@ class QueueingClient(BaseClient):
             if self._redirecting is not None and not is_inner:
                 self._redirecting.begin()
             fine = self._gather()
+            if not is_inner:
+                self._waiting = Waiting()
             while self._buffers:
+                self._waiting.pause(end)
                 self._round += 1
                 if self._redirecting is not None:
                     self._redirecting.next_round(end)
@@ -272,9 +278,18 @@ class QueueingClient(BaseClient):
             batch.settle()
         finally:
             for returned in batch.returned:
+                if self._await_master(host_id, *returned):
+                    continue
                 error = self._take_back(host_id, *returned)
                 if error is not None:
                     batch.reject(returned, error)
+
+    def _await_master(self, host_id: int, entries: list[Entry], error: RedisError) -> bool:
+        """Queue commands once more that did not run, since their host has a new master. Return whether so."""
+        if not entries or not was_refused_by_replica(error) or not self._waiting.begin():
+            return False
+        self._buffers[host_id] += entries
+        return True
 
     def _interrupted(self, already: int = 0) -> None:
         """Reject all pending promises after an exception; see `_reject_all`."""

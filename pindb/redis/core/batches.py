@@ -17,7 +17,7 @@ from redis.exceptions import DataError, RedisError
 from pindb.redis.core.cluster_mode import NamedHost
 from pindb.redis.core.errors import at_host, undecodable
 from pindb.redis.core.merging import Entry
-from pindb.redis.core.outages import find_outage
+from pindb.redis.core.outages import NotMaster, find_outage
 from pindb.redis.core.packing import Packer
 from pindb.redis.core.pending import Answering, Callbacks, Command
 from pindb.redis.core.promises import for_each, reject_all
@@ -84,6 +84,7 @@ class HostBatch:
         # The places of the replies that the reader must not decode.
         self._undecoded: set[int] = set()
         self._decode: Callable[[Any], Any] | None = None
+        self._parse_error: Any = None
         self._reader: Any = None
         self._timeout: float | None = None
         self._quiet_until: float | None = None
@@ -117,6 +118,7 @@ class HostBatch:
                 data.append(part)
                 self._pending.append(pending)
                 expected += pending.count
+        self._parse_error = parse_error
         self._timeout = timeout
         self._quiet_until = None if timeout is None else now + timeout
         self._expected = expected
@@ -258,6 +260,8 @@ class HostBatch:
         if self._reader is None:
             self.returned.append(Returned(self._entries, error))
             return
+        if getattr(self._parse_error, "was_refused", False):
+            self._refuse_rest()
         is_repeatable = isinstance(error, (HostConnectionError, HostTimeoutError))
         unanswered: list[Entry] = []
         answering = Answering(self.host, self._callbacks, self._decode, refused=[])
@@ -283,6 +287,15 @@ class HostBatch:
                 self.returned.append(Returned(list(entries), last))
             if self.error is not None:
                 self.returned.append(Returned(unanswered, error))
+
+    def _refuse_rest(self) -> None:
+        """Count all replies after the first that a master has become a replica as the same.
+
+        They are replies to reads, which would come before the writes that are sent again.
+        """
+        replies = self.replies
+        first = next((i for i, reply in enumerate(replies) if isinstance(reply, NotMaster)), len(replies))
+        replies[first:] = [replies[first]] * (len(replies) - first) if first < len(replies) else []
 
     def _with_replies(self) -> Iterator[tuple[Entry, list[Any]]]:
         """Return what waits for replies, each with those that came."""

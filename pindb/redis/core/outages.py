@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pindb.redis.core.cluster_mode import NamedHost, name_mode
 from pindb.redis.exceptions import HostUnavailableError
@@ -18,9 +19,11 @@ __all__ = [
     "BLOCKING",
     "FULL",
     "REPLIES",
+    "NotMaster",
     "Reply",
     "find_outage",
     "unavailable",
+    "was_refused_by_replica",
 ]
 
 Follows = Literal["down", "missed", "answered", "error"]
@@ -90,11 +93,22 @@ class _ClusterDown(HostUnavailableError, ClusterDownError):
     pass
 
 
+class NotMaster(RedisConnectionError):
+    """A server behind Sentinel that is not the master of its service. The command did not run.
+
+    Attributes:
+        sent: whether the command may have been sent to another server before.
+    """
+
+    sent = False
+
+
 #: The errors that redis-py makes of these replies, the special ones first.
 _KINDS: tuple[tuple[type[RedisError], str, type[HostUnavailableError]], ...] = (
     (BusyLoadingError, "LOADING", _Loading),
     (MasterDownError, "MASTERDOWN", _MasterDown),
     (ClusterDownError, "CLUSTERDOWN", _ClusterDown),
+    (NotMaster, "READONLY", HostUnavailableError),
 )
 
 
@@ -111,6 +125,11 @@ def find_outage(error: BaseException) -> str | None:
     return None
 
 
+def was_refused_by_replica(error: BaseException) -> bool:
+    """Return whether commands did not run because a host behind Sentinel has a new master."""
+    return isinstance(error, HostUnavailableError) and error.code == "READONLY" and not error.sent
+
+
 def unavailable(error: BaseException, host: NamedHost) -> HostUnavailableError | None:
     """Return the error that names the host, for an error reply of a server that counts as down; else None."""
     code = find_outage(error)
@@ -123,4 +142,5 @@ def unavailable(error: BaseException, host: NamedHost) -> HostUnavailableError |
     text = str(error) if str(error).startswith(code) else f"{code} {error}"
     told = kind(f"{host}: {name_mode(error, text, host)}")
     told.code = code
+    told.sent = getattr(error, "sent", False)
     return told

@@ -15,12 +15,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pindb.redis.core.outages import FULL
+from pindb.redis.core.outages import FULL, NotMaster
 from pindb.redis.core.replies import UNREADABLE, ErrorParser, unreadable
 from pindb.redis.io.sockets import GreetingSocket, PatientSocket, PatientTlsSocket
 from pindb.redis.topology.breakers import HostBreaker
 
 __all__ = [
+    "CONNECTS_BY_CHECK",
     "ConnectingMixin",
     "TcpConnection",
     "TlsConnection",
@@ -197,6 +198,8 @@ class ConnectingMixin:
                 error.by_caller = isinstance(error, RedisTimeoutError) and self._is_late()  # type: ignore[union-attr]
                 if breaker is not None and not error.by_caller:  # type: ignore[union-attr]
                     breaker.fail()
+            elif isinstance(error, NotMaster):
+                error.sent = was_used
             raise
         except BaseException as error:
             self.disconnect()

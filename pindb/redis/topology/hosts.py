@@ -19,6 +19,14 @@ from pindb.redis.core.packing import Packer
 from pindb.redis.exceptions import BadHostSetup, ClusterConfigError
 from pindb.redis.io.connections import ConnectingMixin, TcpConnection, TlsConnection, UnixConnection
 from pindb.redis.topology.breakers import HostBreaker
+from pindb.redis.topology.masters import TcpMasterConnection, TlsMasterConnection
+from pindb.redis.topology.sentinel import MasterFinder, show
+from pindb.redis.topology.sentinel_options import (
+    check_sentinel,
+    drop_default_address,
+    is_sentinel_url,
+    read_url,
+)
 
 __all__ = ["Host"]
 
@@ -47,12 +55,16 @@ class Host:
         host, port, db: the TCP address, and the number of the database.
         username, password: for ``AUTH``.
         unix_socket_path: the path of a Unix socket, instead of host and port.
-        ssl: connect with TLS.
+        sentinel: host and port of each sentinel, instead of host and port.
+        service_name: the name that sentinels have for the master and its replicas.
+        sentinel_username, sentinel_password: for ``AUTH`` at the sentinels.
+        ssl: connect with TLS; to sentinels too.
         ssl_options: redis-py's ``ssl_*`` options, with or without that prefix.
         timeout: how long to wait for a connection and for a reply, in seconds; None: as in the cluster's
             ``pool_options``.
         name: the name of the host on a hash ring; None: the address.
         options: more arguments for connections, from the query of the URL.
+        finder: finds the master of the service; None without Sentinel.
     """
 
     #: Whether it is a node of a Redis Cluster, which says where commands have to go.
@@ -71,6 +83,18 @@ class Host:
     timeout: float | None = field(default=None, repr=False)
     name: str | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    sentinel: tuple[tuple[str, int], ...] = ()
+    service_name: str | None = None
+    sentinel_username: str | None = field(default=None, repr=False)
+    sentinel_password: str | None = field(default=None, repr=False)
+    finder: MasterFinder | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.service_name is not None:
+            finder = MasterFinder(
+                self.service_name, self.sentinel, self.sentinel_username, self.sentinel_password
+            )
+            object.__setattr__(self, "finder", finder)
 
     @classmethod
     def from_config(cls, host_id: Any, config: Any, defaults: Mapping[str, Any] | None = None) -> Host:
@@ -96,14 +120,26 @@ class Host:
                 "Leave it out of the dict."
             )
         check_names(f"Host {host_id}", options, OPTIONS)
+        drop_default_address(config, options)
         url = options.pop("url", None)
         if url is not None:
             if "unix_socket_path" in config or "host" in config or "port" in config:
                 raise ClusterConfigError(f"Host {host_id} has a url and an address. Write only one of them.")
+            if "sentinel" in options or "service_name" in options:
+                raise ClusterConfigError(
+                    f"Host {host_id} has a url and sentinel or service_name. Write "
+                    "redis+sentinel://host:port,host:port/service/db as the url, or leave the url out."
+                )
             for name in ("host", "port", "unix_socket_path"):
                 options.pop(name, None)
             options |= _from_url(host_id, url)
         _check_address(host_id, options)
+        check_sentinel(host_id, config, options)
+        if "sentinel" in options and {"host", "port", "unix_socket_path"} & options.keys():
+            raise ClusterConfigError(
+                f"Host {host_id} has sentinel and an address. Leave host, port and unix_socket_path out: "
+                "Sentinel names the address of the master."
+            )
         host = cls(host_id, **options)
         if host.ssl and host.unix_socket_path is not None:
             raise ClusterConfigError(
@@ -118,7 +154,9 @@ class Host:
 
     @property
     def address(self) -> str:
-        """``host:port/db``, or the socket's path and db: the same for the same server everywhere."""
+        """``host:port/db``, the socket's path and db, or the service's name and db: the same everywhere."""
+        if self.service_name is not None:
+            return f"{self.service_name}/{self.db}"
         if self.unix_socket_path is not None:
             return f"{self.unix_socket_path}/{self.db}"
         return f"{self.host}:{self.port}/{self.db}"
@@ -128,8 +166,14 @@ class Host:
         """The name of the host on a hash ring."""
         return self.name or self.address
 
+    @property
+    def place(self) -> str:
+        """The address as messages show it: with that of the service's master, where it is known."""
+        master = None if self.finder is None else self.finder.master
+        return self.address if master is None else f"{self.address} at {show(master)}"
+
     def __str__(self) -> str:
-        return f"host {self.host_id} ({self.address})"
+        return f"host {self.host_id} ({self.place})"
 
     def _check_kinds(self, options: Mapping[str, Any]) -> None:
         """Raise `ClusterConfigError` for options of connections that would fail at the first command."""
@@ -172,6 +216,9 @@ class Host:
             options["connection_class"] = TlsConnection
             for name, value in (self.ssl_options or {}).items():
                 options[name if name.startswith("ssl_") else f"ssl_{name}"] = value
+        if self.finder is not None:
+            options["connection_class"] = TlsMasterConnection if self.ssl else TcpMasterConnection
+            options |= {"finder": self.finder, "host": self.service_name, "port": 0}
         options |= {**self.options, **pool_options}
         self._adapt_options(options)
         if self.timeout is not None:
@@ -188,6 +235,14 @@ class Host:
             if DriverInfo is not None and not {"driver_info", "lib_name", "lib_version"} & options.keys():
                 # redis-py would read the metadata of its package for each connection.
                 options["driver_info"] = DriverInfo()
+        if self.finder is not None:
+            if not issubclass(options["connection_class"], (TcpMasterConnection, TlsMasterConnection)):
+                raise ClusterConfigError(
+                    f"pool_options, or options of {self}, have a connection_class, but the host is behind "
+                    "Sentinel, which has a class of its own. Leave it out."
+                )
+            of_tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+            self.finder.use(TlsConnection if self.ssl else TcpConnection, of_tls, breaker)
         cached = sorted({"cache", "cache_config"} & options.keys())
         if cached:
             raise ClusterConfigError(
@@ -242,27 +297,33 @@ METHODS = {
     "redis_connect_func": "__call__",
 }
 
-OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "options"})
+OPTIONS = frozenset({"url", *(f.name for f in fields(Host))} - {"host_id", "options", "finder"})
 
 
 def _from_url(host_id: int, url: Any) -> dict[str, Any]:
+    of_sentinel: dict[str, Any] = {}
+    form = "redis://[user:password@]host:port/db, rediss://... or unix:///path?db=0"
     try:
+        if is_sentinel_url(url):
+            form = "redis+sentinel://[user:password@]host:port,host:port/service/db"
+            of_sentinel, url = read_url(url)
         parsed: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
         _check_parts(url)
     except (ValueError, AttributeError, TypeError) as error:
         # The error's own text may contain the URL, and so a password.
         raise ClusterConfigError(
-            f"Host {host_id} has an invalid URL ({type(error).__name__}). Use "
-            "redis://[user:password@]host:port/db, rediss://... or unix:///path?db=0."
+            f"Host {host_id} has an invalid URL ({type(error).__name__}). Use {form}."
         ) from None
     kind = parsed.pop("connection_class", Connection)
     names = [name for name in ("host", "port", "db", "username", "password") if name in parsed]
     found: dict[str, Any] = {name: parsed.pop(name) for name in names}
+    if of_sentinel:
+        del found["host"]
     if issubclass(kind, UnixDomainSocketConnection):
         found["unix_socket_path"] = parsed.pop("path")
     elif issubclass(kind, SSLConnection):
         found["ssl"] = True
-    return {**found, "options": parsed}
+    return {**found, **of_sentinel, "options": parsed}
 
 
 def _check_address(host_id: int, options: dict[str, Any]) -> None:

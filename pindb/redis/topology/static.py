@@ -14,6 +14,7 @@ from pindb.redis.exceptions import ClusterConfigError, HostTimeoutError, HostUna
 from pindb.redis.io.pools import adapt_pool, close_pool
 from pindb.redis.topology.breakers import HostBreakers
 from pindb.redis.topology.hosts import Host, no_such_host
+from pindb.redis.topology.masters import MasterClient
 
 __all__ = ["StaticHosts", "named_options", "pairs_of"]
 
@@ -85,7 +86,7 @@ class StaticHosts:
             ClusterConfigError: there is no such host.
         """
         with self._lock.get():
-            self._find(host_id)
+            finder = self._find(host_id).finder
             self.hosts = {other: host for other, host in self.hosts.items() if other != host_id}
             self._endpoints.pop(host_id, None)
             self._clients.pop(host_id, None)
@@ -94,6 +95,8 @@ class StaticHosts:
             self.breakers.forget(host_id)
         if pool is not None:
             close_pool(pool, idle_only=False)
+        if finder is not None:
+            finder.close()
 
     def _find(self, host_id: int) -> Host:
         """Return a host by its id.
@@ -120,9 +123,10 @@ class StaticHosts:
 
     def one_for_each_database(self) -> list[int]:
         """Return the ids of the hosts, but only the first of several hosts with the same address."""
-        first: dict[str, int] = {}
+        # Other sentinels may have another service of the same name.
+        first: dict[tuple[str, frozenset[Any]], int] = {}
         for host_id, host in self.hosts.items():
-            first.setdefault(host.address, host_id)
+            first.setdefault((host.address, frozenset(host.sentinel)), host_id)
         return list(first.values())
 
     # ---- connections ---------------------------------------------------------------------------
@@ -161,6 +165,9 @@ class StaticHosts:
             pools = list(self._pools.values())
         for pool in pools:
             close_pool(pool, idle_only)
+        for host in self.hosts.values():
+            if host.finder is not None:
+                host.finder.close()
 
     def get_local_client(self, host_id: int) -> redis.Redis:
         """Return redis-py's own client for a host.
@@ -171,7 +178,8 @@ class StaticHosts:
         try:
             return self._clients[host_id]
         except KeyError:
-            client = redis.Redis(connection_pool=self.get_pool_for_host(host_id))
+            kind = redis.Redis if self._find(host_id).finder is None else MasterClient
+            client = kind(connection_pool=self.get_pool_for_host(host_id))
             with self._lock.get():
                 return self._clients.setdefault(host_id, client)
 
