@@ -238,6 +238,8 @@ def _identify(cluster: Cluster) -> dict[int, tuple[Any, int]]:
 
 def _global_address(host: Host) -> str:
     """Return an address of a server that means the same on every machine."""
+    if host.service_name is not None:
+        return host.address
     if host.unix_socket_path is not None or host.host in ("localhost", "::1") or host.host.startswith("127."):
         return f"{socket.gethostname()}:{host.address}"
     return host.address

@@ -16,6 +16,7 @@ from pindb.redis.backends.redis import Redis
 from pindb.redis.facade.create import read_settings
 from pindb.redis.topology.breakers import RETRY_TIMEOUT
 from pindb.redis.topology.hosts import is_positive
+from pindb.redis.topology.sentinel_options import SCHEMES as SENTINEL
 
 __all__ = ["ON_DOWN", "OPTIONS", "CacheOptions", "check_router", "is_name", "load_option", "read_options"]
 
@@ -45,7 +46,8 @@ BOOLEANS = ("HASH_TAGS", "IGNORE_EXCEPTIONS", "CLOSE_CONNECTION")
 #: Options of connections that each server has in its URL.
 URL_OPTIONS = frozenset({"host", "port", "path", "db", "url"})
 
-SCHEMES = ("redis://", "rediss://", "unix://")
+SENTINEL_SCHEMES = tuple(f"{scheme}://" for scheme in SENTINEL)
+SCHEMES = ("redis://", "rediss://", "unix://", *SENTINEL_SCHEMES)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _has_own_options(options: Mapping[str, Any]) -> bool:
 
 def _urls(location: Any) -> list[str]:
     if isinstance(location, str):
-        location = location.split(",")
+        location = _split(location)
     is_list = isinstance(location, (list, tuple))
     urls = [url.strip() for url in location if isinstance(url, str)] if is_list else []
     if not urls or not all(urls) or len(urls) != len(location):
@@ -146,6 +148,17 @@ def _urls(location: Any) -> list[str]:
             'The cache\'s LOCATION is not a list of URLs. Write ["redis://host:6379/0", ...] '
             f"({', '.join(SCHEMES)}), or the name of a cluster in PINDB_CLUSTERS."
         )
+    return urls
+
+
+def _split(location: str) -> list[str]:
+    """Cut URLs that are separated by commas, but not one that has several sentinels."""
+    urls: list[str] = []
+    for part in location.split(","):
+        if urls and "://" not in part and urls[-1].lstrip().startswith(SENTINEL_SCHEMES):
+            urls[-1] += f",{part}"
+        else:
+            urls.append(part)
     return urls
 
 

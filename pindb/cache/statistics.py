@@ -21,7 +21,7 @@ class ServerStats:
 
     Attributes:
         host_id: the id of the server in the cluster.
-        address: its address, ``host:port/db``.
+        address: its address, ``host:port/db``; with Sentinel the service and its master, as messages have it.
         share: the part of all keys that the router places on it, from 0 to 1.
         is_up: whether it answered; if not, all numbers below are 0.
         keys: the number of keys in its database.
@@ -73,7 +73,7 @@ def stats(alias: str = "default") -> list[ServerStats]:
                 "misses": counters["keyspace_misses"],
             }
         found.append(
-            ServerStats(host.host_id, host.address, shares[host.host_id], is_up=bool(figures), **figures)
+            ServerStats(host.host_id, host.place, shares[host.host_id], is_up=bool(figures), **figures)
         )
     return found
 

@@ -12,6 +12,7 @@ from pindb.redis import ClusterConfigError
 from pindb.redis.core.options import keywords
 from pindb.redis.routers.options import find_router
 from pindb.redis.topology.hosts import Host
+from pindb.redis.topology.sentinel import show
 
 __all__ = ["change_servers", "describe_hosts", "mask"]
 
@@ -84,10 +85,16 @@ def describe_hosts(options: CacheOptions) -> dict[int, str]:
     for host_id, config in options.servers.hosts.items():
         url = config if isinstance(config, str) else config.get("url")
         if url is None:
-            scheme = "unix" if "unix_socket_path" in config else "redis"
-            url = f"{scheme}://{_address(config, options.servers.defaults)}"
+            url = _make_url(config, options.servers.defaults)
         found[host_id] = mask(url)
     return found
+
+
+def _make_url(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    host = _host(config, defaults)
+    if host.service_name is not None:
+        return f"redis+sentinel://{','.join(map(show, host.sentinel))}/{host.address}"
+    return f"{'redis' if host.unix_socket_path is None else 'unix'}://{host.address}"
 
 
 def mask(url: str) -> str:
@@ -97,11 +104,15 @@ def mask(url: str) -> str:
 
 
 def _address(config: Any, defaults: Mapping[str, Any]) -> str:
+    return _host(config, defaults).address
+
+
+def _host(config: Any, defaults: Mapping[str, Any]) -> Host:
     options = {"url": config} if isinstance(config, str) else dict(config)
     options.pop("identifier", None)
     host_id = options.pop("host_id", 0)
     try:
-        return Host.from_config(host_id, options, defaults).address
+        return Host.from_config(host_id, options, defaults)
     except ClusterConfigError:
         if isinstance(config, str):
             # Without the text itself: it may be a password.

@@ -137,7 +137,7 @@ class Command(BaseCommand):
             there = {-2: "no", -1: "yes, without expiry"}.get(left, f"yes, expires in {left / 1000:,.1f} s")
         for label, value in (
             ("stored as", name),
-            ("server", f"{host.host_id}, {host.address}"),
+            ("server", f"{host.host_id}, {host.place}"),
             ("exists", there),
         ):
             self.stdout.write(f"{label:<10} {value}")
