@@ -30,10 +30,12 @@ from pindb.redis.exceptions import (
     HostUnavailableError,
 )
 from pindb.redis.io.exchange import exchange
+from pindb.redis.io.pools import close_pool
 from pindb.redis.topology.hosts import Host, no_such_host
 from pindb.redis.topology.nodes import Node, StartUpNodes
 from pindb.redis.topology.readers import Readers
 from pindb.redis.topology.static import StaticHosts
+from pindb.redis.topology.trials import Trials
 
 __all__ = ["NOBODY", "SlotHosts"]
 
@@ -82,11 +84,17 @@ class SlotHosts(StaticHosts):
         self.wait_timeout = start_up.wait_timeout
         self._refreshed_at = -inf
         self._refreshing = Lock()
+        self._trials = Trials(self.breakers, self._ping)
         self._readers: Readers | None = None
         if start_up.read_from != "master":
             self._readers = Readers(start_up.read_from, self._send)
         for node in self._start_up:
             self._id_of((node.host, node.port))
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        # Threads are not inherited.
+        self._trials = Trials(self.breakers, self._ping)
 
     # ---- which nodes there are -----------------------------------------------------------------
 
@@ -236,9 +244,22 @@ class SlotHosts(StaticHosts):
 
     def _send(self, host_id: int, *words: str) -> Any:
         """Send a command to a node, and return the reply. A node that hangs costs `PATIENCE`."""
+        host, pool, _ = self.get_endpoint(host_id)
+        return self._send_by(host, pool, words)
+
+    def _ping(self, host_id: int) -> Any:
+        """Send a PING to a node, whatever its circuit breaker says."""
+        host = self._find(host_id)
+        pool = host.make_pool(self._pool_kind, self.pool_options, None)
+        try:
+            return self._send_by(host, pool, ("PING",))
+        finally:
+            close_pool(pool, idle_only=False)
+
+    @staticmethod
+    def _send_by(host: Host, pool: Any, words: tuple[str, ...]) -> Any:
         promise = Promise()
         end = time.monotonic() + PATIENCE
-        host, pool, _ = self.get_endpoint(host_id)
         batch = HostBatch([Command(words, {}, promise)], host, {}, end)
         try:
             exchange([(batch, pool)], end)
@@ -268,6 +289,9 @@ class SlotHosts(StaticHosts):
             self.version += 1
         else:
             self._masters, self.replicas = masters, replicas
+        for host_id in masters:
+            if self.breakers[host_id].is_open:
+                self._trials.begin(host_id)
         if self._readers is not None:
             self._readers.adopt(owners, replicas, lambda host_id: not self.breakers[host_id].is_open)
 
@@ -296,6 +320,9 @@ class SlotHosts(StaticHosts):
         host = self._nodes[host_id]
         name, port = redirect.address or ("", host.port)
         target = self._id_of(self._reachable((name or host.host, port)))
+        if self.breakers[target].is_open:
+            # It may have been down a moment ago, but another node says that it is the one to ask now.
+            self.breakers[target].close()
         if redirect.code == "MOVED":
             if self.owners:
                 self.owners[redirect.slot] = target

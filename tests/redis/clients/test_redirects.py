@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -159,6 +160,78 @@ def test_a_killed_master_is_replaced_by_its_replica(
     finally:
         nodes.start(master)
         nodes.wait_until_ok()
+
+
+def test_a_planned_failover_to_a_node_that_was_down_costs_no_error(
+    nodes: RedisClusterSetup, make_slots: Callable[..., Cluster], prefix: str
+) -> None:
+    cluster = make_slots(retry_timeout=60)
+    client, master = cluster.get_routing_client(), nodes.owner(prefix)
+    client.set(prefix, 1)
+    nodes.wait_until_caught_up()
+    nodes.kill(master)
+    with pytest.raises(redis.RedisError):
+        client.get(prefix)
+    with pytest.raises(redis.RedisError):
+        client.get(prefix)
+    nodes.wait_for_new_master(master)
+    assert client.incr(prefix) == 2
+    nodes.start(master)
+    nodes.wait_until_ok()
+    nodes.fail_over(master)
+    assert client.incr(prefix) == 3
+    with cluster.map() as batch:
+        value = batch.get(prefix)
+    assert value.value == b"3"
+
+
+@pytest.mark.parametrize("how", ["restarted", "resumed"])
+def test_a_master_that_is_back_is_used_at_once(
+    nodes: RedisClusterSetup, make_slots: Callable[..., Cluster], prefix: str, how: str
+) -> None:
+    cluster = make_slots(retry_timeout=60, pool_options={"socket_timeout": 0.2})
+    client, master = cluster.get_routing_client(), nodes.owner(prefix)
+    client.set(prefix, 1)
+    (nodes.stop if how == "restarted" else nodes.pause)(master)
+    try:
+        for _ in range(2):
+            with pytest.raises(redis.RedisError):
+                client.get(prefix)
+    finally:
+        (nodes.start if how == "restarted" else nodes.resume)(master)
+        nodes.wait_until_ok()
+    limit = time.monotonic() + 1
+    while True:
+        try:
+            client.get(prefix)
+            break
+        except redis.RedisError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.01)
+
+
+def test_a_node_that_hangs_costs_no_caller_a_second_timeout(
+    nodes: RedisClusterSetup, make_slots: Callable[..., Cluster], prefix: str
+) -> None:
+    cluster = make_slots(retry_timeout=0.3, pool_options={"socket_timeout": 0.3})
+    client, master = cluster.get_routing_client(), nodes.owner(prefix)
+    client.set(prefix, 1)
+    nodes.pause(master)
+    try:
+        times = []
+        # Shorter than until the other nodes find out.
+        end = time.monotonic() + 0.9
+        while time.monotonic() < end:
+            begun = time.monotonic()
+            with pytest.raises(redis.RedisError):
+                client.get(prefix)
+            times.append(time.monotonic() - begun)
+            time.sleep(0.01)
+    finally:
+        nodes.resume(master)
+        nodes.wait_until_ok()
+    assert len([seconds for seconds in times if seconds > 0.2]) == 1
 
 
 def test_commands_for_named_hosts_stay_there(nodes: RedisClusterSetup, slots: Cluster, prefix: str) -> None:
