@@ -48,7 +48,7 @@ def urls_of(nodes: RedisClusterSetup) -> list[str]:
 def make(nodes: RedisClusterSetup) -> Iterator[Callable[..., Any]]:
     made: list[Any] = []
 
-    def make(**options: Any) -> ShardedRedisCache:
+    def make(**options: Any) -> Any:
         given = {"ROUTER": "slots", "CLOSE_CONNECTION": True, **options}
         cache = ShardedRedisCache(urls_of(nodes), {"OPTIONS": given})
         made.append(cache)

@@ -19,7 +19,7 @@ import redis.utils
 from redis import BlockingConnectionPool
 
 from pindb.redis import BaseRouter, Cluster, MappingClient, Promise, RoutedCluster, create_cluster
-from pindb.testing.redis import TestSetup
+from pindb.testing.redis import RedisClusterSetup, TestSetup
 from tests.processes import run_python
 
 # redis-py reads the metadata of its package for each connection, which takes longer than all else that a
@@ -30,6 +30,40 @@ redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 #: What the fixtures `create` and `make_cluster` are.
 Create = Callable[..., RoutedCluster]
 Make = Callable[..., Cluster]
+
+
+class FourNodes(RedisClusterSetup):
+    """A Redis Cluster of masters, with the methods of four plain servers.
+
+    A cluster that is made of `start_up_nodes` has hosts with the servers' numbers.
+    """
+
+    servers = 4
+    databases_each = 1
+
+    def __init__(self) -> None:
+        # What happens to one server is nothing to the others.
+        super().__init__(self.servers, 0, configuration={"cluster-require-full-coverage": "no"})
+
+    @property
+    def hosts(self) -> dict[int, dict[str, Any]]:
+        return {server: self.host(server) for server in range(self.servers)}
+
+    def host(self, server: int, db: int = 0) -> dict[str, Any]:
+        return super().host(server)
+
+    def make_cluster(self, **options: Any) -> Cluster:
+        if options.get("router_options") == {"hash_tags": True}:
+            # As always, here.
+            del options["router_options"]
+        return Cluster.from_redis_cluster(self.start_up_nodes, **options)
+
+    def client(self, server: int, db: int = 0, **options: Any) -> redis.Redis:
+        return super().client(server, **options)
+
+
+#: Servers of either kind.
+Servers = TestSetup | FourNodes
 
 
 @contextlib.contextmanager
@@ -44,6 +78,9 @@ def created(hosts: Any, **defaults: Any) -> Iterator[Create]:
 
     def make(router: Any = None, its_hosts: Any = None, **settings: Any) -> RoutedCluster:
         its_hosts = hosts if its_hosts is None else its_hosts
+        if router == "partition" and defaults.get("engine") == "redis-cluster":
+            # What spreads the keys over the hosts there.
+            router = None
         made.append(create_cluster({"router": router, "hosts": its_hosts, **defaults, **settings}))
         return made[-1]
 
@@ -59,6 +96,7 @@ def keys_on(cluster: Cluster, host_id: int, number: int, prefix: str = "key") ->
 
 def keys_of(router: BaseRouter, host_id: int, number: int, prefix: str = "key") -> list[str]:
     """Keys that a router has on one host."""
+    assert host_id in router.cluster.hosts, host_id
     names = (f"{prefix}:{i}" for i in count())
     return [next(name for name in names if router.get_host_for_key(name) == host_id) for _ in range(number)]
 
@@ -105,23 +143,25 @@ def _in_use(pool: Any) -> int:
     return number
 
 
-def restore(servers: TestSetup) -> None:
+def restore(servers: Servers) -> None:
     """Let all servers run, with nothing on them, whatever a test did to them."""
     for server in range(servers.servers):
         servers.resume(server)
         if not servers.is_running(server):
             servers.start(server)
+    if isinstance(servers, FourNodes):
+        servers.wait_until_ok()
     servers.flush()
 
 
-def forget_calls(servers: TestSetup) -> None:
+def forget_calls(servers: Servers) -> None:
     """Let `calls_on` count from now on."""
     for server in filter(servers.is_running, range(servers.servers)):
         with servers.client(server) as client:
             client.config_resetstat()
 
 
-def calls_on(servers: TestSetup, server: int, *commands: str) -> list[int]:
+def calls_on(servers: Servers, server: int, *commands: str) -> list[int]:
     """How often each of the commands has run on a server since `forget_calls`."""
     with servers.client(server) as client:
         stats = client.info("commandstats")

@@ -12,6 +12,8 @@ from pindb.redis import Call, CommandError, HostConnectionError, HostTimeoutErro
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Create, keys_of, one_each
 
+ENGINES = ["plain", "redis-cluster"]
+
 
 @pytest.fixture
 def cluster(create: Create) -> RoutedCluster:
@@ -134,6 +136,7 @@ def test_the_results_of_commands_that_failed_are_their_errors(cluster: RoutedClu
         raise get_value(failed)
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_an_error_on_one_of_several_hosts_is_the_result(create: Create) -> None:
     cluster = create()
     cluster[2].rpush("k", "x")
@@ -168,6 +171,7 @@ def test_command_errors_can_be_pickled(cluster: RoutedCluster, servers: TestSetu
 # ---- hosts that fail -----------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("about a host that is tried again at once")
 @pytest.mark.parametrize("connected", [True, False])
 def test_a_host_that_is_down_fails_its_own_commands(
     create: Create, servers: TestSetup, connected: bool
@@ -216,6 +220,7 @@ def test_a_host_that_does_not_answer_fails_its_own_commands(create: Create, serv
     assert [type(error) for _, error in caught.value.errors] == [HostTimeoutError]
 
 
+@pytest.mark.plain_servers("needs hosts of its own")
 def test_a_host_that_lets_nobody_in_is_named(create: Create, servers: TestSetup) -> None:
     login: dict[str, Any] = {"username": "nobody", "password": "geheim"}
     cluster = create("partition", {0: servers.host(0), 1: {**servers.host(1), **login}})

@@ -11,7 +11,10 @@ from pindb.redis import Cluster, ClusterConfigError, CommandCancelled, Unroutabl
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Make
 
+ENGINES = ["plain", "redis-cluster"]
 
+
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_all_hosts(cluster: Cluster) -> None:
     for i in range(40):
         cluster.get_routing_client().set(f"key:{i}", i)
@@ -29,6 +32,7 @@ def test_all_hosts(cluster: Cluster) -> None:
     assert cluster.get_routing_client().dbsize() == 0
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_hosts_by_id(cluster: Cluster) -> None:
     with cluster.fanout([3, 1]) as client:
         done = client.set("a", 1)
@@ -40,6 +44,7 @@ def test_hosts_by_id(cluster: Cluster) -> None:
     assert values.value == {0: None, 1: b"1", 2: None, 3: b"1"}
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 @pytest.mark.parametrize("hosts", [(0, 2), {0, 2}, iter([0, 2]), {0: "x", 2: "y"}, [0, 2, 0]])
 def test_ids_from_any_iterable(cluster: Cluster, hosts: Any) -> None:
     with cluster.fanout(hosts) as client:
@@ -63,6 +68,7 @@ def test_no_hosts(cluster: Cluster) -> None:
     assert pong.value == {}
 
 
+@pytest.mark.plain_servers("about numbers of hosts")
 @pytest.mark.parametrize("hosts", [[7], [0, -1], ["0"], [None]])
 def test_unknown_ids_are_named(cluster: Cluster, hosts: Any) -> None:
     with pytest.raises(ClusterConfigError, match=r"There is no host .*; there are 0, 1, 2, 3"):
@@ -77,6 +83,7 @@ def test_what_names_no_hosts_is_refused(cluster: Cluster, hosts: Any) -> None:
         cluster.fanout(hosts)
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_target(cluster: Cluster) -> None:
     with cluster.all() as client:
         some = client.target([0, 2]).incr("a")
@@ -98,6 +105,7 @@ def test_target_key_promises_the_reply_itself(cluster: Cluster) -> None:
     assert cluster.get_routing_client().get("key:7") == b"7"
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_commands_that_a_router_refuses(cluster: Cluster) -> None:
     with cluster.fanout([1, 2]) as client:
         client.mset({"a": 1, "b": 2})
@@ -118,6 +126,7 @@ def test_commands_that_a_router_refuses(cluster: Cluster) -> None:
     assert config.value[1] == {"databases": "8"}
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_commands_are_sent_as_they_are(cluster: Cluster) -> None:
     with cluster.all() as client:
         client.config_resetstat()
@@ -129,6 +138,7 @@ def test_commands_are_sent_as_they_are(cluster: Cluster) -> None:
     assert "cmdstat_mget" not in stats
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_an_error_on_one_host_is_raised_with_the_host(cluster: Cluster) -> None:
     cluster.get_local_client(2).rpush("a", 1)
     client = cluster.get_routing_client().get_fanout_client("all")
@@ -142,6 +152,7 @@ def test_an_error_on_one_host_is_raised_with_the_host(cluster: Cluster) -> None:
         client.incr("a").done(on_failure=lambda reason: None)
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_execute_returns_the_results_in_order(cluster: Cluster) -> None:
     client = cluster.get_routing_client().get_fanout_client([0, 1])
     client.set("a", 1)
@@ -157,6 +168,7 @@ def test_an_exception_in_the_block_cancels(cluster: Cluster) -> None:
     assert cluster.get_routing_client().dbsize() == 0
 
 
+@pytest.mark.plain_servers("about many databases")
 @pytest.mark.parametrize("max_concurrency", [1, 5, None])
 def test_more_hosts_than_are_talked_to_at_once(
     servers: TestSetup, make_cluster: Make, max_concurrency: int | None

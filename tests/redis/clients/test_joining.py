@@ -12,6 +12,8 @@ import redis
 from pindb.redis import Cluster, ClusterConfigError, CommandCancelled, HostTimeoutError, Promise
 from tests.redis.tools import Make, keys_on
 
+ENGINES = ["plain", "redis-cluster"]
+
 
 def join(client: Any, value: Any) -> None:
     client.join()
@@ -95,6 +97,7 @@ def test_a_callback_may_cancel_what_it_called_and_nothing_else(cluster: Cluster)
     assert all(isinstance(promise.reason, CommandCancelled) for promise in inner)
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_clients_for_other_hosts_join_for_all(cluster: Cluster) -> None:
     client = cluster.get_routing_client().get_fanout_client()
     made: list[Any] = []

@@ -10,6 +10,8 @@ from pindb.redis import Cluster
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import calls_on, forget_calls, keys_on, values_of
 
+ENGINES = ["plain", "redis-cluster"]
+
 
 @pytest.fixture
 def spread(cluster: Cluster) -> list[str]:
@@ -18,6 +20,7 @@ def spread(cluster: Cluster) -> list[str]:
     return [key for some in zip(*keys, strict=True) for key in some]
 
 
+@pytest.mark.plain_servers("about merged commands")
 def test_many_keys_come_in_their_order(servers: TestSetup, cluster: Cluster, spread: list[str]) -> None:
     client = cluster.get_routing_client().get_mapping_client()
     stored = client.set_many(spread, [f"value of {key}" for key in spread])

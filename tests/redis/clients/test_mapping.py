@@ -14,6 +14,8 @@ from pindb.redis import Cluster, CommandCancelled, Promise, UnroutableCommand
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Make, calls_on, forget_calls, keys_on
 
+ENGINES = ["plain", "redis-cluster"]
+
 
 def idle(cluster: Cluster, host_id: int) -> tuple[int, int]:
     """How many connections a host's pool has idle, and in use."""
@@ -203,6 +205,7 @@ def test_other_commands_with_several_keys_are_refused(cluster: Cluster, name: st
 # ---- merging -------------------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("about merged commands")
 @pytest.mark.parametrize(
     ("number", "auto_batch", "expected"),
     [
@@ -225,6 +228,7 @@ def test_runs_of_get_become_mget_and_of_set_mset(
     assert calls_on(servers, 2, "mset", "mget", "set", "get") == expected
 
 
+@pytest.mark.plain_servers("about merged commands")
 def test_a_routing_client_says_whether_its_maps_merge(servers: TestSetup, cluster: Cluster) -> None:
     keys = keys_on(cluster, 0, 3)
     forget_calls(servers)
@@ -248,6 +252,7 @@ def test_a_single_get_or_set_is_sent_as_it_is(servers: TestSetup, cluster: Clust
     assert calls_on(servers, 1, "mset", "mget", "set", "get") == [0, 0, 1, 1]
 
 
+@pytest.mark.plain_servers("about merged commands")
 def test_other_commands_on_the_host_end_a_run(servers: TestSetup, cluster: Cluster) -> None:
     a, b, c, d = keys_on(cluster, 1, 4)
     (elsewhere,) = keys_on(cluster, 2, 1)
@@ -275,6 +280,7 @@ def test_set_with_options_is_not_merged(servers: TestSetup, cluster: Cluster) ->
     assert [cluster.get_local_client(1).ttl(key) for key in (a, b, c)] == [100, -1, 100]
 
 
+@pytest.mark.plain_servers("about merged commands")
 def test_monitor_shows_the_merged_commands(cluster: Cluster) -> None:
     a, b = keys_on(cluster, 0, 2)
     with cluster.get_local_client(0).monitor() as monitor:  # type: ignore[no-untyped-call]
@@ -297,6 +303,7 @@ def test_the_same_key_twice_in_a_run(cluster: Cluster) -> None:
     assert [promise.value for promise in promises] == [b"2", b"2"]
 
 
+@pytest.mark.plain_servers("about merged commands")
 def test_a_key_of_another_type_in_a_run(cluster: Cluster) -> None:
     keys = keys_on(cluster, 0, 3)
     cluster.get_routing_client().rpush(keys[1], "x")
@@ -359,8 +366,8 @@ def expected(operations: list[tuple[Any, ...]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("auto_batch", [True, False])
-def test_results_are_those_of_one_command_after_the_other(servers: TestSetup, auto_batch: bool) -> None:
-    cluster = Cluster({server: servers.host(server) for server in range(4)})
+def test_results_are_those_of_one_command_after_the_other(make_cluster: Make, auto_batch: bool) -> None:
+    cluster = make_cluster()
 
     @settings(max_examples=60)
     @given(OPERATIONS, st.integers(1, 4))
@@ -374,7 +381,6 @@ def test_results_are_those_of_one_command_after_the_other(servers: TestSetup, au
         assert [promise.value for promise in promises] == expected(operations)
 
     check()
-    cluster.disconnect_pools()
 
 
 # ---- pipeline ------------------------------------------------------------------------------------
@@ -429,6 +435,7 @@ def test_execute_returns_what_waited_also_where_callbacks_call_more(cluster: Clu
 # ---- hosts ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("about many databases")
 @pytest.mark.parametrize("max_concurrency", [1, 3, 32, 64, None])
 def test_more_hosts_than_are_talked_to_at_once(
     servers: TestSetup, make_cluster: Make, max_concurrency: int | None
@@ -526,6 +533,7 @@ def test_connections_go_back_to_their_pools(cluster: Cluster) -> None:
         assert len(cluster.get_local_client(host_id).client_list()) == 1
 
 
+@pytest.mark.plain_servers("looks at all keys on one host together")
 @pytest.mark.parametrize("value", [None, object(), [], {"a": 1}, True, "\ud800", HTTPStatus.OK])
 @pytest.mark.parametrize("auto_batch", [True, False])
 def test_a_value_that_cannot_be_encoded_rejects_its_own_promise(
@@ -553,6 +561,7 @@ def test_a_key_that_cannot_be_routed_rejects_its_own_promise(cluster: Cluster, k
     assert [promise.is_resolved for promise in promises] == [True, False, True]
 
 
+@pytest.mark.plain_servers("looks at all keys on one host together")
 def test_what_is_not_in_the_encoding_rejects_its_own_promise(cluster: Cluster, make_cluster: Make) -> None:
     text = make_cluster(pool_options={"decode_responses": True})
     keys = keys_on(cluster, 1, 5)

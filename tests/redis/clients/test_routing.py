@@ -20,6 +20,8 @@ from tests.processes import end_of, start_child
 from tests.redis.tools import Make, Proxy, keys_on, one_each
 from tests.threads import in_threads
 
+ENGINES = ["plain", "redis-cluster"]
+
 
 @pytest.fixture
 def client(cluster: Cluster) -> RoutingClient:
@@ -29,6 +31,7 @@ def client(cluster: Cluster) -> RoutingClient:
 # ---- commands ------------------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_each_command_goes_to_the_host_of_its_key(cluster: Cluster, client: RoutingClient) -> None:
     for i in range(40):
         assert client.set(f"key:{i}", i)
@@ -92,6 +95,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.plain_servers("compares with one server that takes all keys")
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_replies_are_those_of_redis_py(servers: TestSetup, make_cluster: Make, protocol: int) -> None:
     """Routed and mapped, each method returns what it returns from redis-py's own client."""
@@ -202,6 +206,7 @@ def test_ping(servers: TestSetup, client: RoutingClient) -> None:
         client.ping()
 
 
+@pytest.mark.plain_servers("about many databases")
 @pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize(("name", "in_another_database"), [("flushdb", b"1"), ("flushall", None)])
 def test_flushdb_empties_the_cluster_s_databases_and_flushall_all_of_the_servers(
@@ -354,6 +359,7 @@ def test_what_redis_py_refuses_is_refused(cluster: Cluster) -> None:
                 getattr(client, name)(*arguments)
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_methods_that_look_at_replies_work_in_a_fanout(cluster: Cluster) -> None:
     with cluster.all() as client:
         client.xadd("x", {"a": 1}, "1-1")
@@ -415,6 +421,7 @@ class DropAfter:
         return data
 
 
+@pytest.mark.plain_servers("needs a proxy before one host")
 @pytest.mark.parametrize("how", ["routed", "mapped", "split", "fanned out"])
 def test_a_command_that_may_have_run_is_not_run_again(
     servers: TestSetup, make_cluster: Make, how: str
@@ -443,6 +450,7 @@ def test_a_command_that_may_have_run_is_not_run_again(
         assert plain.get("count") == (None if how == "split" else b"3")
 
 
+@pytest.mark.plain_servers("needs a proxy before one host")
 def test_a_command_is_run_again_where_the_pools_say_so(servers: TestSetup, make_cluster: Make) -> None:
     from redis.backoff import NoBackoff
     from redis.retry import Retry

@@ -12,6 +12,8 @@ from pindb.redis import Cluster, HostTimeoutError, Promise, UnroutableCommand
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Make, calls_on, forget_calls, keys_on, one_each
 
+ENGINES = ["plain", "redis-cluster"]
+
 ECHO = b"return {KEYS, ARGV}"
 ADD = b"return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
@@ -45,6 +47,7 @@ def reset(cluster: Cluster) -> None:
         client.config_resetstat()
 
 
+@pytest.mark.plain_servers("has keys in several hash slots")
 def test_commands_by_routing_key(cluster: Cluster) -> None:
     results = cluster.execute_commands(
         {
@@ -63,6 +66,7 @@ def test_no_commands(cluster: Cluster) -> None:
     assert cluster.execute_commands({}) == {}
 
 
+@pytest.mark.plain_servers("has keys in several hash slots")
 def test_scripts_with_keys_and_arguments(cluster: Cluster) -> None:
     echo = script(ECHO)
     results = cluster.execute_commands(
@@ -117,6 +121,7 @@ def test_a_script_is_loaded_once_for_each_host_and_run_by_its_sha(cluster: Clust
     assert loaded == [1, 1]
 
 
+@pytest.mark.plain_servers("has keys in several hash slots")
 def test_a_script_that_is_there_is_not_loaded_again(cluster: Cluster) -> None:
     add = script(ADD)
     (key,) = keys_on(cluster, 1, 1)

@@ -23,6 +23,8 @@ from pindb.redis.core.merging import CommandRun, Entry
 from pindb.redis.core.pending import Command
 from pindb.redis.core.replies import NOT_ENOUGH, PythonReader
 
+ENGINES = ["plain", "redis-cluster"]
+
 PUSH = b">2\r\n+invalidate\r\n*1\r\n$5\r\n:9\r\n+\r\n"
 REFUSED = ["LOADING Redis is loading", "BUSY Redis is busy", "CLUSTERDOWN", "MASTERDOWN x"]
 ERRORS = ["ERR wrong", "WRONGTYPE Operation against a key", "OOM command not allowed", "MOVED 1 ::1:1", "ASK"]

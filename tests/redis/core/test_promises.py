@@ -9,6 +9,8 @@ import pytest
 
 from pindb.redis import Promise
 
+ENGINES = ["plain", "redis-cluster"]
+
 BOOM = ValueError("boom")
 
 

@@ -12,6 +12,8 @@ from pindb.testing.redis import TestSetup
 from tests.redis.tools import Create, calls_on, forget_calls, keys_of, one_each
 from tests.threads import in_threads
 
+ENGINES = ["plain", "redis-cluster"]
+
 
 @pytest.fixture
 def everywhere(create: Create) -> RoutedCluster:
@@ -65,6 +67,7 @@ def test_an_error_reply_names_command_key_and_host(partitioned: RoutedCluster) -
 # ---- several hosts -------------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_a_command_without_a_key_returns_a_list_in_the_order_of_the_hosts(partitioned: RoutedCluster) -> None:
     first, second = keys_of(partitioned.router, 1, 2)
     third = keys_of(partitioned.router, 3, 1)[0]
@@ -83,6 +86,7 @@ def test_a_command_without_a_key_returns_a_list_in_the_order_of_the_hosts(partit
     assert partitioned.dbsize() == [0] * 4
 
 
+@pytest.mark.plain_servers("about a cluster without a router")
 def test_the_only_host_s_answer_is_no_list(create: Create, servers: TestSetup) -> None:
     for router in (None, "partition", "consistent", "round_robin"):
         cluster = create(router, [servers.host(0)])
@@ -91,6 +95,7 @@ def test_the_only_host_s_answer_is_no_list(create: Create, servers: TestSetup) -
         assert cluster.get("k") is None
 
 
+@pytest.mark.plain_servers("about a cluster without a router")
 def test_without_a_router_each_host_runs_every_command(everywhere: RoutedCluster) -> None:
     everywhere[2].set("n", 10)
     assert everywhere.incr("n") == [1, 1, 11, 1]
@@ -103,6 +108,7 @@ def test_without_a_router_each_host_runs_every_command(everywhere: RoutedCluster
 # ---- several keys --------------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("a command with many keys is split by key there")
 def test_commands_with_several_keys_are_cut_by_host(partitioned: RoutedCluster, servers: TestSetup) -> None:
     keys = [key for host_id in partitioned for key in keys_of(partitioned.router, host_id, 3)]
     forget_calls(servers)
@@ -172,6 +178,7 @@ def test_the_client_of_the_host_that_has_a_key(partitioned: RoutedCluster) -> No
     assert partitioned.get("k") == b"2"
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 def test_the_clients_of_all_hosts(partitioned: RoutedCluster, everywhere: RoutedCluster) -> None:
     assert partitioned.get_conn() == [partitioned[host_id] for host_id in range(4)]
     assert everywhere.get_conn("k") == [everywhere[host_id] for host_id in range(4)]
@@ -213,6 +220,7 @@ def test_keys_of_other_types_are_named(partitioned: RoutedCluster, key: Any) -> 
 # ---- the cluster itself --------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("about numbers of hosts")
 def test_a_cluster_is_a_collection_of_the_ids_of_its_hosts(partitioned: RoutedCluster) -> None:
     assert len(partitioned) == 4
     assert list(partitioned) == list(partitioned.hosts) == [0, 1, 2, 3]
@@ -223,12 +231,14 @@ def test_a_cluster_is_a_collection_of_the_ids_of_its_hosts(partitioned: RoutedCl
     assert repr(partitioned) == "<RoutedRedis of 4 hosts, PartitionRouter>"
 
 
+@pytest.mark.plain_servers("compares with one server that takes all keys")
 def test_a_host_s_connection_is_redis_py_s_client(partitioned: RoutedCluster) -> None:
     assert isinstance(partitioned[2], redis.Redis)
     assert partitioned[2] is partitioned.get_connection(2)
     assert partitioned[2].set("k", "v") is True
 
 
+@pytest.mark.plain_servers("about numbers of hosts")
 @pytest.mark.parametrize("host_id", [4, -1, "0", None])
 def test_hosts_that_are_not_there(partitioned: RoutedCluster, host_id: Any) -> None:
     with pytest.raises(ClusterConfigError, match=r"There is no host .*; there are 0, 1, 2, 3"):
@@ -247,6 +257,7 @@ def test_disconnecting_closes_every_connection(create: Create, servers: TestSetu
     assert cluster.ping() == [True] * 4
 
 
+@pytest.mark.plain_servers("has keys in several hash slots")
 def test_a_result_of_a_map_is_an_argument_like_any_other(partitioned: RoutedCluster) -> None:
     with partitioned.map() as conn:
         key, other, number = conn.echo("the key"), conn.get("nothing"), conn.incr("n")

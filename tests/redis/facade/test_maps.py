@@ -22,6 +22,8 @@ from pindb.redis import (
 from pindb.testing.redis import TestSetup
 from tests.redis.tools import Create, Proxy, calls_on, forget_calls, keys_of
 
+ENGINES = ["plain", "redis-cluster"]
+
 
 @pytest.fixture
 def cluster(create: Create) -> RoutedCluster:
@@ -101,6 +103,7 @@ class OnTheFirst(BaseRouter):
         return [0]
 
 
+@pytest.mark.plain_servers("a node of a Redis Cluster takes only its own keys")
 @pytest.mark.parametrize("router", ["partition", OnTheFirst])
 def test_a_result_may_stand_inside_of_an_argument(create: Create, router: Any) -> None:
     cluster = create(router)
@@ -214,6 +217,7 @@ def test_a_command_without_a_key_has_a_list_for_its_result(cluster: RoutedCluste
     assert keys == [[], [first.encode()], [], []]
 
 
+@pytest.mark.plain_servers("about a cluster without a router")
 def test_without_a_router_every_result_is_a_list(create: Create) -> None:
     cluster = create()
     cluster[3].set("a", 10)
@@ -231,12 +235,14 @@ def test_without_a_router_every_result_is_a_list(create: Create) -> None:
     assert renamed == [True] * 4
 
 
+@pytest.mark.plain_servers("about a cluster without a router")
 def test_the_only_host_s_result_is_no_list(create: Create, servers: TestSetup) -> None:
     with create(None, [servers.host(0)]).map() as conn:
         value, size = conn.get("a"), conn.dbsize()
     assert (value, size) == (None, 0)
 
 
+@pytest.mark.plain_servers("a command with many keys is split by key there")
 def test_commands_with_several_keys_are_cut_by_host(cluster: RoutedCluster, servers: TestSetup) -> None:
     keys = spread(cluster, 3)
     forget_calls(servers)
@@ -255,6 +261,7 @@ def test_commands_with_several_keys_are_cut_by_host(cluster: RoutedCluster, serv
 # ---- on the wire ---------------------------------------------------------------------------------
 
 
+@pytest.mark.plain_servers("about merged commands")
 def test_runs_of_get_and_set_become_one_command_for_each_host(
     cluster: RoutedCluster, servers: TestSetup
 ) -> None:
@@ -269,6 +276,7 @@ def test_runs_of_get_and_set_become_one_command_for_each_host(
     assert seen == [[0, 0, 1, 1]] * 4
 
 
+@pytest.mark.plain_servers("about merged commands")
 def test_a_host_gets_all_its_commands_at_once(create: Create, servers: TestSetup) -> None:
     chunks: list[bytes] = []
 
@@ -293,6 +301,7 @@ def test_a_host_gets_all_its_commands_at_once(create: Create, servers: TestSetup
     assert proxy.accepted == 1
 
 
+@pytest.mark.plain_servers("needs a proxy before one host")
 def test_hosts_are_asked_at_the_same_time(create: Create, servers: TestSetup) -> None:
     # Each lets its reply go when the other has one too.
     both, together = threading.Barrier(2), threading.Event()

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from pindb.redis import CommandCancelled, Promise, Result, ResultPending, get_value
 
+ENGINES = ["plain", "redis-cluster"]
+
 NUMBERS = st.integers(-50, 50) | st.floats(allow_nan=True) | st.booleans()
 VALUES = (
     NUMBERS
