@@ -50,6 +50,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             )
         if name == "chaos":
             one.add_argument("--seed", type=int, metavar="N", help="what the schedule is made from")
+            one.add_argument(
+                "--redis", action="store_true", help="Redis servers and a Redis Cluster in place of the site"
+            )
         one.add_argument(
             "--quick", action="store_true", help="a few short rounds: shows that it runs, not how fast"
         )
@@ -58,7 +61,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    module = BENCHMARKS[options.name][0]
+    module = "benchmarks.redis_chaos" if getattr(options, "redis", False) else BENCHMARKS[options.name][0]
     try:
         more = {name: True for name in ("profile", "cluster") if getattr(options, name, False)}
         if getattr(options, "seed", None) is not None:
