@@ -6,6 +6,7 @@ the background: whoever finds the knowledge out of date asks again, one caller a
 
 from __future__ import annotations
 
+import _thread
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -86,6 +87,8 @@ class SlotHosts(StaticHosts):
         self._refreshing = Lock()
         self._trials = Trials(self.breakers, self._ping)
         self._readers: Readers | None = None
+        #: Whether a thread learns the state of replicas.
+        self._is_renewing = False
         if start_up.read_from != "master":
             self._readers = Readers(start_up.read_from, self._send)
         for node in self._start_up:
@@ -94,6 +97,7 @@ class SlotHosts(StaticHosts):
     def _after_fork(self) -> None:
         super()._after_fork()
         # Threads are not inherited.
+        self._is_renewing = False
         self._trials = Trials(self.breakers, self._ping)
 
     # ---- which nodes there are -----------------------------------------------------------------
@@ -182,8 +186,21 @@ class SlotHosts(StaticHosts):
             HostConnectionError, ClusterConfigError: see `get_owners`.
         """
         owners = self.get_owners()
-        self.refresh(READERS)
+        if time.monotonic() > self._refreshed_at + READERS and not self._is_renewing:
+            # In a thread: a replica that hangs must not take its time from reads of other shards.
+            self._is_renewing = True
+            try:
+                _thread.start_new_thread(self._renew, ())
+            except RuntimeError:
+                # The process can have no more threads.
+                self._renew()
         return owners if self._readers is None else self._readers.next()
+
+    def _renew(self) -> None:
+        try:
+            self.refresh(READERS)
+        finally:
+            self._is_renewing = False
 
     def refresh(self, pause: float = AFTER_ERROR) -> None:
         """Learn it again, unless it is fresh. If another thread is learning it, wait for that.

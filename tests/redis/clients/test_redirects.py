@@ -234,6 +234,31 @@ def test_a_node_that_hangs_costs_no_caller_a_second_timeout(
     assert len([seconds for seconds in times if seconds > 0.2]) == 1
 
 
+@pytest.mark.parametrize("read_from", ["replica", "nearest"])
+def test_a_replica_that_hangs_takes_nothing_from_reads_of_other_shards(
+    nodes: RedisClusterSetup, make_slots: Callable[..., Cluster], prefix: str, read_from: str
+) -> None:
+    client, replica = make_slots(read_from=read_from).get_routing_client(), nodes.replicas[0]
+    # Of three masters and three replicas: server 3 is in the shard of server 0, and so on.
+    keys = (f"{prefix}:{number}" for number in range(100))
+    key = next(key for key in keys if (nodes.owner(key) - replica) % 3)
+    client.get(key)
+    # The state of replicas is due to be learned again, and no node knows yet that the replica hangs.
+    time.sleep(2.5)
+    nodes.pause(replica)
+    try:
+        times = []
+        end = time.monotonic() + 0.9
+        while time.monotonic() < end:
+            begun = time.monotonic()
+            client.get(key)
+            times.append(time.monotonic() - begun)
+    finally:
+        nodes.resume(replica)
+        nodes.wait_until_ok()
+    assert max(times) < 0.5
+
+
 def test_commands_for_named_hosts_stay_there(nodes: RedisClusterSetup, slots: Cluster, prefix: str) -> None:
     owner = slots.get_router().get_host_for_key(prefix)
     other = next(host_id for host_id in slots.hosts if host_id != owner)
