@@ -259,8 +259,10 @@ class QueueingClient(BaseClient):
                 host, pool, callbacks = self._cluster.get_endpoint(host_id)
             except RedisError as error:
                 # For example, the host was removed meanwhile.
-                reject_all(chain.from_iterable(entry.promises for entry in entries), error)
-                fine = False
+                final = error if self._redirecting is None else self._take_back(host_id, entries, error)
+                if final is not None:
+                    reject_all(chain.from_iterable(entry.promises for entry in entries), final)
+                    fine = False
             else:
                 batches[host_id] = HostBatch(entries, host, callbacks, end)
                 pools.append(pool)

@@ -14,7 +14,7 @@ from pindb.redis.core.promises import reject_all
 from pindb.redis.core.redirects import MOST_REDIRECTS, find_redirect, pause_before
 from pindb.redis.core.retries import is_callers
 from pindb.redis.exceptions import HostUnavailableError
-from pindb.redis.topology.slots import SlotHosts
+from pindb.redis.topology.slots import NOBODY, SlotHosts
 
 __all__ = ["Redirecting"]
 
@@ -82,7 +82,7 @@ class Redirecting:
             for command in (command for entry in entries for command in entry.commands()):
                 self._add(target, AskingCommand.of(command) if redirect.code == "ASK" else command)
             return None
-        if self._may_route_again(error):
+        if self._may_route_again(host_id, error):
             self._is_again = True
             self._version = self._nodes.version
             for entry in entries:
@@ -92,7 +92,7 @@ class Redirecting:
             return error
         return located(error, self._nodes.get_endpoint(host_id)[0], next(entries[0].commands()).words[:2])
 
-    def _may_route_again(self, error: RedisError) -> bool:
+    def _may_route_again(self, host_id: int, error: RedisError) -> bool:
         """Whether there may be another outcome: another node, or the same one a little later."""
         if self._route is None or is_callers(error) or self._rounds >= MOST_REDIRECTS:
             return False
@@ -102,7 +102,11 @@ class Redirecting:
         now = time.monotonic()
         if self._until is None:
             self._until = now + self._nodes.wait_timeout
-        self._is_pausing = now < self._until
+        until = self._until
+        if host_id == NOBODY:
+            # A failover leaves slots without a master for a moment. If it takes longer, nobody waits for it.
+            until = min(until, self._nodes.unserved_since + self._nodes.wait_timeout)
+        self._is_pausing = now < until
         return self._is_pausing
 
     def _route_again(self, entry: Entry) -> None:

@@ -18,7 +18,7 @@ from pindb.redis.core.promises import get_settled
 from pindb.redis.core.redirects import find_redirect
 from pindb.redis.core.retries import LOST, Retries, reads_only
 from pindb.redis.core.splitting import can_split
-from pindb.redis.exceptions import HostTimeoutError, UnroutableCommand
+from pindb.redis.exceptions import HostTimeoutError, HostUnavailableError, UnroutableCommand
 from pindb.redis.topology.slots import SlotHosts
 
 __all__ = ["RoutingClient"]
@@ -124,7 +124,7 @@ class RoutingClient(BaseClient):
         """Send a failed command to another host if it may be retried there; otherwise raise the error."""
         cluster, router = self._cluster, self._cluster.get_router()
         if isinstance(cluster, SlotHosts):
-            if not find_redirect(error):
+            if not isinstance(error, HostUnavailableError) and not find_redirect(error):
                 error = explained(error, cluster.get_endpoint(host_id)[0], args)
             return self.map().send_again(host_id, args, options, error)
         retries = Retries(router, cluster.max_connection_retries)

@@ -66,6 +66,7 @@ class SlotHosts(StaticHosts):
         replicas: the ids of the replicas of each master.
         version: a number that changes when slots have moved.
         wait_timeout: see `StartUpNodes`.
+        unserved_since: since when slots have no master, by `time.monotonic`; infinite while all have one.
     """
 
     def _start(self, start_up: StartUpNodes, defaults: Mapping[str, Any]) -> None:
@@ -83,9 +84,10 @@ class SlotHosts(StaticHosts):
         self.replicas: dict[int, list[int]] = {}
         self.version = 0
         self.wait_timeout = start_up.wait_timeout
+        self.unserved_since = inf
         self._refreshed_at = -inf
         self._refreshing = Lock()
-        self._trials = Trials(self.breakers, self._ping)
+        self._trials = Trials(self.breakers, self._ping, 2 * PATIENCE)
         self._readers: Readers | None = None
         #: Whether a thread learns the state of replicas.
         self._is_renewing = False
@@ -98,7 +100,7 @@ class SlotHosts(StaticHosts):
         super()._after_fork()
         # Threads are not inherited.
         self._is_renewing = False
-        self._trials = Trials(self.breakers, self._ping)
+        self._trials = Trials(self.breakers, self._ping, 2 * PATIENCE)
 
     # ---- which nodes there are -----------------------------------------------------------------
 
@@ -126,10 +128,12 @@ class SlotHosts(StaticHosts):
         if node is not None:
             return node
         if host_id == NOBODY:
-            raise HostUnavailableError(
+            error = HostUnavailableError(
                 "No node of the Redis Cluster serves the hash slot of the key: its master is down, and no "
                 "replica has taken its place."
             )
+            error.code = "CLUSTERDOWN"
+            raise error
         raise no_such_host(host_id, self._nodes)
 
     def check_pools(self) -> None:
@@ -306,6 +310,10 @@ class SlotHosts(StaticHosts):
             self.version += 1
         else:
             self._masters, self.replicas = masters, replicas
+        if NOBODY not in owners:
+            self.unserved_since = inf
+        elif self.unserved_since == inf:
+            self.unserved_since = time.monotonic()
         for host_id in masters:
             if self.breakers[host_id].is_open:
                 self._trials.begin(host_id)

@@ -162,10 +162,9 @@ class StaticHosts:
             idle_only: close only connections that are not in use.
         """
         with self._lock.get():
-            pools = list(self._pools.values())
-        for pool in pools:
+            used = [(self._find(host_id), pool) for host_id, pool in self._pools.items()]
+        for host, pool in used:
             close_pool(pool, idle_only)
-        for host in self.hosts.values():
             if host.finder is not None:
                 host.finder.close()
 

@@ -19,9 +19,11 @@ class Trials:
     Arguments:
         breakers: the circuit breakers. That of a node that answers is closed.
         ping: sends a command to a node that is down, by its id, and waits for the reply.
+        seconds: how long `ping` takes at most.
     """
 
-    def __init__(self, breakers: HostBreakers, ping: Callable[[int], object]) -> None:
+    def __init__(self, breakers: HostBreakers, ping: Callable[[int], object], seconds: float) -> None:
+        self._seconds = seconds
         self._breakers = breakers
         self._ping = ping
         self._under_way: set[int] = set()
@@ -31,6 +33,8 @@ class Trials:
         if host_id in self._under_way:
             return
         self._under_way.add(host_id)
+        # Meanwhile, no caller tries it.
+        self._breakers[host_id].fail(self._seconds)
         try:
             _thread.start_new_thread(self._try, (host_id,))
         except RuntimeError:

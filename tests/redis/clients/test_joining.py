@@ -158,6 +158,7 @@ def test_a_number_of_hosts_is_one_or_more(cluster: Cluster, number: Any) -> None
         cluster.map(max_concurrency=number)
 
 
+@pytest.mark.plain_servers("a Redis Cluster is asked for its slots before, which fails already")
 @pytest.mark.parametrize(
     "options",
     [

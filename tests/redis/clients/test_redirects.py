@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import redis
@@ -297,3 +298,22 @@ def test_commands_that_were_queued_before_a_move_run_before_those_queued_after(
             client.rpush(key, "second")
         found = [client.lrange(key, 0, -1) for key in keys]
     assert [promise.value for promise in found] == [[b"first", b"second"]] * len(keys)
+
+
+def test_commands_wait_for_a_slot_that_has_no_master_for_a_moment(
+    nodes: RedisClusterSetup, slots: Cluster, prefix: str
+) -> None:
+    client, place = slots.get_routing_client(), slot(prefix)
+    client.set(prefix, 1)
+    owner: Any = nodes.client(nodes.owner(prefix))
+    owner.execute_command("CLUSTER", "DELSLOTS", place)
+    later = threading.Timer(0.2, owner.execute_command, ["CLUSTER", "ADDSLOTS", place])
+    later.start()
+    try:
+        assert client.get(prefix) == b"1"
+        with slots.map() as batch:
+            value = batch.get(prefix)
+        assert value.value == b"1"
+    finally:
+        later.join()
+        nodes.wait_until_ok()
