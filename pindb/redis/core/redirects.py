@@ -17,8 +17,8 @@ __all__ = ["MOST_REDIRECTS", "Redirect", "find_redirect", "pause_before"]
 #: so more than a few redirects mean nodes that contradict each other.
 MOST_REDIRECTS = 16
 
-#: The pauses before a command is sent again to a cluster that asks for patience, in seconds: the first one,
-#: and the longest.
+#: The pauses before a command is sent again to servers that ask for patience, in seconds: the first one, and
+#: the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.25
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from pindb._jitter import jitter
 from pindb.redis.core.outages import NotMaster
+from pindb.redis.core.redirects import pause_before
 from pindb.redis.core.replies import ErrorParser
 from pindb.redis.io.connections import CONNECTS_BY_CHECK, ConnectingMixin, TcpConnection, TlsConnection
 from pindb.redis.topology.breakers import REFUSED
@@ -21,9 +21,6 @@ __all__ = ["MasterClient", "TcpMasterConnection", "TlsMasterConnection", "Waitin
 
 #: For how long a command waits for a new master after the old one has refused it, in seconds.
 WAIT = 1.0
-
-#: The first and the longest pause before it is sent again, in seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.2
 
 UNKNOWN = "No sentinel has named its master"
 
@@ -194,8 +191,8 @@ class Waiting:
         if not self._is_due:
             return
         self._is_due = False
-        pause = jitter(min(FIRST_PAUSE * 2**self._pauses, LONGEST_PAUSE))
         self._pauses += 1
+        pause = pause_before(self._pauses)
         time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
 
 
