@@ -283,6 +283,10 @@ class MappingClient(QueueingClient):
         end = self._retries.end(host_id, error, bool(entries), is_out, self._round)
         if end is not None:
             return end
+        self._route_all_again(entries, error)
+        return None
+
+    def _route_all_again(self, entries: list[Entry], error: RedisError) -> None:
         for entry in entries:
             try:
                 self._route_again(entry)
@@ -290,7 +294,6 @@ class MappingClient(QueueingClient):
                 # No other host may run the command, or no other host is up, which has an error of its own.
                 reject_all(entry.promises, reason if isinstance(reason, HostConnectionError) else error)
                 self._has_refused = True
-        return None
 
     def send_again(
         self, host_id: int, words: Sequence[Any], options: Mapping[str, Any], error: RedisError

@@ -21,8 +21,8 @@ from pindb.redis.core.outages import was_refused_by_replica
 from pindb.redis.core.promises import Promise, for_each, reject_all
 from pindb.redis.exceptions import ClusterConfigError, CommandCancelled
 from pindb.redis.io.exchange import exchange, finish
-from pindb.redis.topology.masters import Waiting
 from pindb.redis.topology.slots import SlotHosts
+from pindb.redis.topology.waiting import Waiting
 
 __all__ = ["QueueingClient", "each"]
 
@@ -58,8 +58,8 @@ class QueueingClient(BaseClient):
     #: Whether this client settles its promises. Clients for other hosts of a fan-out leave that to the first
     #: one.
     _is_owner = False
-    #: Queues commands for the hosts that have their keys now.
-    _route_again: Callable[[Entry], None] | None = None
+    #: Queues commands that failed for the hosts that have their keys now, or rejects them.
+    _route_all_again: Callable[[list[Entry], RedisError], None] | None = None
     #: Promises of commands that are not in the buffers yet; see `MappingClient`.
     _run: Sequence[Promise] = ()
 
@@ -85,7 +85,7 @@ class QueueingClient(BaseClient):
         self._sending = _Sending()
         self._redirecting: Redirecting | None = None
         if isinstance(cluster, SlotHosts):
-            self._redirecting = Redirecting(cluster, self._buffers.add, self._route_again)
+            self._redirecting = Redirecting(cluster, self._buffers.add, self._route_all_again)
         self._waiting = Waiting()
         self._is_owner = True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from redis.exceptions import RedisError
@@ -10,11 +9,11 @@ from redis.exceptions import RedisError
 from pindb.redis.core.errors import located
 from pindb.redis.core.merging import Entry
 from pindb.redis.core.pending import AskingCommand, Command
-from pindb.redis.core.promises import reject_all
-from pindb.redis.core.redirects import MOST_REDIRECTS, find_redirect, pause_before
+from pindb.redis.core.redirects import MOST_REDIRECTS, find_redirect
 from pindb.redis.core.retries import is_callers
 from pindb.redis.exceptions import HostUnavailableError
 from pindb.redis.topology.slots import NOBODY, SlotHosts
+from pindb.redis.topology.waiting import Waiting
 
 __all__ = ["Redirecting"]
 
@@ -25,14 +24,15 @@ class Redirecting:
     Arguments:
         nodes: the nodes.
         add: queues a command for a node, by the node's id.
-        route: queues commands for the nodes that have their keys now; None: their keys are not known.
+        route: queues commands for the nodes that have their keys now, or rejects them, for example with the
+            error that they had; None: their keys are not known.
     """
 
     def __init__(
         self,
         nodes: SlotHosts,
         add: Callable[[int, Command], None],
-        route: Callable[[Entry], None] | None,
+        route: Callable[[list[Entry], RedisError], None] | None,
     ) -> None:
         self._nodes = nodes
         self._add = add
@@ -42,9 +42,9 @@ class Redirecting:
 
     def begin(self) -> None:
         """Forget the batch before."""
-        self._rounds = self._pauses = 0
-        self._is_again = self._is_pausing = False
-        self._until: float | None = None
+        self._rounds = 0
+        self._is_again = False
+        self._waiting = Waiting(self._nodes.wait_timeout)
 
     def has_moved(self) -> bool:
         """Return whether slots have moved since the last call."""
@@ -55,11 +55,7 @@ class Redirecting:
         """Wait before commands are sent, if nodes have asked for it; until `end` at the latest."""
         self._rounds += self._is_again
         self._is_again = False
-        if self._is_pausing:
-            self._is_pausing = False
-            self._pauses += 1
-            pause = pause_before(self._pauses)
-            time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
+        if self._waiting.pause(end):
             self._nodes.refresh()
 
     def take_back(self, host_id: int, entries: list[Entry], error: RedisError) -> RedisError | None:
@@ -82,11 +78,10 @@ class Redirecting:
             for command in (command for entry in entries for command in entry.commands()):
                 self._add(target, AskingCommand.of(command) if redirect.code == "ASK" else command)
             return None
-        if self._may_route_again(host_id, error):
+        if self._route is not None and self._may_route_again(host_id, error):
             self._is_again = True
             self._version = self._nodes.version
-            for entry in entries:
-                self._route_again(entry)
+            self._route(entries, error)
             return None
         if redirect is None or not entries:
             return error
@@ -94,24 +89,12 @@ class Redirecting:
 
     def _may_route_again(self, host_id: int, error: RedisError) -> bool:
         """Whether there may be another outcome: another node, or the same one a little later."""
-        if self._route is None or is_callers(error) or self._rounds >= MOST_REDIRECTS:
+        if is_callers(error) or self._rounds >= MOST_REDIRECTS:
             return False
         if find_redirect(error) is None and not isinstance(error, HostUnavailableError):
             # The slots of a node that is down belong to it until another one has them.
             return self._nodes.version != self._version
-        now = time.monotonic()
-        if self._until is None:
-            self._until = now + self._nodes.wait_timeout
-        until = self._until
-        if host_id == NOBODY:
-            # A failover leaves slots without a master for a moment. If it takes longer, nobody waits for it.
-            until = min(until, self._nodes.unserved_since + self._nodes.wait_timeout)
-        self._is_pausing = now < until
-        return self._is_pausing
-
-    def _route_again(self, entry: Entry) -> None:
-        try:
-            if self._route is not None:
-                self._route(entry)
-        except RedisError as reason:
-            reject_all(entry.promises, reason)
+        if host_id != NOBODY:
+            return self._waiting.begin()
+        # A failover leaves slots without a master for a moment. If it takes longer, nobody waits for it.
+        return self._waiting.begin(self._nodes.unserved_since + self._nodes.wait_timeout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,16 +10,13 @@ import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pindb.redis.core.outages import NotMaster
-from pindb.redis.core.redirects import pause_before
 from pindb.redis.core.replies import ErrorParser
 from pindb.redis.io.connections import CONNECTS_BY_CHECK, ConnectingMixin, TcpConnection, TlsConnection
 from pindb.redis.topology.breakers import REFUSED
 from pindb.redis.topology.sentinel import Address, MasterFinder, show
+from pindb.redis.topology.waiting import Waiting
 
-__all__ = ["MasterClient", "TcpMasterConnection", "TlsMasterConnection", "Waiting"]
-
-#: For how long a command waits for a new master after the old one has refused it, in seconds.
-WAIT = 1.0
+__all__ = ["MasterClient", "TcpMasterConnection", "TlsMasterConnection"]
 
 UNKNOWN = "No sentinel has named its master"
 
@@ -166,34 +162,6 @@ class TcpMasterConnection(_MasterMixin, TcpConnection):
 
 class TlsMasterConnection(_MasterMixin, TlsConnection):
     """A connection to a master over TLS."""
-
-
-class Waiting:
-    """Pauses before commands that did not run are sent to a new master, of one call."""
-
-    __slots__ = ("_is_due", "_pauses", "_until")
-
-    def __init__(self) -> None:
-        self._until: float | None = None
-        self._pauses = 0
-        self._is_due = False
-
-    def begin(self) -> bool:
-        """Ask for a pause, and return whether there may be one: not later than `WAIT` after the first."""
-        now = time.monotonic()
-        if self._until is None:
-            self._until = now + WAIT
-        self._is_due = now < self._until
-        return self._is_due
-
-    def pause(self, end: float | None = None) -> None:
-        """Wait, longer each time and until `end` at the latest, if there was a call of `begin` before."""
-        if not self._is_due:
-            return
-        self._is_due = False
-        self._pauses += 1
-        pause = pause_before(self._pauses)
-        time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
 
 
 class MasterClient(redis.Redis):
